@@ -1,0 +1,170 @@
+//! The engine-neutral interface of the runner.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use spec::{Digest, Limits, OutputStream, RunId, RunReport, Tree, WorkspacePath};
+use tokio_util::sync::CancellationToken;
+
+use crate::RunnerError;
+
+/// Runs programs in sandboxes.
+pub trait Sandboxes: Send + Sync + fmt::Debug {
+    /// Runs one program in a sandbox of its own; when this returns, the sandbox is gone.
+    ///
+    /// Cancelling stops the run gently, which ends in [`spec::RunOutcome::Cancelled`].
+    ///
+    /// # Errors
+    /// [`RunnerError`] when no run took place: the engine, the image or a mount is missing, or the
+    /// limits contradict each other. Whatever happens after the start is an outcome.
+    fn run<'a>(
+        &'a self,
+        spec: SandboxSpec,
+        host: RunHost,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'a, Result<RunReport, RunnerError>>;
+}
+
+/// Everything that decides what one run is.
+#[derive(Clone, Debug)]
+pub struct SandboxSpec {
+    /// The run's identity, also on the sandbox's label.
+    pub run: RunId,
+    /// What the sandbox is made from.
+    pub image: ImageId,
+    /// What runs in it.
+    pub program: Program,
+    /// What is at `/workspace` when it begins.
+    pub tree: Arc<Tree>,
+    /// Host directories at `/mnt/NAME`.
+    pub mounts: Vec<Mount>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// An image on the engine, by the digest of its configuration (`sha256:...`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageId(pub Digest);
+
+/// What runs in a sandbox.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// A subagent: `main(query)` of the entry file.
+    Subagent {
+        /// Its source; siblings are importable from the entry file.
+        files: Vec<SourceFile>,
+        /// The path of the entry file among them.
+        entry: WorkspacePath,
+        /// What `main` is called with.
+        query: String,
+    },
+    /// One command for the image's shell, with the workspace as its working directory.
+    Shell {
+        /// The command line.
+        command: String,
+    },
+}
+
+/// One file of a subagent's source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Where it is, relative to the source folder.
+    pub path: WorkspacePath,
+    /// Its bytes.
+    pub content: Bytes,
+}
+
+/// A host directory that is bound into a sandbox.
+///
+/// What happens in a writable one is outside the run's transaction. It is a directory of the
+/// machine on which the engine runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// An absolute path.
+    pub source: PathBuf,
+    /// It appears at `/mnt/NAME`.
+    pub name: String,
+    /// Whether the sandbox may write to it.
+    pub writable: bool,
+}
+
+/// Why a host directory cannot be mounted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// Not there, or not a directory.
+    #[error("`{0}` is not a directory")]
+    NotADirectory(PathBuf),
+    /// Writing as root on the host is never granted.
+    #[error("`{0}` belongs to root and cannot be mounted writable")]
+    RootOwned(PathBuf),
+    /// The sandbox runs as one user, the owner of what is mounted.
+    #[error("the mounted directories belong to different users")]
+    DifferentOwners,
+    /// Not a plain file name, or used twice.
+    #[error("`{0}` cannot name a mount")]
+    BadName(String),
+}
+
+/// A request of the subagent, as it came out of the sandbox: hostile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolRequest {
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: serde_json::Value,
+}
+
+/// The host's side of a run.
+#[derive(Clone, Debug)]
+pub struct RunHost {
+    /// Where file content comes from and goes to.
+    pub blobs: Arc<dyn Blobs>,
+    /// What answers the subagent's requests.
+    pub broker: Arc<dyn Broker>,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Content by digest; methods block and are called from blocking jobs.
+pub trait Blobs: Send + Sync + fmt::Debug {
+    /// Opens what has this digest.
+    ///
+    /// # Errors
+    /// The I/O error; not found included.
+    fn open(&self, digest: &Digest) -> std::io::Result<Box<dyn Read + Send>>;
+
+    /// Begins to write new content.
+    ///
+    /// # Errors
+    /// The I/O error.
+    fn create(&self) -> std::io::Result<Box<dyn BlobSink>>;
+}
+
+/// Content that is being written. Dropping it discards what was written.
+pub trait BlobSink: Write + Send {
+    /// Keeps what was written, under the digest of all its bytes.
+    ///
+    /// # Errors
+    /// The I/O error.
+    fn finish(self: Box<Self>) -> std::io::Result<Digest>;
+}
+
+/// Answers the subagent's requests.
+pub trait Broker: Send + Sync + fmt::Debug {
+    /// Answers one request. Several are asked for at once when the subagent has threads.
+    ///
+    /// The answer reaches the subagent's shim as it is: `{"ok": VALUE}`, or `{"error": TEXT}`, which
+    /// the subagent can read. `{"execute": true}` tells the shim to carry the request out in the sandbox.
+    fn answer(&self, request: ToolRequest) -> BoxFuture<'_, serde_json::Value>;
+}
+
+/// Watches a run.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// Bytes that the subagent just wrote, up to the limit of the stream. Must not block.
+    fn output(&self, stream: OutputStream, bytes: &[u8]);
+}

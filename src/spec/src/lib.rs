@@ -1,0 +1,31 @@
+//! Vocabulary that every part of AgentFactory shares.
+//!
+//! Digests, names, references, limits, workspace trees, tool skills and the ways a run can end.
+//! Nothing here does I/O, reads a clock or is async: a value of one of these types has been
+//! checked, and can be passed inward without being checked again.
+
+mod canonical;
+mod digest;
+pub mod limits;
+mod name;
+mod outcome;
+mod reference;
+mod run;
+mod size;
+mod skill;
+mod time;
+mod tree;
+
+pub use canonical::{CanonicalError, canonical_json};
+pub use digest::{Digest, DigestParseError};
+pub use limits::{Limits, LimitsError};
+pub use name::{NameError, SubagentName};
+pub use outcome::{DiskScope, OutputStream, RunOutcome, RunResult};
+pub use reference::{ReferenceError, VersionRef};
+pub use run::{
+    Captured, LeftBehind, PhaseTimings, RunId, RunIdParseError, RunReport, RunUsage, SkillUsage,
+};
+pub use size::{ByteSize, SizeError};
+pub use skill::{Skill, UnknownSkill};
+pub use time::{DurationError, format_duration, parse_duration};
+pub use tree::{FileEntry, PathError, Tree, TreeError, TreeFormatError, WorkspacePath};

@@ -1,0 +1,150 @@
+//! What is known of one run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{FileEntry, RunOutcome, Skill, WorkspacePath};
+
+/// The identity of one run: a version 7 UUID, so ids sort by time of start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(uuid::Uuid);
+
+/// A text that is not the id of a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the id of a run")]
+pub struct RunIdParseError(String);
+
+impl RunId {
+    /// Wraps an id made by whoever owns clock and randomness.
+    pub fn from_uuid(uuid: uuid::Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.hyphenated(), f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = RunIdParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = uuid::Uuid::try_parse(text).ok().map(Self);
+        // One spelling: it becomes a file name.
+        id.filter(|id| id.to_string() == text).ok_or_else(|| {
+            RunIdParseError(
+                text.chars()
+                    .take(80)
+                    .flat_map(char::escape_default)
+                    .collect(),
+            )
+        })
+    }
+}
+
+impl Serialize for RunId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a stream carried, up to its limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// The beginning, at most the limit.
+    pub content: Vec<u8>,
+    /// How many bytes were seen in all.
+    pub bytes: u64,
+}
+
+impl Captured {
+    /// Whether the end is missing.
+    pub fn is_truncated(&self) -> bool {
+        self.bytes > self.content.len() as u64
+    }
+}
+
+/// Something in the workspace that was not collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Where it is; the text form, because what is left behind may have no valid path.
+    pub path: String,
+    /// Why: `symbolic link`, `too large`, `too many files`, `unreadable`, ...
+    pub why: String,
+}
+
+/// What a run used, measured by the kernel and the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunUsage {
+    /// Wall time of the subagent.
+    pub wall: Duration,
+    /// Processor time of the sandbox, the harness included.
+    pub cpu: Duration,
+    /// The most memory the sandbox held, its tmpfs and the harness included, in bytes.
+    pub memory_peak_bytes: u64,
+    /// What each skill carried out.
+    pub skills: BTreeMap<Skill, SkillUsage>,
+}
+
+/// What one skill carried out for a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SkillUsage {
+    /// Calls, refused ones included.
+    pub calls: u32,
+    /// Tokens read by the model.
+    pub input_tokens: u64,
+    /// Tokens written by the model.
+    pub output_tokens: u64,
+}
+
+/// How long each phase took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseTimings {
+    /// Waiting for a place.
+    pub queue: Duration,
+    /// Until a sandbox was created, started and READY.
+    pub lease: Duration,
+    /// Writing code and workspace into it, as far as not hidden behind the lease.
+    pub restore: Duration,
+    /// From RUN to the first byte of output or the first request.
+    pub first_byte: Duration,
+    /// From RUN to the subagent's end.
+    pub run: Duration,
+    /// From its end to the last collected file.
+    pub collect: Duration,
+}
+
+/// Everything the runner knows of a finished run; the sandbox is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunReport {
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// What it wrote to standard output.
+    pub stdout: Captured,
+    /// What it wrote to standard error.
+    pub stderr: Captured,
+    /// Files that are new or differ from the input tree.
+    pub changed: Vec<FileEntry>,
+    /// Files of the input tree that are gone.
+    pub removed: Vec<WorkspacePath>,
+    /// What was not collected.
+    pub left_behind: Vec<LeftBehind>,
+    /// What it used; `skills` is filled in by whoever answered the requests.
+    pub usage: RunUsage,
+    /// How long each phase took.
+    pub timings: PhaseTimings,
+}
