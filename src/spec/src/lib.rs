@@ -15,6 +15,7 @@ mod size;
 mod skill;
 mod time;
 mod tree;
+pub mod wire;
 
 pub use canonical::{CanonicalError, canonical_json};
 pub use digest::{Digest, DigestParseError};

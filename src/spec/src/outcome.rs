@@ -22,6 +22,16 @@ pub enum OutputStream {
     Stderr,
 }
 
+impl OutputStream {
+    /// The name in JSON: `stdout` or `stderr`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
 /// A file system of the sandbox that can fill up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskScope {
@@ -29,6 +39,16 @@ pub enum DiskScope {
     Workspace,
     /// `/tmp`, which holds HOME too.
     Tmp,
+}
+
+impl DiskScope {
+    /// The name in JSON: `workspace` or `tmp`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workspace => "workspace",
+            Self::Tmp => "tmp",
+        }
+    }
 }
 
 /// How a run ended. Failing to start one is an error of the runner, not an outcome.
