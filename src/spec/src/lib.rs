@@ -13,6 +13,7 @@ mod reference;
 mod run;
 mod size;
 mod skill;
+mod text;
 mod time;
 mod tree;
 pub mod wire;
@@ -28,5 +29,6 @@ pub use run::{
 };
 pub use size::{ByteSize, SizeError};
 pub use skill::{Skill, UnknownSkill};
+pub use text::printable;
 pub use time::{DurationError, format_duration, parse_duration};
 pub use tree::{FileEntry, PathError, Tree, TreeError, TreeFormatError, WorkspacePath};

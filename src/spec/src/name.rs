@@ -74,12 +74,7 @@ impl FromStr for SubagentName {
             && text.len() <= Self::LENGTH_MAX;
         if !plain {
             // Hostile names reach terminals through this message.
-            return Err(NameError::NotPlain(
-                text.chars()
-                    .take(80)
-                    .flat_map(char::escape_default)
-                    .collect(),
-            ));
+            return Err(NameError::NotPlain(crate::printable(text, 80)));
         }
         if RESERVED.contains(&text) {
             return Err(NameError::Reserved(text.to_owned()));

@@ -63,11 +63,7 @@ impl FromStr for VersionRef {
     /// prefix, and `NAME@…` or `NAME:TAG` says the other thing.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || ReferenceError {
-            text: text
-                .chars()
-                .take(120)
-                .flat_map(char::escape_default)
-                .collect(),
+            text: crate::printable(text, 120),
         };
         if let Some(reference) = parse_digest(None, text) {
             return Ok(reference);

@@ -37,14 +37,8 @@ impl FromStr for RunId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let id = uuid::Uuid::try_parse(text).ok().map(Self);
         // One spelling: it becomes a file name.
-        id.filter(|id| id.to_string() == text).ok_or_else(|| {
-            RunIdParseError(
-                text.chars()
-                    .take(80)
-                    .flat_map(char::escape_default)
-                    .collect(),
-            )
-        })
+        id.filter(|id| id.to_string() == text)
+            .ok_or_else(|| RunIdParseError(crate::printable(text, 80)))
     }
 }
 

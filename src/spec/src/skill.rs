@@ -47,12 +47,7 @@ impl FromStr for Skill {
         match text {
             "llm" | "call_llm" => Ok(Self::Llm),
             "shell_command" | "execute_shell_command" => Ok(Self::ShellCommand),
-            _ => Err(UnknownSkill(
-                text.chars()
-                    .take(80)
-                    .flat_map(char::escape_default)
-                    .collect(),
-            )),
+            _ => Err(UnknownSkill(crate::printable(text, 80))),
         }
     }
 }
