@@ -14,6 +14,32 @@ pub enum RunnerError {
         /// What the connection said.
         source: bollard::errors::Error,
     },
+    /// The address cannot be used.
+    #[error("`{address}` is not the address of a container engine: {why}")]
+    EngineAddress {
+        /// The address as it was configured.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A Docker context, or the file that names the current one, cannot be read.
+    #[error("{what} cannot be read")]
+    EngineContext {
+        /// Which one.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The engine speaks only versions of the API that we do not.
+    #[error("the container engine at `{address}` speaks API version {offered}; needed is {needed}")]
+    EngineVersion {
+        /// Where it is.
+        address: String,
+        /// What it speaks.
+        offered: String,
+        /// What we speak.
+        needed: String,
+    },
     /// The engine refused or failed a call.
     #[error("the container engine failed to {action}")]
     Engine {
@@ -58,4 +84,78 @@ pub enum RunnerError {
         /// What is missing.
         why: String,
     },
+}
+
+impl RunnerError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::EngineUnreachable { source, .. } if denied(source) => {
+                "your user may not use the engine's socket: join the group `docker` \
+                 (`sudo usermod -aG docker $USER`, then log in again)"
+            }
+            Self::EngineUnreachable { .. } => "start Docker or set `DOCKER_HOST`",
+            Self::EngineAddress { address, .. } if address.starts_with("ssh://") => {
+                return Some(format!(
+                    "forward the socket: `ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock {address}`, \
+                     and set `DOCKER_HOST=unix:///tmp/docker.sock`"
+                ));
+            }
+            Self::EngineAddress { .. } => {
+                "set `DOCKER_HOST` to `unix:///PATH`, `tcp://HOST:PORT` or `https://HOST:PORT`"
+            }
+            Self::EngineContext { .. } => {
+                "`docker context ls` shows the contexts there are; `DOCKER_HOST` overrides them"
+            }
+            Self::EngineVersion { .. } => "install Docker Engine 20.10 or newer",
+            Self::EngineTimeout { .. } => {
+                "the engine may be overloaded; see whether `docker ps` answers"
+            }
+            Self::ImageMissing(_) => "build it with `agentfactory images build`",
+            Self::Limits(_) => "change the limit that the message names",
+            Self::Mount(MountError::RootOwned(_)) => {
+                "mount it read-only, or give the directory to a user (`chown`)"
+            }
+            Self::Mount(MountError::BadName(_)) => "name it with `--mount DIR=NAME`",
+            Self::Mount(MountError::DifferentOwners) => "mount directories of one user per run",
+            Self::Mount(MountError::NotADirectory(_)) => "mount the directory that holds it",
+            Self::TooLarge { .. } => "give it less, or bind a directory with `--mount`",
+            Self::Unsafe { .. } => "`agentfactory doctor` shows what the engine has to offer",
+            Self::Engine { .. } | Self::Blobs(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Whether a permission is what is missing.
+fn denied(error: &bollard::errors::Error) -> bool {
+    // This variant is transparent: its own source would skip the I/O error.
+    let first: &(dyn std::error::Error + 'static) = match error {
+        bollard::errors::Error::IOError { err } => err,
+        other => other,
+    };
+    std::iter::successors(Some(first), |error| error.source()).any(|error| {
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_socket_has_its_own_hint() {
+        let hint = |kind: std::io::ErrorKind| {
+            RunnerError::EngineUnreachable {
+                address: "unix:///x".to_owned(),
+                source: std::io::Error::from(kind).into(),
+            }
+            .hint()
+            .unwrap()
+        };
+        assert!(hint(std::io::ErrorKind::PermissionDenied).contains("group `docker`"));
+        assert!(hint(std::io::ErrorKind::ConnectionRefused).contains("start Docker"));
+    }
 }
