@@ -7,6 +7,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::LlmError;
+
 /// A language model that can be asked.
 pub trait Model: Send + Sync + fmt::Debug {
     /// What people call it: `anthropic:ID`, `openai:ID`, `scripted:FILE`, ...
@@ -201,74 +203,4 @@ impl fmt::Display for ModelRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.provider, self.id)
     }
-}
-
-/// Why there is no reply.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LlmError {
-    /// No key, unknown provider, unreadable script.
-    #[error("the model `{model}` is not configured: {why}")]
-    NotConfigured {
-        /// The model.
-        model: String,
-        /// What is missing.
-        why: String,
-    },
-    /// The key was refused.
-    #[error("`{url}` refused the key (HTTP {status})")]
-    Unauthorized {
-        /// The endpoint.
-        url: String,
-        /// 401 or 403.
-        status: u16,
-    },
-    /// The endpoint refused the request itself.
-    #[error("`{url}` refused the request (HTTP {status}): {message}")]
-    Refused {
-        /// The endpoint.
-        url: String,
-        /// The status.
-        status: u16,
-        /// What it said, cut.
-        message: String,
-    },
-    /// Overloaded, rate-limited or failing, still after the retries.
-    #[error("`{url}` is not available (HTTP {status}) after {attempts} attempts: {message}")]
-    Unavailable {
-        /// The endpoint.
-        url: String,
-        /// The last status.
-        status: u16,
-        /// How often it was asked.
-        attempts: u32,
-        /// What it said last, cut.
-        message: String,
-    },
-    /// No connection, or it broke.
-    #[error("no answer from `{url}` after {attempts} attempts")]
-    Unreachable {
-        /// The endpoint.
-        url: String,
-        /// How often it was asked.
-        attempts: u32,
-        /// What the connection said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// What came is not the protocol.
-    #[error("`{url}` answered something that is not its protocol: {why}")]
-    Protocol {
-        /// The endpoint.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The scripted model has no reply for this request.
-    #[error("the script `{file}` has no reply for this request: {why}")]
-    Script {
-        /// The script.
-        file: String,
-        /// What was asked, cut, and what the next reply expected.
-        why: String,
-    },
 }
