@@ -1,1 +1,36 @@
-//! Content-addressed library.
+//! Content-addressed library of subagent versions and runs: files only, no async, no containers.
+//!
+//! [`Store`] is one directory that any number of processes use at once. Content is kept under its
+//! digest and never changed. A *version* ([`Store::stage`], [`Store::version`]) is an OCI artifact
+//! manifest whose digest is its identity. Heads and tags move by *operations*
+//! ([`Store::publish`], [`Store::tag`], [`Store::undo`]) in an append-only log in which each line
+//! names the one before. A *run record* ([`Store::record_run`]) holds all that a run was.
+//! [`Store::fsck`] finds any changed byte.
+
+mod archive;
+mod blobs;
+mod changes;
+mod diff;
+mod error;
+mod history;
+mod layout;
+mod operation;
+mod persist;
+mod query;
+mod record;
+mod version;
+mod wire;
+
+pub use archive::{ArchiveError, SourceFiles};
+pub use blobs::{BlobReader, BlobWriter, GET_MAX};
+pub use changes::Publication;
+pub use diff::{ConfigDiff, FileDiff, FileDiffKind, VersionDiff};
+pub use error::{StoreError, StoreErrorKind};
+pub use layout::Store;
+pub use operation::{Change, HeadMove, Move, Operation, TagMove};
+pub use query::{Head, LineageStep, Resolved};
+pub use record::{CASSETTE_MEDIA_TYPE, Exchange, RUN_MEDIA_TYPE, RunProgram, RunRecord};
+pub use version::{
+    CONFIG_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, Requirement, SOURCE_MEDIA_TYPE, SUBAGENT_ARTIFACT_TYPE,
+    StagedVersion, Version, VersionContent,
+};

@@ -1,0 +1,402 @@
+//! Run records: everything from which a run can be understood and run again.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spec::wire::RunJson;
+use spec::{ByteSize, Digest, Limits, RunId, Skill, SubagentName, WorkspacePath, canonical_json};
+
+use crate::persist::{self, Temporary};
+use crate::version::{canonical, chain};
+use crate::wire::WireLimits;
+use crate::{Store, StoreError};
+
+/// The media type of a run record.
+pub const RUN_MEDIA_TYPE: &str = "application/vnd.agentfactory.run.v1+json";
+/// The media type of a run's cassette.
+pub const CASSETTE_MEDIA_TYPE: &str = "application/vnd.agentfactory.cassette.v1+json";
+
+/// Bytes of a record or a cassette: both are held in memory, here and by whoever made them.
+const RECORD_MAX: ByteSize = ByteSize::mib(512);
+
+/// Everything that is known of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// When it began.
+    pub at: Timestamp,
+    /// The run as people and programs see it; its id is the record's name.
+    pub report: RunJson,
+    /// The subagent, if it has a name.
+    pub name: Option<SubagentName>,
+    /// What ran.
+    pub program: RunProgram,
+    /// What the broker did for it when it asked.
+    pub grants: BTreeSet<Skill>,
+    /// What it was allowed to use.
+    pub limits: Limits,
+    /// The digest of the image that it ran on.
+    pub image: Digest,
+    /// The engine and its runtime, in words.
+    pub engine: String,
+    /// The names of the host directories that were mounted.
+    pub mounts: Vec<String>,
+    /// What it asked for and was given, in order.
+    pub cassette: Vec<Exchange>,
+}
+
+/// What ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RunProgram {
+    /// `main(query)` of a subagent, saved or not.
+    Subagent {
+        /// Its source layer, see [`Store::put_source`].
+        source: Digest,
+        /// The entry file in it.
+        entry: WorkspacePath,
+        /// The query.
+        query: String,
+    },
+    /// A shell command.
+    Shell {
+        /// The command line.
+        command: String,
+    },
+}
+
+/// One request of a subagent and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchange {
+    /// The tool that was called.
+    pub tool: String,
+    /// What it was called with.
+    pub request: Value,
+    /// The digest of the request's canonical JSON: what a replay matches together with the tool.
+    pub request_digest: Digest,
+    /// What was answered.
+    pub response: Value,
+    /// How long that took, in milliseconds.
+    pub duration_ms: u64,
+    /// Tokens read by a model for it.
+    pub input_tokens: u64,
+    /// Tokens written by a model for it.
+    pub output_tokens: u64,
+}
+
+impl Exchange {
+    /// Writes down one exchange.
+    pub fn new(
+        tool: &str,
+        request: Value,
+        response: Value,
+        duration: Duration,
+        input_tokens: u64,
+        output_tokens: u64,
+    ) -> Self {
+        Self {
+            tool: tool.to_owned(),
+            request_digest: Self::digest_of(&request),
+            request,
+            response,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            input_tokens,
+            output_tokens,
+        }
+    }
+
+    /// The digest by which a request is matched.
+    pub fn digest_of(request: &Value) -> Digest {
+        let bytes = canonical_json(request).expect("a JSON value has a canonical form");
+        Digest::of(&bytes)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireRecord {
+    media_type: String,
+    at: Timestamp,
+    report: RunJson,
+    name: Option<SubagentName>,
+    program: RunProgram,
+    grants: BTreeSet<String>,
+    limits: WireLimits,
+    image: Digest,
+    engine: String,
+    mounts: Vec<String>,
+    cassette: Digest,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireCassette {
+    media_type: String,
+    exchanges: Vec<WireExchange>,
+}
+
+/// Requests and responses are JSON texts: canonical numbers are doubles, those of the world need not be.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireExchange {
+    tool: String,
+    request: String,
+    request_digest: Digest,
+    response: String,
+    duration_ms: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl Store {
+    /// Keeps a record under the run's id and gives its digest.
+    ///
+    /// What it names must be in the store already: both trees, the source layer, the version.
+    /// Recording the same again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::RunExists`] for another record of the same run, [`StoreError::BlobMissing`],
+    /// [`StoreError::Refused`] when the report names no run or has an impossible digest,
+    /// [`StoreError::TooLarge`], and the file system's errors.
+    pub fn record_run(&self, record: &RunRecord) -> Result<Digest, StoreError> {
+        let run = record.run()?;
+        for digest in record.references()? {
+            if !self.contains(&digest)? {
+                return Err(StoreError::BlobMissing { digest });
+            }
+        }
+        let cassette = self.put_record("the cassette", &WireCassette::new(&record.cassette)?)?;
+        let digest = self.put_record("the record", &WireRecord::new(record, cassette))?;
+        let mut pointer = Temporary::create(&self.layout.tmp)?;
+        pointer.write(format!("{digest}\n").as_bytes())?;
+        let path = self.layout.run(&run);
+        if !pointer.persist_new(&path)? && self.run_digest(&run)? != digest {
+            return Err(StoreError::RunExists { run });
+        }
+        Ok(digest)
+    }
+
+    /// Reads the record of a run.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRun`], [`StoreError::Corrupt`], and the file system's errors.
+    pub fn run(&self, run: &RunId) -> Result<RunRecord, StoreError> {
+        let digest = self.run_digest(run)?;
+        let path = self.layout.blob(&digest);
+        let wire: WireRecord = self.get_record(&digest)?;
+        if wire.media_type != RUN_MEDIA_TYPE {
+            return Err(StoreError::corrupt(&path, "it is not a run record"));
+        }
+        if wire.report.run != run.to_string() {
+            return Err(StoreError::corrupt(
+                &self.layout.run(run),
+                "it points at the record of another run",
+            ));
+        }
+        let cassette_path = self.layout.blob(&wire.cassette);
+        let cassette: WireCassette = self.get_record(&wire.cassette)?;
+        if cassette.media_type != CASSETTE_MEDIA_TYPE {
+            return Err(StoreError::corrupt(&cassette_path, "it is not a cassette"));
+        }
+        let exchanges = cassette
+            .exchanges
+            .into_iter()
+            .map(WireExchange::into_exchange);
+        let exchanges = exchanges
+            .collect::<Result<_, _>>()
+            .map_err(|why| StoreError::corrupt(&cassette_path, chain(&why)))?;
+        wire.into_record(exchanges)
+            .map_err(|why| StoreError::corrupt(&path, why))
+    }
+
+    /// The ids of all recorded runs, newest first.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let error = |source| StoreError::read("list", &self.layout.runs, source);
+        let mut runs = Vec::new();
+        for entry in std::fs::read_dir(&self.layout.runs).map_err(error)? {
+            // What is no run here is for `fsck` to report.
+            let name = entry.map_err(error)?.file_name();
+            runs.extend(name.to_str().and_then(|name| name.parse::<RunId>().ok()));
+        }
+        runs.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(runs)
+    }
+
+    /// The one run whose id begins like this.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRun`], [`StoreError::AmbiguousRun`], and the file system's errors.
+    pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
+        let mut candidates = self.runs()?;
+        candidates.retain(|run| run.to_string().starts_with(prefix));
+        match candidates.as_slice() {
+            [run] => Ok(*run),
+            [] => Err(StoreError::UnknownRun {
+                run: spec::printable(prefix, 80),
+            }),
+            _ => Err(StoreError::AmbiguousRun {
+                prefix: prefix.to_owned(),
+                candidates,
+            }),
+        }
+    }
+
+    /// The digest of a run's record.
+    pub(crate) fn run_digest(&self, run: &RunId) -> Result<Digest, StoreError> {
+        let path = self.layout.run(run);
+        let bytes = persist::read_small(&path).map_err(|error| match error {
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                StoreError::UnknownRun {
+                    run: run.to_string(),
+                }
+            }
+            other => other,
+        })?;
+        std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.strip_suffix('\n')?.parse().ok())
+            .ok_or_else(|| StoreError::corrupt(&path, "it does not hold a digest"))
+    }
+
+    fn put_record<T: Serialize>(&self, what: &str, value: &T) -> Result<Digest, StoreError> {
+        let bytes = canonical(value)?;
+        if bytes.len() as u64 > RECORD_MAX.get() {
+            return Err(StoreError::TooLarge {
+                what: what.to_owned(),
+                size: bytes.len() as u64,
+                limit: RECORD_MAX.get(),
+            });
+        }
+        self.put(&bytes)
+    }
+
+    fn get_record<T: serde::de::DeserializeOwned>(&self, digest: &Digest) -> Result<T, StoreError> {
+        let path = self.layout.blob(digest);
+        let bytes = match self.get_at_most(digest, RECORD_MAX) {
+            Err(StoreError::BlobMissing { .. }) => {
+                return Err(StoreError::corrupt(&path, "it is missing"));
+            }
+            other => other?,
+        };
+        serde_json::from_slice(&bytes).map_err(|why| StoreError::corrupt(&path, why.to_string()))
+    }
+}
+
+impl RunRecord {
+    /// The run's id.
+    fn run(&self) -> Result<RunId, StoreError> {
+        let run = self.report.run.parse();
+        run.map_err(|why: spec::RunIdParseError| StoreError::refused(why.to_string()))
+    }
+
+    /// What must be in the store so that the record means something.
+    pub(crate) fn references(&self) -> Result<Vec<Digest>, StoreError> {
+        let source = match &self.program {
+            RunProgram::Subagent { source, .. } => Some(source.to_string()),
+            RunProgram::Shell { .. } => None,
+        };
+        let report = &self.report;
+        let texts = [
+            Some(report.input_tree.clone()),
+            report.output_tree.clone(),
+            report.version.clone(),
+            source,
+        ];
+        let digests = texts.into_iter().flatten().map(|text| {
+            text.parse()
+                .map_err(|why: spec::DigestParseError| StoreError::refused(why.to_string()))
+        });
+        digests.collect()
+    }
+}
+
+impl WireRecord {
+    fn new(record: &RunRecord, cassette: Digest) -> Self {
+        Self {
+            media_type: RUN_MEDIA_TYPE.to_owned(),
+            at: record.at,
+            report: record.report.clone(),
+            name: record.name.clone(),
+            program: record.program.clone(),
+            grants: record.grants.iter().map(ToString::to_string).collect(),
+            limits: WireLimits::new(&record.limits),
+            image: record.image,
+            engine: record.engine.clone(),
+            mounts: record.mounts.clone(),
+            cassette,
+        }
+    }
+
+    fn into_record(self, cassette: Vec<Exchange>) -> Result<RunRecord, String> {
+        let grants = self.grants.iter().map(|name| name.parse::<Skill>());
+        Ok(RunRecord {
+            at: self.at,
+            report: self.report,
+            name: self.name,
+            program: self.program,
+            grants: grants
+                .collect::<Result<_, _>>()
+                .map_err(|why| why.to_string())?,
+            limits: self.limits.to_limits(),
+            image: self.image,
+            engine: self.engine,
+            mounts: self.mounts,
+            cassette,
+        })
+    }
+}
+
+impl WireCassette {
+    fn new(exchanges: &[Exchange]) -> Result<Self, StoreError> {
+        Ok(Self {
+            media_type: CASSETTE_MEDIA_TYPE.to_owned(),
+            exchanges: exchanges
+                .iter()
+                .map(WireExchange::new)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl WireExchange {
+    fn new(exchange: &Exchange) -> Result<Self, StoreError> {
+        Ok(Self {
+            tool: exchange.tool.clone(),
+            request: json_text(&exchange.request)?,
+            request_digest: exchange.request_digest,
+            response: json_text(&exchange.response)?,
+            duration_ms: exchange.duration_ms,
+            input_tokens: exchange.input_tokens,
+            output_tokens: exchange.output_tokens,
+        })
+    }
+
+    fn into_exchange(self) -> Result<Exchange, serde_json::Error> {
+        Ok(Exchange {
+            tool: self.tool,
+            request: serde_json::from_str(&self.request)?,
+            request_digest: self.request_digest,
+            response: serde_json::from_str(&self.response)?,
+            duration_ms: self.duration_ms,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+        })
+    }
+}
+
+/// JSON that will be read back: nesting beyond what the parser follows would be lost.
+fn json_text(value: &Value) -> Result<String, StoreError> {
+    let text = value.to_string();
+    match serde_json::from_str::<Value>(&text) {
+        Ok(_) => Ok(text),
+        Err(why) => Err(StoreError::refused(format!(
+            "an exchange cannot be recorded: {why}"
+        ))),
+    }
+}

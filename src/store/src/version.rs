@@ -1,0 +1,368 @@
+//! Versions: what one is, how it is written and read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use spec::{ByteSize, Digest, Limits, Skill, SubagentName, WorkspacePath, canonical_json};
+
+use crate::archive::{self, SourceFiles};
+use crate::wire::{Config, Descriptor, Manifest};
+use crate::{ArchiveError, Store, StoreError};
+
+/// Source: OCI image specification, media types.
+pub const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The artifact type of a version's manifest.
+pub const SUBAGENT_ARTIFACT_TYPE: &str = "application/vnd.agentfactory.subagent.v1";
+/// The media type of a version's config.
+pub const CONFIG_MEDIA_TYPE: &str = "application/vnd.agentfactory.subagent.config.v1+json";
+/// The media type of a version's source layer.
+pub const SOURCE_MEDIA_TYPE: &str = "application/vnd.agentfactory.subagent.source.v1.tar";
+
+/// A manifest holds three descriptors; more is not one of ours.
+const MANIFEST_MAX: ByteSize = ByteSize::kib(16);
+/// A description of many pages and hundreds of requirements fit.
+const CONFIG_MAX: ByteSize = ByteSize::kib(512);
+
+/// Everything that decides what a version is: the same content has the same digest everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionContent {
+    /// The file whose `main(query)` is called; one of `files`.
+    pub entry: WorkspacePath,
+    /// What it does, takes and gives.
+    pub description: String,
+    /// The source, `SKILL.md` included. The order does not matter; read back it is sorted by path.
+    pub files: SourceFiles,
+    /// What the broker does for it.
+    pub skills: BTreeSet<Skill>,
+    /// Other versions that are importable in its sandbox.
+    pub depends: BTreeMap<SubagentName, Digest>,
+    /// Hosts that it may reach: `host` or `host:port`, in lower case.
+    pub egress: BTreeSet<String>,
+    /// The limits it asks for; none means those of whoever runs it.
+    pub limits: Option<Limits>,
+    /// The Python it is written for: `3.13`.
+    pub python: String,
+    /// The Python distributions it needs. The order does not matter; read back it is sorted.
+    pub requirements: Vec<Requirement>,
+}
+
+/// One locked Python distribution.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Requirement {
+    /// The normalised name. Source: PEP 503.
+    pub name: String,
+    /// The exact version. Source: PEP 440.
+    pub version: String,
+    /// The digests of the wheels that may be installed; at least one.
+    pub wheels: BTreeSet<Digest>,
+}
+
+/// A version whose blobs are on disk but which no name points at yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "its digest is what `publish` takes; nothing points at it yet"]
+pub struct StagedVersion {
+    digest: Digest,
+}
+
+impl StagedVersion {
+    /// The version's identity.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// A version as it was read from the store: intact and valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its identity: the digest of its manifest.
+    pub digest: Digest,
+    /// The digest of its config.
+    pub config: Digest,
+    /// The digest of its source layer.
+    pub source: Digest,
+    /// Bytes of manifest, config and layer together.
+    pub size: ByteSize,
+    /// What it is.
+    pub content: VersionContent,
+}
+
+impl Store {
+    /// Writes a version's blobs. Nothing points at it until it is published.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the content breaks a rule, and the file system's errors.
+    pub fn stage(&self, content: &VersionContent) -> Result<StagedVersion, StoreError> {
+        content.check().map_err(StoreError::refused)?;
+        let source = self.put_source(&content.files)?;
+        let layer_size = self.open(&source)?.size();
+        let config = canonical(&Config::new(content))?;
+        if config.len() as u64 > CONFIG_MAX.get() {
+            return Err(StoreError::TooLarge {
+                what: "the description with its requirements".to_owned(),
+                size: config.len() as u64,
+                limit: CONFIG_MAX.get(),
+            });
+        }
+        let config = Descriptor {
+            media_type: CONFIG_MEDIA_TYPE.to_owned(),
+            digest: self.put(&config)?,
+            size: config.len() as u64,
+        };
+        let layer = Descriptor {
+            media_type: SOURCE_MEDIA_TYPE.to_owned(),
+            digest: source,
+            size: layer_size,
+        };
+        let digest = self.put(&canonical(&Manifest::new(config, layer))?)?;
+        Ok(StagedVersion { digest })
+    }
+
+    /// Reads a version and checks all of it: manifest, config, source layer.
+    ///
+    /// What it depends on is not looked at; publishing does that.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownVersion`], [`StoreError::Corrupt`], [`StoreError::BadVersion`] when its
+    /// blobs are intact but are not a version, and the file system's errors.
+    pub fn version(&self, digest: &Digest) -> Result<Version, StoreError> {
+        let bad = |why: String| StoreError::BadVersion {
+            digest: *digest,
+            why,
+        };
+        let bytes = match self.get_at_most(digest, MANIFEST_MAX) {
+            Err(StoreError::BlobMissing { .. }) => {
+                return Err(StoreError::UnknownVersion {
+                    reference: digest.to_string(),
+                });
+            }
+            Err(StoreError::TooLarge { .. }) => return Err(bad("it is not a manifest".to_owned())),
+            other => other?,
+        };
+        let manifest: Manifest = parse(&bytes)
+            .map_err(|why| bad(format!("its manifest is not one of a subagent: {why}")))?;
+        let layer = manifest.check().map_err(bad)?;
+        let config_bytes = self.part(&manifest.config, CONFIG_MAX.get(), &bad)?;
+        let config: Config =
+            parse(&config_bytes).map_err(|why| bad(format!("its config is not valid: {why}")))?;
+        let layer_bytes = self.part(layer, archive::LAYER_MAX, &bad)?;
+        let files = archive::read(&layer_bytes)
+            .map_err(|why| bad(format!("its source layer: {}", chain(&why))))?;
+        let content = config.into_content(files).map_err(bad)?;
+        content.check().map_err(bad)?;
+        // The same grants in another order would be another digest for the same version.
+        if canonical(&Config::new(&content))? != config_bytes {
+            return Err(bad(
+                "its config is not in the one form of a config".to_owned()
+            ));
+        }
+        Ok(Version {
+            digest: *digest,
+            config: manifest.config.digest,
+            source: layer.digest,
+            size: ByteSize::bytes((bytes.len() + config_bytes.len() + layer_bytes.len()) as u64),
+            content,
+        })
+    }
+
+    /// Keeps files as a source layer and gives its digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when they are beyond what a subagent may have, and the file
+    /// system's errors.
+    pub fn put_source(&self, files: &[(WorkspacePath, Vec<u8>)]) -> Result<Digest, StoreError> {
+        let layer = archive::write(files).map_err(|why| StoreError::refused(chain(&why)))?;
+        self.put(&layer)
+    }
+
+    /// Reads the files of a source layer, sorted by path.
+    ///
+    /// # Errors
+    /// As [`Self::get`], and [`StoreError::Refused`] when the blob is not a source layer.
+    pub fn source(&self, layer: &Digest) -> Result<SourceFiles, StoreError> {
+        let bytes = self.get_at_most(layer, ByteSize::bytes(archive::LAYER_MAX))?;
+        archive::read(&bytes).map_err(|why| {
+            StoreError::refused(format!("{layer} is not a source layer: {}", chain(&why)))
+        })
+    }
+
+    /// Reads what a manifest points at.
+    fn part(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+        bad: &dyn Fn(String) -> StoreError,
+    ) -> Result<Vec<u8>, StoreError> {
+        let Descriptor { digest, size, .. } = descriptor;
+        if *size > limit {
+            return Err(bad(format!(
+                "its part {digest} has {size} bytes, at most {limit}"
+            )));
+        }
+        let bytes = match self.get_at_most(digest, ByteSize::bytes(limit)) {
+            Err(StoreError::BlobMissing { .. }) => {
+                return Err(StoreError::corrupt(
+                    &self.layout.blob(digest),
+                    "it is missing",
+                ));
+            }
+            other => other?,
+        };
+        if bytes.len() as u64 != *size {
+            return Err(bad(format!(
+                "its part {digest} has {} bytes, not {size}",
+                bytes.len()
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
+impl VersionContent {
+    /// The rules that its types do not express.
+    fn check(&self) -> Result<(), String> {
+        if !self.files.iter().any(|(path, _)| *path == self.entry) {
+            return Err(format!(
+                "the entry file `{}` is not in its source",
+                self.entry
+            ));
+        }
+        let python = self.python.strip_prefix("3.").unwrap_or_default();
+        if python.is_empty() || python.len() > 3 || !python.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(format!(
+                "`{}` is not a Python version such as 3.13",
+                self.python.escape_debug()
+            ));
+        }
+        if let Some(host) = self.egress.iter().find(|host| !is_host(host)) {
+            return Err(format!(
+                "`{}` is not a host or host:port in lower case",
+                host.escape_debug()
+            ));
+        }
+        if let Some(limits) = &self.limits {
+            limits.check().map_err(|why| why.to_string())?;
+            if !limits.wall.subsec_nanos().is_multiple_of(1_000_000) {
+                return Err("the wall limit is not a whole number of milliseconds".to_owned());
+            }
+        }
+        let mut names = BTreeSet::new();
+        for requirement in &self.requirements {
+            requirement.check()?;
+            if !names.insert(&requirement.name) {
+                return Err(format!("`{}` is required twice", requirement.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Requirement {
+    fn check(&self) -> Result<(), String> {
+        let name = self.name.as_bytes();
+        let plain = name
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-');
+        let trimmed = name.first() != Some(&b'-') && name.last() != Some(&b'-');
+        if name.is_empty() || name.len() > 128 || !plain || !trimmed || self.name.contains("--") {
+            return Err(format!(
+                "`{}` is not a normalised distribution name",
+                self.name.escape_debug()
+            ));
+        }
+        let version = self.version.as_bytes();
+        let plain = version
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".+!".contains(b));
+        if version.is_empty() || version.len() > 128 || !plain {
+            return Err(format!(
+                "`{}` is not an exact version of `{}`",
+                self.version.escape_debug(),
+                self.name
+            ));
+        }
+        if self.wheels.is_empty() {
+            return Err(format!("`{}` is not locked to a file", self.name));
+        }
+        Ok(())
+    }
+}
+
+/// `host` or `host:port`: DNS names and IPv4 addresses. Who may be dialled is decided at the door.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let label = |label: &str| {
+        let plain = label
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+        (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let port_ok = port.is_none_or(|port| {
+        port.parse::<u16>()
+            .is_ok_and(|number| number > 0 && number.to_string() == port)
+    });
+    host.len() <= 253 && host.split('.').all(label) && port_ok
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Writes canonical JSON, refusing what it would change.
+pub(crate) fn canonical<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let tree = serde_json::to_value(value).map_err(|why| StoreError::refused(chain(&why)))?;
+    if let Some(number) = rounded(&tree) {
+        return Err(StoreError::refused(format!(
+            "the number {number} is above 2^53 and would be rounded"
+        )));
+    }
+    canonical_json(&tree).map_err(|why| StoreError::refused(chain(&why)))
+}
+
+/// An integer that a double does not hold. Source: RFC 8785, section 3.2.2.3.
+fn rounded(value: &serde_json::Value) -> Option<&serde_json::Number> {
+    const EXACT: u64 = 1 << 53;
+    match value {
+        serde_json::Value::Number(number) => {
+            let size = number
+                .as_u64()
+                .or_else(|| number.as_i64().map(i64::unsigned_abs));
+            size.is_some_and(|size| size > EXACT).then_some(number)
+        }
+        serde_json::Value::Array(items) => items.iter().find_map(rounded),
+        serde_json::Value::Object(fields) => fields.values().find_map(rounded),
+        _ => None,
+    }
+}
+
+/// Parses JSON of which there is only one way to write it, the canonical one.
+pub(crate) fn parse<T: serde::Serialize + serde::de::DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<T, String> {
+    let value: T = serde_json::from_slice(bytes).map_err(|why| why.to_string())?;
+    match canonical_json(&value) {
+        Ok(again) if again == bytes => Ok(value),
+        _ => Err("it is not in canonical form".to_owned()),
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.digest, f)
+    }
+}
+
+impl From<ArchiveError> for StoreError {
+    fn from(error: ArchiveError) -> Self {
+        Self::refused(chain(&error))
+    }
+}

@@ -1,0 +1,196 @@
+//! What is on disk, as it is spelled there.
+//!
+//! Each type is written in canonical JSON, refuses unknown fields and is converted by hand. Numbers
+//! in canonical JSON are doubles: those here stay below 2^53.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use spec::{ByteSize, Digest, Limits, Skill, SubagentName, WorkspacePath};
+
+use crate::archive::SourceFiles;
+use crate::version::{
+    CONFIG_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, SOURCE_MEDIA_TYPE, SUBAGENT_ARTIFACT_TYPE,
+};
+use crate::{Requirement, VersionContent};
+
+/// Source: OCI image specification, image manifest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Manifest {
+    schema_version: u32,
+    media_type: String,
+    artifact_type: String,
+    pub(crate) config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+/// Source: OCI image specification, content descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+impl Manifest {
+    pub(crate) fn new(config: Descriptor, layer: Descriptor) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: MANIFEST_MEDIA_TYPE.to_owned(),
+            artifact_type: SUBAGENT_ARTIFACT_TYPE.to_owned(),
+            config,
+            layers: vec![layer],
+        }
+    }
+
+    /// Checks that it describes a subagent and gives its one layer.
+    pub(crate) fn check(&self) -> Result<&Descriptor, String> {
+        let expect = |what: &str, found: &str, expected: &str| {
+            if found == expected {
+                return Ok(());
+            }
+            let found: String = found
+                .chars()
+                .take(120)
+                .flat_map(char::escape_debug)
+                .collect();
+            Err(format!("its {what} is `{found}`, not `{expected}`"))
+        };
+        if self.schema_version != 2 {
+            return Err(format!(
+                "its schema version is {}, not 2",
+                self.schema_version
+            ));
+        }
+        expect("media type", &self.media_type, MANIFEST_MEDIA_TYPE)?;
+        expect("artifact type", &self.artifact_type, SUBAGENT_ARTIFACT_TYPE)?;
+        expect("config type", &self.config.media_type, CONFIG_MEDIA_TYPE)?;
+        let [layer] = self.layers.as_slice() else {
+            return Err(format!("it has {} layers, not 1", self.layers.len()));
+        };
+        expect("layer type", &layer.media_type, SOURCE_MEDIA_TYPE)?;
+        Ok(layer)
+    }
+}
+
+/// A version's config. Every field is always there: what is unset is `null` or empty.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Config {
+    entry: WorkspacePath,
+    description: String,
+    // By name: the order of the enum may change, the digest must not.
+    skills: Vec<String>,
+    depends: Vec<String>,
+    egress: Vec<String>,
+    limits: Option<WireLimits>,
+    python: String,
+    requirements: Vec<WireRequirement>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct WireLimits {
+    wall_ms: u64,
+    memory_bytes: u64,
+    cpu_millis: u32,
+    pids: u32,
+    workspace_bytes: u64,
+    output_bytes: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireRequirement {
+    name: String,
+    version: String,
+    wheels: Vec<Digest>,
+}
+
+impl WireLimits {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            wall_ms: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
+            memory_bytes: limits.memory.get(),
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+            workspace_bytes: limits.workspace.get(),
+            output_bytes: limits.output.get(),
+        }
+    }
+
+    pub(crate) fn to_limits(&self) -> Limits {
+        Limits {
+            wall: Duration::from_millis(self.wall_ms),
+            memory: ByteSize::bytes(self.memory_bytes),
+            cpu_millis: self.cpu_millis,
+            pids: self.pids,
+            workspace: ByteSize::bytes(self.workspace_bytes),
+            output: ByteSize::bytes(self.output_bytes),
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn new(content: &VersionContent) -> Self {
+        let mut skills: Vec<_> = content.skills.iter().map(|s| s.name().to_owned()).collect();
+        skills.sort_unstable();
+        let mut requirements: Vec<_> = content.requirements.iter().collect();
+        requirements.sort_unstable();
+        let depends = content.depends.iter();
+        Self {
+            entry: content.entry.clone(),
+            description: content.description.clone(),
+            skills,
+            depends: depends
+                .map(|(name, digest)| format!("{name}@{digest}"))
+                .collect(),
+            egress: content.egress.iter().cloned().collect(),
+            limits: content.limits.as_ref().map(WireLimits::new),
+            python: content.python.clone(),
+            requirements: requirements
+                .into_iter()
+                .map(|requirement| WireRequirement {
+                    name: requirement.name.clone(),
+                    version: requirement.version.clone(),
+                    wheels: requirement.wheels.iter().copied().collect(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Duplicates vanish in the sets here; the caller finds them by writing the content again.
+    pub(crate) fn into_content(self, files: SourceFiles) -> Result<VersionContent, String> {
+        let skills = self.skills.iter().map(|skill| skill.parse::<Skill>());
+        let depends = self.depends.iter().map(|text| {
+            let parts = text.split_once('@').and_then(|(name, digest)| {
+                Some((
+                    name.parse::<SubagentName>().ok()?,
+                    digest.parse::<Digest>().ok()?,
+                ))
+            });
+            parts.ok_or_else(|| format!("`{}` is not NAME@DIGEST", text.escape_debug()))
+        });
+        let requirements = self.requirements.into_iter().map(|wire| Requirement {
+            name: wire.name,
+            version: wire.version,
+            wheels: wire.wheels.into_iter().collect(),
+        });
+        Ok(VersionContent {
+            entry: self.entry,
+            description: self.description,
+            files,
+            skills: skills
+                .collect::<Result<_, _>>()
+                .map_err(|why| why.to_string())?,
+            depends: depends.collect::<Result<BTreeMap<_, _>, _>>()?,
+            egress: self.egress.into_iter().collect(),
+            limits: self.limits.as_ref().map(WireLimits::to_limits),
+            python: self.python,
+            requirements: requirements.collect(),
+        })
+    }
+}
