@@ -183,9 +183,7 @@ impl BlobWriter {
 impl Write for BlobWriter {
     /// Errors carry the [`StoreError`], so that a full disk is told as such.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file
-            .write(bytes)
-            .map_err(io::Error::other)?;
+        self.file.write(bytes).map_err(io::Error::other)?;
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())

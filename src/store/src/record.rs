@@ -20,8 +20,8 @@ pub const RUN_MEDIA_TYPE: &str = "application/vnd.agentfactory.run.v1+json";
 /// The media type of a run's cassette.
 pub const CASSETTE_MEDIA_TYPE: &str = "application/vnd.agentfactory.cassette.v1+json";
 
-/// Bytes of a record or a cassette: both are held in memory, here and by whoever made them.
-const RECORD_MAX: ByteSize = ByteSize::mib(512);
+/// Bytes of a record, a cassette or a tree: they are held in memory, here and by whoever made them.
+pub(crate) const RECORD_MAX: ByteSize = ByteSize::mib(512);
 
 /// Everything that is known of one run.
 #[derive(Clone, Debug, PartialEq)]
@@ -313,6 +313,13 @@ impl RunRecord {
                 .map_err(|why: spec::DigestParseError| StoreError::refused(why.to_string()))
         });
         digests.collect()
+    }
+
+    /// The trees among them.
+    pub(crate) fn trees(&self) -> Vec<Digest> {
+        let output = self.report.output_tree.iter();
+        let trees = std::iter::once(&self.report.input_tree).chain(output);
+        trees.filter_map(|text| text.parse().ok()).collect()
     }
 }
 

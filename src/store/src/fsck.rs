@@ -1,0 +1,470 @@
+//! Looking at everything there is: is it what was written?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use spec::{Digest, RunId, Tree};
+
+use crate::history::{self, State};
+use crate::layout::{Layout, OCI_LAYOUT, TOP};
+use crate::operation::{Change, Operation};
+use crate::record::RECORD_MAX;
+use crate::{Store, StoreError, blobs, persist};
+
+/// What a check of the whole store found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FsckReport {
+    /// What is wrong, in the order in which it was found. Nothing means that all is well.
+    pub findings: Vec<Finding>,
+    /// Blobs that were read.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Versions that operations name.
+    pub versions: u64,
+    /// Operations in the log.
+    pub operations: u64,
+    /// Recorded runs.
+    pub runs: u64,
+    /// Files of writers that live or died; the next open removes those of the dead.
+    pub temporary: u64,
+}
+
+impl FsckReport {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// The file.
+    pub path: PathBuf,
+    /// The blob or version, if it is about one.
+    pub digest: Option<Digest>,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindingKind {
+    /// The bytes are not those that were written.
+    Damaged,
+    /// Something names it, and it is not there.
+    Missing,
+    /// It is intact, but not what it is named as.
+    Invalid,
+    /// It does not belong here.
+    Stray,
+    /// It could not be read.
+    Unreadable,
+}
+
+impl Finding {
+    /// What a person can do about it.
+    pub fn hint(&self) -> String {
+        match self.kind {
+            FindingKind::Damaged if self.digest.is_some() => {
+                "restore it from a backup, or save the same content again: that replaces it"
+            }
+            FindingKind::Damaged => "restore it from a backup",
+            FindingKind::Missing => "restore it from a backup, or save the same content again",
+            FindingKind::Invalid => {
+                "another program wrote it; publish a valid version over it, or undo"
+            }
+            FindingKind::Stray => "move it away: nothing here uses it",
+            FindingKind::Unreadable => "check the disk, who owns the file and its permissions",
+        }
+        .to_owned()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.path.display(), self.why)
+    }
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FsckProgress {
+    /// Blobs read so far.
+    pub blobs: u64,
+    /// Blobs there are.
+    pub blobs_total: u64,
+    /// Bytes read so far.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Reads everything in the store and checks every digest and every reference.
+    ///
+    /// Others may go on writing meanwhile. `observe` is told after each blob.
+    ///
+    /// # Errors
+    /// None for what is wrong inside the store: that is in the report. [`StoreError::Io`] when
+    /// the store as a whole cannot be listed.
+    pub fn fsck(&self, observe: &mut dyn FnMut(FsckProgress)) -> Result<FsckReport, StoreError> {
+        let mut check = Check {
+            store: self,
+            report: FsckReport::default(),
+            bad: BTreeSet::new(),
+            named: BTreeSet::new(),
+            trees: BTreeSet::new(),
+        };
+        check.top()?;
+        // What names blobs is read before the blobs: whatever it names was there before.
+        let state = check.log();
+        let runs = check.run_pointers()?;
+        check.blobs(observe)?;
+        check.history(&state);
+        check.runs(&runs);
+        Ok(check.report)
+    }
+}
+
+struct Check<'a> {
+    store: &'a Store,
+    report: FsckReport,
+    /// Blobs that were reported: what follows from that is not reported again.
+    bad: BTreeSet<Digest>,
+    /// Blobs that runs and trees name, each looked for once.
+    named: BTreeSet<Digest>,
+    /// Trees that were read.
+    trees: BTreeSet<Digest>,
+}
+
+impl Check<'_> {
+    fn layout(&self) -> &Layout {
+        &self.store.layout
+    }
+
+    fn find(
+        &mut self,
+        kind: FindingKind,
+        path: impl Into<PathBuf>,
+        digest: Option<Digest>,
+        why: impl Into<String>,
+    ) {
+        self.report.findings.push(Finding {
+            kind,
+            path: path.into(),
+            digest,
+            why: why.into(),
+        });
+    }
+
+    /// Everything outside blobs, runs and the log.
+    fn top(&mut self) -> Result<(), StoreError> {
+        let root = self.layout().root.clone();
+        for path in list(&root)? {
+            let name = path.file_name().unwrap_or_default();
+            if !TOP.iter().any(|known| name == *known) {
+                self.find(FindingKind::Stray, path, None, "it is not part of a store");
+            }
+        }
+        for path in list(&root.join("blobs"))? {
+            if path != self.layout().blobs {
+                self.find(FindingKind::Stray, path, None, "it is no place for blobs");
+            }
+        }
+        self.fixed(self.layout().format(), Layout::format_text().as_bytes());
+        self.fixed(self.layout().oci_layout(), OCI_LAYOUT.as_bytes());
+        let tmp = self.layout().tmp.clone();
+        self.report.temporary = list(&tmp)?.len() as u64;
+        Ok(())
+    }
+
+    /// A file that has only one possible content.
+    fn fixed(&mut self, path: PathBuf, expected: &[u8]) {
+        match persist::read_small(&path) {
+            Ok(bytes) if bytes == expected => {}
+            Ok(_) => self.find(
+                FindingKind::Damaged,
+                path,
+                None,
+                format!("it does not say `{}`", expected.escape_ascii()),
+            ),
+            Err(error) => self.failed(path, None, &error),
+        }
+    }
+
+    /// A file that could not be read.
+    fn failed(&mut self, path: PathBuf, digest: Option<Digest>, error: &StoreError) {
+        let (kind, why) = match error {
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                (FindingKind::Missing, "it is missing".to_owned())
+            }
+            StoreError::Io { source, .. } => (FindingKind::Unreadable, source.to_string()),
+            StoreError::Corrupt { why, .. } => (FindingKind::Damaged, why.clone()),
+            other => (FindingKind::Invalid, other.to_string()),
+        };
+        self.find(kind, path, digest, why);
+    }
+
+    /// Each line by itself, and that each follows the one before.
+    fn log(&mut self) -> State {
+        let path = self.layout().log.clone();
+        let mut state = State::default();
+        let read = persist::open_regular(&path).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            io::Read::read_to_end(&mut file, &mut bytes).map(|_| bytes)
+        });
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(source) => {
+                self.failed(path.clone(), None, &StoreError::read("read", &path, source));
+                return state;
+            }
+        };
+        let mut whole = true;
+        for line in history::lines(&bytes) {
+            self.report.operations += 1;
+            let read = Operation::from_line(line.bytes);
+            // After a damaged line nothing follows any more; the lines still speak for themselves.
+            let applied = match read {
+                Ok(operation) if whole => state.apply(operation),
+                Ok(_) => Ok(()),
+                Err(why) => Err(why),
+            };
+            if let Err(why) = applied {
+                whole = false;
+                let why = format!("line {}: {why}", line.number);
+                self.find(FindingKind::Damaged, path.clone(), None, why);
+            }
+        }
+        state
+    }
+
+    /// The record that each run's file points at.
+    fn run_pointers(&mut self) -> Result<BTreeMap<RunId, Digest>, StoreError> {
+        let directory = self.layout().runs.clone();
+        let mut runs = BTreeMap::new();
+        for path in list(&directory)? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(run) = name.and_then(|name| name.parse::<RunId>().ok()) else {
+                self.find(
+                    FindingKind::Stray,
+                    path,
+                    None,
+                    "its name is not the id of a run",
+                );
+                continue;
+            };
+            self.report.runs += 1;
+            match self.store.run_digest(&run) {
+                Ok(digest) => {
+                    runs.insert(run, digest);
+                }
+                Err(error) => self.failed(path, None, &error),
+            }
+        }
+        Ok(runs)
+    }
+
+    fn blobs(&mut self, observe: &mut dyn FnMut(FsckProgress)) -> Result<(), StoreError> {
+        let directory = self.layout().blobs.clone();
+        let paths = list(&directory)?;
+        let mut progress = FsckProgress {
+            blobs_total: paths.len() as u64,
+            ..FsckProgress::default()
+        };
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let digest = name.and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
+            match digest {
+                Some(digest) => self.blob(path, digest),
+                None => self.find(FindingKind::Stray, path, None, "its name is not a digest"),
+            }
+            progress.blobs += 1;
+            progress.bytes = self.report.bytes;
+            observe(progress);
+        }
+        Ok(())
+    }
+
+    fn blob(&mut self, path: PathBuf, digest: Digest) {
+        self.report.blobs += 1;
+        let read = persist::open_regular(&path).and_then(|file| {
+            let size = file.metadata()?.len();
+            Ok((size, blobs::hash(file)?))
+        });
+        match read {
+            Ok((size, found)) => {
+                self.report.bytes += size;
+                if found != digest {
+                    self.bad.insert(digest);
+                    let why = format!("its content has the digest {found}");
+                    self.find(FindingKind::Damaged, path, Some(digest), why);
+                }
+            }
+            Err(source) => {
+                self.bad.insert(digest);
+                let error = StoreError::read("read", &path, source);
+                self.failed(path, Some(digest), &error);
+            }
+        }
+    }
+
+    /// What operations name.
+    fn history(&mut self, state: &State) {
+        let versions: BTreeSet<Digest> = state.versions.values().flatten().copied().collect();
+        self.report.versions = versions.len() as u64;
+        let mut open: Vec<Digest> = versions.iter().copied().collect();
+        let mut seen = versions;
+        while let Some(digest) = open.pop() {
+            if self.bad.contains(&digest) {
+                continue;
+            }
+            match self.store.version(&digest) {
+                Ok(version) => {
+                    let depends = version.content.depends.into_values();
+                    open.extend(depends.filter(|digest| seen.insert(*digest)));
+                }
+                // A damaged part was reported as the blob that it is.
+                Err(StoreError::Corrupt { path, .. }) if self.is_bad(&path) => {}
+                Err(error) => self.unresolved(digest, error),
+            }
+        }
+        for operation in &state.operations {
+            let Change::Publish { evidence, .. } = &operation.change else {
+                continue;
+            };
+            for run in evidence {
+                if matches!(
+                    self.store.run_digest(run),
+                    Err(StoreError::UnknownRun { .. })
+                ) {
+                    let path = self.layout().run(run);
+                    let why = format!("it is missing; operation {} names it", operation.seq);
+                    self.find(FindingKind::Missing, path, None, why);
+                }
+            }
+        }
+    }
+
+    /// What run records name.
+    fn runs(&mut self, runs: &BTreeMap<RunId, Digest>) {
+        for (run, digest) in runs {
+            if self.bad.contains(digest) {
+                continue;
+            }
+            let record = match self.store.run(run) {
+                Ok(record) => record,
+                Err(StoreError::Corrupt { path, .. }) if self.is_bad(&path) => continue,
+                Err(StoreError::Corrupt { path, why }) if path.exists() => {
+                    self.find(FindingKind::Invalid, path, Some(*digest), why);
+                    continue;
+                }
+                Err(error) => {
+                    self.unresolved(*digest, error);
+                    continue;
+                }
+            };
+            match record.references() {
+                Ok(references) => {
+                    let by = format!("run {run}");
+                    for named in references {
+                        self.needed(named, &by);
+                    }
+                    for tree in record.trees() {
+                        self.tree(tree);
+                    }
+                }
+                Err(error) => self.unresolved(*digest, error),
+            }
+        }
+    }
+
+    /// The files of a workspace tree.
+    fn tree(&mut self, digest: Digest) {
+        if self.bad.contains(&digest) || !self.trees.insert(digest) {
+            return;
+        }
+        let path = self.layout().blob(&digest);
+        let tree = match self.store.get_at_most(&digest, RECORD_MAX) {
+            Ok(bytes) => Tree::from_bytes(&bytes),
+            Err(error) => return self.failed(path, Some(digest), &error),
+        };
+        match tree {
+            Ok(tree) => {
+                let by = format!("the tree {digest}");
+                for entry in tree.entries() {
+                    self.needed(entry.digest, &by);
+                }
+            }
+            Err(why) => {
+                let why = crate::version::chain(&why);
+                self.find(FindingKind::Invalid, path, Some(digest), why);
+            }
+        }
+    }
+
+    /// Reports a blob that is named and not there. That it is intact was checked with all others.
+    fn needed(&mut self, digest: Digest, by: &str) {
+        let is_new = self.named.insert(digest) && !self.bad.contains(&digest);
+        if !is_new || self.store.contains(&digest).unwrap_or(false) {
+            return;
+        }
+        self.bad.insert(digest);
+        let path = self.layout().blob(&digest);
+        let why = format!("it is missing; {by} names it");
+        self.find(FindingKind::Missing, path, Some(digest), why);
+    }
+
+    /// Reports a version or record that is not what it should be.
+    fn unresolved(&mut self, digest: Digest, error: StoreError) {
+        let (kind, path, why) = match error {
+            StoreError::UnknownVersion { .. } | StoreError::BlobMissing { .. } => (
+                FindingKind::Missing,
+                self.layout().blob(&digest),
+                "it is missing".to_owned(),
+            ),
+            StoreError::BadVersion { why, .. } => {
+                (FindingKind::Invalid, self.layout().blob(&digest), why)
+            }
+            StoreError::Corrupt { path, why } if !path.exists() => {
+                (FindingKind::Missing, path, why)
+            }
+            StoreError::Corrupt { path, why } => (FindingKind::Damaged, path, why),
+            StoreError::Io { path, source, .. } => {
+                (FindingKind::Unreadable, path, source.to_string())
+            }
+            other => (
+                FindingKind::Invalid,
+                self.layout().blob(&digest),
+                other.to_string(),
+            ),
+        };
+        self.bad.insert(digest);
+        self.find(kind, path, Some(digest), why);
+    }
+
+    /// Whether this is the file of a blob that was reported.
+    fn is_bad(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let digest = name.and_then(|name| format!("sha256:{name}").parse().ok());
+        path.starts_with(&self.layout().blobs)
+            && digest.is_some_and(|digest| self.bad.contains(&digest))
+    }
+}
+
+/// The entries of a directory, by name.
+fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let error = |source| StoreError::read("list", path, source);
+    let entries = fs::read_dir(path).map_err(error)?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(error)?;
+    paths.sort_unstable();
+    Ok(paths)
+}
