@@ -1,1 +1,30 @@
-//! TODO
+//! The Meta-Agent: Install, Self-Evolve and Deploy. The only place that decides.
+//!
+//! [`Factory`] is the facade: [`Factory::run`] runs one program in a sandbox and records it,
+//! [`Factory::solve`] lets a model solve a task with subagents, [`deploy_skill`] exports a version.
+
+mod assets;
+mod blobs;
+mod broker;
+mod budget;
+mod context;
+mod deploy;
+mod error;
+mod factory;
+mod python;
+mod task;
+mod watch;
+pub mod wire;
+mod workspace;
+
+pub use assets::{AssetError, Assets};
+pub use budget::TaskBudget;
+pub use context::{Context, SystemContext, TaskId};
+pub use deploy::{Deployed, deploy_skill};
+pub use error::{FactoryError, chain};
+pub use factory::{Factory, FinishedRun, RunRequest, program_from_file};
+pub use task::{Saved, TaskReport, TaskRequest, TaskStatus};
+pub use watch::{Event, Unwatched, Watcher};
+pub use workspace::{
+    Imported, WorkspaceError, WriteBack, changed_files, export, import, write_back,
+};

@@ -1,0 +1,241 @@
+//! The only door out of a sandbox: carries out what a version was granted, and writes it down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use llm::{Block, Message, Model, Purpose, Request, Role};
+use runner::{Broker, ToolRequest};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spec::{Skill, SkillUsage, limits};
+use store::Exchange;
+
+use crate::budget::Tokens;
+
+/// Answers the requests of one run.
+#[derive(Debug)]
+pub(crate) struct SkillBroker {
+    grants: BTreeSet<Skill>,
+    model: Option<Arc<dyn Model>>,
+    tokens: Arc<Tokens>,
+    ledger: Mutex<Ledger>,
+}
+
+/// What a run asked for and got.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    /// Every exchange, in the order in which they ended.
+    pub(crate) cassette: Vec<Exchange>,
+    /// Calls and tokens per skill.
+    pub(crate) usage: BTreeMap<Skill, SkillUsage>,
+    calls: u32,
+}
+
+/// The arguments of `call_llm`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LlmArguments {
+    #[serde(default)]
+    system: Option<String>,
+    messages: Messages,
+    #[serde(default)]
+    max_tokens: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Messages {
+    One(String),
+    Many(Vec<LlmMessage>),
+}
+
+#[derive(Deserialize)]
+struct LlmMessage {
+    role: String,
+    content: String,
+}
+
+/// The arguments of `execute_shell_command`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShellArguments {
+    #[expect(dead_code, reason = "its presence and type are the check")]
+    command: String,
+}
+
+/// Source: the default of `call_llm` in the reference implementation.
+const MAX_TOKENS: u32 = 8_000;
+
+impl SkillBroker {
+    pub(crate) fn new(
+        grants: BTreeSet<Skill>,
+        model: Option<Arc<dyn Model>>,
+        tokens: Arc<Tokens>,
+    ) -> Self {
+        Self {
+            grants,
+            model,
+            tokens,
+            ledger: Mutex::default(),
+        }
+    }
+
+    /// What has been asked so far.
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn carry_out(&self, request: &ToolRequest) -> (Option<Skill>, Value, llm::TokenUsage) {
+        let refuse = |text: String| json!({ "error": text });
+        let nothing = llm::TokenUsage::default();
+        let Ok(skill) = request.tool.parse::<Skill>() else {
+            let tool = spec::printable(&request.tool, 80);
+            return (
+                None,
+                refuse(format!("refused: there is no skill `{tool}` here")),
+                nothing,
+            );
+        };
+        if !self.grants.contains(&skill) {
+            let text = format!("refused: this subagent was not granted the skill `{skill}`");
+            return (Some(skill), refuse(text), nothing);
+        }
+        match skill {
+            Skill::Llm => {
+                let (answer, usage) = self.ask_model(&request.arguments).await;
+                (Some(skill), answer, usage)
+            }
+            Skill::ShellCommand => {
+                let answer = match ShellArguments::deserialize(&request.arguments) {
+                    Ok(_) => json!({ "execute": true }),
+                    Err(error) => refuse(format!("refused: {error}")),
+                };
+                (Some(skill), answer, nothing)
+            }
+        }
+    }
+
+    async fn ask_model(&self, arguments: &Value) -> (Value, llm::TokenUsage) {
+        let refuse = |text: String| (json!({ "error": text }), llm::TokenUsage::default());
+        let Some(model) = &self.model else {
+            return refuse("no model is configured on the host".to_owned());
+        };
+        if self.tokens.is_used_up() {
+            return refuse("the token budget is used up".to_owned());
+        }
+        let request = match LlmArguments::deserialize(arguments) {
+            Ok(arguments) => llm_request(arguments),
+            Err(error) => return refuse(format!("the arguments of call_llm do not fit: {error}")),
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(why) => return refuse(why),
+        };
+        match model.reply(&request, &mut |_| {}).await {
+            Ok(reply) => {
+                self.tokens.add_subagent(reply.usage);
+                let texts = reply.content.iter().filter_map(|block| match block {
+                    Block::Text { text } => Some(text.as_str()),
+                    Block::ToolCall { .. } | Block::ToolResult { .. } | Block::Opaque { .. } => {
+                        None
+                    }
+                });
+                (json!({ "ok": texts.collect::<String>() }), reply.usage)
+            }
+            Err(error) => {
+                // Addresses and the endpoint's words stay on the host's side.
+                tracing::warn!(error = %crate::chain(&error), "a subagent's model call failed");
+                refuse(match error {
+                    llm::LlmError::Script { .. } => error.to_string(),
+                    _ => "the model is not available".to_owned(),
+                })
+            }
+        }
+    }
+}
+
+fn llm_request(arguments: LlmArguments) -> Result<Request, String> {
+    let mut system = arguments.system.unwrap_or_default();
+    let given = match arguments.messages {
+        Messages::One(content) => vec![LlmMessage {
+            role: "user".to_owned(),
+            content,
+        }],
+        Messages::Many(messages) => messages,
+    };
+    let mut messages: Vec<Message> = Vec::new();
+    for LlmMessage { role, content } in given {
+        let role = match role.as_str() {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            "system" => {
+                if !system.is_empty() {
+                    system.push_str("\n\n");
+                }
+                system.push_str(&content);
+                continue;
+            }
+            _ => {
+                return Err(format!(
+                    "a message cannot have the role `{}`",
+                    spec::printable(&role, 40)
+                ));
+            }
+        };
+        messages.push(Message {
+            role,
+            content: vec![Block::Text { text: content }],
+        });
+    }
+    if messages
+        .last()
+        .is_none_or(|message| message.role != Role::User)
+    {
+        return Err("the messages must end with one of the user".to_owned());
+    }
+    let max_tokens = arguments.max_tokens.unwrap_or(MAX_TOKENS).clamp(1, 64_000);
+    Ok(Request {
+        purpose: Purpose::Subagent,
+        system,
+        messages,
+        tools: Vec::new(),
+        max_tokens,
+    })
+}
+
+impl Broker for SkillBroker {
+    fn answer(&self, request: ToolRequest) -> BoxFuture<'_, Value> {
+        Box::pin(async move {
+            {
+                let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                if ledger.calls >= limits::TOOL_CALLS {
+                    return json!({ "error": format!("refused: more than {} calls", limits::TOOL_CALLS) });
+                }
+                ledger.calls += 1;
+            }
+            let began = Instant::now();
+            let (skill, answer, usage) = self.carry_out(&request).await;
+            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(skill) = skill {
+                let used = ledger.usage.entry(skill).or_default();
+                used.calls += 1;
+                used.input_tokens += usage.input_tokens;
+                used.output_tokens += usage.output_tokens;
+            }
+            ledger.cassette.push(Exchange::new(
+                &request.tool,
+                request.arguments,
+                answer.clone(),
+                began.elapsed(),
+                usage.input_tokens,
+                usage.output_tokens,
+            ));
+            answer
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! Deploy: a version leaves as something that runs without us.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use spec::{Digest, SubagentName, VersionRef};
+use store::Store;
+
+use crate::assets::{Assets, fill};
+use crate::error::FactoryError;
+
+/// A folder that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// The folder.
+    pub path: PathBuf,
+    /// The version in it.
+    pub version: Digest,
+    /// Its files, relative to the folder.
+    pub files: Vec<String>,
+}
+
+fn wrong(path: &Path, why: String) -> FactoryError {
+    FactoryError::Target {
+        path: path.to_owned(),
+        why,
+    }
+}
+
+/// The scripts that replace the sandbox. The subagent's own files lie beside them.
+const SCRIPTS: &[&str] = &["run.py", "llm.py", "tools.py"];
+/// Source: the Agent Skills format.
+const DESCRIPTION_CHARS: usize = 1_024;
+
+/// Writes a version as an Agent Skills folder, which runs on a bare `python3`.
+///
+/// The folder is `to`, when that does not exist or is empty, else `to/NAME`; it appears complete
+/// or not at all.
+///
+/// # Errors
+/// [`FactoryError::Target`] when the folder exists or cannot be written.
+pub fn deploy_skill(
+    store: &Store,
+    assets: &Assets,
+    reference: &VersionRef,
+    to: &Path,
+) -> Result<Deployed, FactoryError> {
+    let resolved = store.resolve(reference)?;
+    let version = store.version(&resolved.digest)?;
+    let name = resolved.name.ok_or_else(|| FactoryError::Target {
+        path: to.to_owned(),
+        why: format!("no name has ever pointed at {}", resolved.digest),
+    })?;
+    // Source: the Agent Skills format allows a-z, 0-9 and single hyphens, and wants the folder's name.
+    let skill_name = skill_name(&name);
+    let target = to.join(&skill_name);
+    if target.symlink_metadata().is_ok() {
+        return Err(wrong(&target, "it exists already".to_owned()));
+    }
+    let skills: Vec<_> = version
+        .content
+        .skills
+        .iter()
+        .map(|skill| skill.name())
+        .collect();
+    let description: String = version
+        .content
+        .description
+        .chars()
+        .take(DESCRIPTION_CHARS)
+        .collect();
+    let values = BTreeMap::from([
+        ("name", skill_name.clone()),
+        // A JSON string is a valid YAML scalar, whatever it contains.
+        (
+            "description_yaml",
+            serde_json::Value::String(description).to_string(),
+        ),
+        ("description", version.content.description.clone()),
+        ("subagent", name.to_string()),
+        ("entry", version.content.entry.to_string()),
+        ("digest", resolved.digest.to_string()),
+        ("python", version.content.python.clone()),
+        (
+            "skills",
+            if skills.is_empty() {
+                "none".to_owned()
+            } else {
+                skills.join(", ")
+            },
+        ),
+    ]);
+    let template = assets.text("deploy/SKILL.md.template")?;
+    let skill_md = fill(&template, &values).map_err(|why| crate::assets::AssetError::Invalid {
+        name: "deploy/SKILL.md.template".to_owned(),
+        why,
+    })?;
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    files.insert("SKILL.md".to_owned(), skill_md.into_bytes());
+    for script in SCRIPTS {
+        files.insert(
+            format!("scripts/{script}"),
+            assets
+                .text(&format!("deploy/scripts/{script}"))?
+                .into_bytes(),
+        );
+    }
+    let manifest = serde_json::json!({
+        "entry": version.content.entry.to_string(),
+        "name": name,
+        "skills": skills,
+        "version": resolved.digest,
+    });
+    let manifest = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
+    files.insert("scripts/subagent.json".to_owned(), manifest.into_bytes());
+    for (path, content) in version.content.files {
+        if path.as_bytes() == crate::task::SKILL_MD {
+            continue;
+        }
+        let path = std::str::from_utf8(path.as_bytes())
+            .map_err(|_| wrong(&target, format!("`{path}` is not UTF-8")))?;
+        files.insert(format!("scripts/subagent/{path}"), content);
+    }
+    write_folder(to, &target, &files)?;
+    Ok(Deployed {
+        path: target,
+        version: resolved.digest,
+        files: files.into_keys().collect(),
+    })
+}
+
+fn skill_name(name: &SubagentName) -> String {
+    let words = name
+        .as_str()
+        .split(['-', '_'])
+        .filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
+}
+
+/// Writes a folder that appears complete or not at all.
+fn write_folder(
+    parent: &Path,
+    target: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), FactoryError> {
+    std::fs::create_dir_all(parent).map_err(|error| wrong(parent, error.to_string()))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".agentfactory-")
+        .tempdir_in(parent);
+    let staging = staging.map_err(|error| wrong(parent, error.to_string()))?;
+
+    for (path, content) in files {
+        let path = staging.path().join(path);
+        let written = path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&path, content));
+        written.map_err(|error| wrong(&path, error.to_string()))?;
+    }
+    std::fs::set_permissions(
+        staging.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .and_then(|()| std::fs::rename(staging.path(), target))
+    .map_err(|error| wrong(target, error.to_string()))?;
+    // It has moved away: there is nothing left to remove.
+    let _moved = staging.keep();
+    Ok(())
+}

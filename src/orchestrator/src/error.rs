@@ -1,0 +1,96 @@
+//! Why something could not be done.
+
+use std::path::PathBuf;
+
+use crate::assets::AssetError;
+use crate::workspace::WorkspaceError;
+
+/// Why the factory could not do what it was asked.
+///
+/// A run or a task that ends badly is not an error: it has an outcome.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FactoryError {
+    /// The library failed.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// No sandbox could be used.
+    #[error(transparent)]
+    Runner(#[from] runner::RunnerError),
+    /// The model gave no reply.
+    #[error(transparent)]
+    Model(#[from] llm::LlmError),
+    /// A host folder could not be read or written.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// A skill or prompt is missing or broken.
+    #[error(transparent)]
+    Asset(#[from] AssetError),
+    /// Solving needs a model.
+    #[error("no model is configured")]
+    NoModel,
+    /// The limits contradict each other.
+    #[error("the limits cannot be met")]
+    Limits(#[from] spec::LimitsError),
+    /// The task's log could not be written.
+    #[error("the task's log `{}` cannot be written", .path.display())]
+    Log {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A source file is not usable.
+    #[error("`{}` cannot be used: {why}", .path.display())]
+    Source {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A place to deploy to is not usable.
+    #[error("`{}` cannot be deployed to: {why}", .path.display())]
+    Target {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A job of ours ended without an answer.
+    #[error("an internal job ended without an answer")]
+    Job(#[from] tokio::task::JoinError),
+}
+
+impl FactoryError {
+    /// What a caller can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Runner(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Workspace(error) => error.hint(),
+            Self::Limits(error) => error.hint(),
+            Self::NoModel => Some(
+                "pass --model PROVIDER:ID, such as anthropic:claude-opus-4-6, or set AGENTFACTORY_MODEL"
+                    .to_owned(),
+            ),
+            Self::Log { .. } => Some("check the space and the permissions of AGENTFACTORY_HOME".to_owned()),
+            Self::Asset(_) | Self::Source { .. } | Self::Target { .. } | Self::Job(_) => None,
+        }
+    }
+}
+
+/// An error and everything below it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let below = source.to_string();
+        if !text.ends_with(&below) {
+            text.push_str(": ");
+            text.push_str(&below);
+        }
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,328 @@
+//! The documented facade for the command line, the server and those who embed us.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use llm::Model;
+use runner::{ImageId, Mount, Observer, Program, RunHost, SandboxSpec, Sandboxes, SourceFile};
+use spec::wire::{RunContext, RunJson};
+use spec::{
+    Digest, Limits, OutputStream, RunOutcome, RunReport, Skill, SubagentName, Tree, VersionRef,
+    WorkspacePath,
+};
+use store::{RunProgram, RunRecord, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::assets::Assets;
+use crate::blobs::StoreBlobs;
+use crate::broker::SkillBroker;
+use crate::budget::Tokens;
+use crate::context::Context;
+use crate::error::FactoryError;
+use crate::python;
+use crate::watch::{Event, Watcher};
+
+/// Everything that running and solving needs.
+#[derive(Clone, Debug)]
+pub struct Factory {
+    /// The library and the records.
+    pub store: Arc<Store>,
+    /// The folder with the tasks' logs.
+    pub tasks: PathBuf,
+    /// What runs programs.
+    pub sandboxes: Arc<dyn Sandboxes>,
+    /// What sandboxes are made from.
+    pub image: ImageId,
+    /// What the engine is, for records.
+    pub engine: String,
+    /// The Meta-Agent's model.
+    pub model: Option<Arc<dyn Model>>,
+    /// The subagents' model.
+    pub subagent_model: Option<Arc<dyn Model>>,
+    /// Skills and prompts.
+    pub assets: Assets,
+    /// Clock and ids.
+    pub context: Arc<dyn Context>,
+}
+
+/// One run of one program.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// What runs.
+    pub program: Program,
+    /// The name under which it is known, if it has one.
+    pub name: Option<SubagentName>,
+    /// The version that runs, if it is one.
+    pub version: Option<Digest>,
+    /// What people read: a name, a file, a command.
+    pub shown: String,
+    /// What it may ask for.
+    pub grants: BTreeSet<Skill>,
+    /// What is at `/workspace`.
+    pub tree: Arc<Tree>,
+    /// Host directories at `/mnt`.
+    pub mounts: Vec<Mount>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// A run that took place.
+#[derive(Clone, Debug)]
+pub struct FinishedRun {
+    /// What the runner knows of it.
+    pub report: RunReport,
+    /// The workspace after it, when it is known.
+    pub output: Option<Tree>,
+    /// The same, as it is printed and recorded.
+    pub json: RunJson,
+    /// The digest of its record.
+    pub record: Digest,
+}
+
+impl FinishedRun {
+    /// Whether it did what it was asked: a result, or a command that ended with status 0.
+    pub fn succeeded(&self, program: &Program) -> bool {
+        match (&self.report.outcome, program) {
+            (RunOutcome::Completed { .. }, _) => true,
+            (RunOutcome::Exited { status }, Program::Shell { .. }) => *status == 0,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Output(Arc<dyn Watcher>);
+
+impl Observer for Output {
+    fn output(&self, stream: OutputStream, bytes: &[u8]) {
+        self.0.event(&Event::Output { stream, bytes });
+    }
+}
+
+impl Factory {
+    /// Runs one program in a sandbox and records the run.
+    ///
+    /// # Errors
+    /// [`FactoryError`] when no run took place, or its record could not be kept.
+    pub async fn run(
+        &self,
+        request: &RunRequest,
+        watcher: &Arc<dyn Watcher>,
+        cancel: CancellationToken,
+    ) -> Result<FinishedRun, FactoryError> {
+        self.run_within(request, &Arc::new(Tokens::new(u64::MAX)), watcher, cancel)
+            .await
+    }
+
+    /// [`Self::run`], counting the subagent's tokens against a task's budget.
+    pub(crate) async fn run_within(
+        &self,
+        request: &RunRequest,
+        tokens: &Arc<Tokens>,
+        watcher: &Arc<dyn Watcher>,
+        cancel: CancellationToken,
+    ) -> Result<FinishedRun, FactoryError> {
+        request.limits.check()?;
+        watcher.event(&Event::RunBegan {
+            what: &request.shown,
+        });
+        let at = self.context.now();
+        let run = self.context.run_id();
+        let broker = Arc::new(SkillBroker::new(
+            request.grants.clone(),
+            self.subagent_model.clone(),
+            Arc::clone(tokens),
+        ));
+        let host = RunHost {
+            blobs: Arc::new(StoreBlobs(Arc::clone(&self.store))),
+            broker: Arc::clone(&broker) as _,
+            observer: Arc::new(Output(Arc::clone(watcher))),
+        };
+        let sandbox = SandboxSpec {
+            run,
+            image: self.image.clone(),
+            program: request.program.clone(),
+            tree: Arc::clone(&request.tree),
+            mounts: request.mounts.clone(),
+            limits: request.limits.clone(),
+        };
+        let mut report = self.sandboxes.run(sandbox, host, cancel).await?;
+        let ledger = broker.ledger();
+        report.usage.skills = ledger.usage;
+        watcher.event(&Event::RunEnded {
+            outcome: &report.outcome,
+            wall: report.usage.wall,
+        });
+
+        let output = spec::wire::output_tree(&report, &request.tree);
+        let json = RunJson::new(
+            &report,
+            &RunContext {
+                run,
+                version: request.version,
+                input_tree: request.tree.digest(),
+                output_tree: output.as_ref().map(Tree::digest),
+                writable_mounts: request.mounts.iter().any(|mount| mount.writable),
+            },
+        );
+        let record = RunRecord {
+            at,
+            report: json.clone(),
+            name: request.name.clone(),
+            program: self.record_program(request)?,
+            grants: request.grants.clone(),
+            limits: request.limits.clone(),
+            image: self.image.0,
+            engine: self.engine.clone(),
+            mounts: request
+                .mounts
+                .iter()
+                .map(|mount| mount.name.clone())
+                .collect(),
+            cassette: ledger.cassette,
+        };
+        let store = Arc::clone(&self.store);
+        let trees = [
+            Some(request.tree.to_bytes()),
+            output.as_ref().map(Tree::to_bytes),
+        ];
+        let record = tokio::task::spawn_blocking(move || {
+            for tree in trees.into_iter().flatten() {
+                store.put(&tree)?;
+            }
+            store.record_run(&record)
+        })
+        .await??;
+        Ok(FinishedRun {
+            report,
+            output,
+            json,
+            record,
+        })
+    }
+
+    /// What ran, in a form that can be run again.
+    fn record_program(&self, request: &RunRequest) -> Result<RunProgram, FactoryError> {
+        Ok(match &request.program {
+            Program::Shell { command } => RunProgram::Shell {
+                command: command.clone(),
+            },
+            Program::Subagent {
+                files,
+                entry,
+                query,
+            } => {
+                let files: Vec<_> = files
+                    .iter()
+                    .map(|file| (file.path.clone(), file.content.to_vec()))
+                    .collect();
+                RunProgram::Subagent {
+                    source: self.store.put_source(&files)?,
+                    entry: entry.clone(),
+                    query: query.clone(),
+                }
+            }
+        })
+    }
+
+    /// The request that runs a saved version.
+    ///
+    /// # Errors
+    /// [`FactoryError::Store`] when there is no such version.
+    pub fn saved(
+        &self,
+        reference: &VersionRef,
+        query: &str,
+        tree: Arc<Tree>,
+        limits: Limits,
+    ) -> Result<RunRequest, FactoryError> {
+        let resolved = self.store.resolve(reference)?;
+        let version = self.store.version(&resolved.digest)?;
+        let files = version.content.files.into_iter();
+        Ok(RunRequest {
+            program: Program::Subagent {
+                files: files
+                    .map(|(path, content)| SourceFile {
+                        path,
+                        content: content.into(),
+                    })
+                    .collect(),
+                entry: version.content.entry,
+                query: query.to_owned(),
+            },
+            name: resolved.name,
+            version: Some(resolved.digest),
+            shown: reference.to_string(),
+            grants: version.content.skills,
+            tree,
+            mounts: Vec::new(),
+            limits,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.context.now()
+    }
+}
+
+/// The program that a Python file on the host is, with the files beside it that it imports.
+///
+/// # Errors
+/// [`FactoryError::Source`] when it cannot be read, or is too large.
+pub fn program_from_file(file: &Path, query: &str) -> Result<Program, FactoryError> {
+    let wrong = |why: String| FactoryError::Source {
+        path: file.to_owned(),
+        why,
+    };
+    let metadata = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(wrong("it is not a file".to_owned()));
+    }
+    let name = file.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| wrong("its name is not UTF-8".to_owned()))?;
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Bytes, not text: what Python makes of another encoding is Python's affair.
+    let read = |path: &str| -> Option<Vec<u8>> {
+        let path = folder.join(path);
+        let metadata = std::fs::metadata(&path).ok()?;
+        let fits = metadata.is_file() && metadata.len() <= spec::limits::SOURCE.get();
+        fits.then(|| std::fs::read(path).ok()).flatten()
+    };
+    let entry_bytes = read(name).ok_or_else(|| {
+        wrong(format!(
+            "it cannot be read, or is larger than {}",
+            spec::limits::SOURCE
+        ))
+    })?;
+    let mut contents = std::collections::BTreeMap::from([(name.to_owned(), entry_bytes)]);
+    let (found, _) = python::import_closure(name, |path| {
+        if !contents.contains_key(path) {
+            contents.insert(path.to_owned(), read(path)?);
+        }
+        contents
+            .get(path)
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    });
+    let mut files = Vec::new();
+    for path in found.keys() {
+        let checked = WorkspacePath::from_bytes(path.clone().into_bytes());
+        let checked = checked.map_err(|error| wrong(error.to_string()))?;
+        let content = contents.remove(path).unwrap_or_default();
+        files.push(SourceFile {
+            path: checked,
+            content: content.into(),
+        });
+    }
+    let entry = WorkspacePath::from_bytes(name.as_bytes().to_vec());
+    let entry = entry.map_err(|error| wrong(error.to_string()))?;
+    Ok(Program::Subagent {
+        files,
+        entry,
+        query: query.to_owned(),
+    })
+}

@@ -1,0 +1,245 @@
+//! What can be known of Python source without running it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruff_python_ast::visitor::{self, Visitor};
+use ruff_python_ast::{Expr, Stmt};
+
+/// A syntax error, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SyntaxError {
+    /// The line, from 1.
+    pub(crate) line: usize,
+    /// What is wrong.
+    pub(crate) message: String,
+}
+
+/// The deepest nesting of brackets and blocks that is parsed: the parser recurses.
+const NESTING_MAX: usize = 100;
+
+/// Whether source is too deeply nested to be given to a recursive parser.
+fn is_too_deep(source: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut chain = 0_usize;
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => {
+                depth += 1;
+                if depth > NESTING_MAX {
+                    return true;
+                }
+            }
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        // Chains such as `----…1` and `a.b.c…` recurse without brackets.
+        chain = if matches!(byte, b'-' | b'+' | b'~' | b'.' | b'*') {
+            chain + 1
+        } else {
+            0
+        };
+        if chain > 4 * NESTING_MAX {
+            return true;
+        }
+    }
+    source.lines().any(|line| {
+        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+        indent > 4 * NESTING_MAX || line.len() > 20_000
+    })
+}
+
+/// The first syntax error, if the parser sees one. The sandbox's own compiler has the last word.
+pub(crate) fn syntax_error(source: &str) -> Option<SyntaxError> {
+    if is_too_deep(source) {
+        return None;
+    }
+    let error = ruff_python_parser::parse_module(source).err()?;
+    let at = usize::from(error.location.start()).min(source.len());
+    let line = source[..at].lines().count().max(1);
+    Some(SyntaxError {
+        line,
+        message: error.error.to_string(),
+    })
+}
+
+/// What a file imports.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Imports {
+    /// Absolute dotted module names, `from` targets included as candidates.
+    modules: BTreeSet<String>,
+    /// Whether it imports by a name that is computed, or relatively, or cannot be parsed.
+    is_open: bool,
+}
+
+impl<'a> Visitor<'a> for Imports {
+    fn visit_stmt(&mut self, stmt: &'a Stmt) {
+        match stmt {
+            Stmt::Import(import) => {
+                for alias in &import.names {
+                    self.modules.insert(alias.name.to_string());
+                    self.is_open |=
+                        alias.name.starts_with("importlib") || alias.name.starts_with("runpy");
+                }
+            }
+            Stmt::ImportFrom(import) => {
+                self.is_open |= import.level > 0;
+                if let Some(module) = &import.module {
+                    self.is_open |= module.starts_with("importlib") || module.starts_with("runpy");
+                    self.modules.insert(module.to_string());
+                    for alias in &import.names {
+                        self.modules.insert(format!("{module}.{}", alias.name));
+                    }
+                }
+            }
+            _ => {}
+        }
+        visitor::walk_stmt(self, stmt);
+    }
+
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        if let Expr::Name(name) = expr {
+            self.is_open |= matches!(name.id.as_str(), "__import__" | "exec" | "eval");
+        }
+        visitor::walk_expr(self, expr);
+    }
+}
+
+fn imports(source: &str) -> Imports {
+    let mut imports = Imports::default();
+    if is_too_deep(source) {
+        imports.is_open = true;
+        return imports;
+    }
+    match ruff_python_parser::parse_module(source) {
+        Ok(module) => {
+            for stmt in module.suite() {
+                imports.visit_stmt(stmt);
+            }
+        }
+        Err(_) => imports.is_open = true,
+    }
+    imports
+}
+
+/// The files that could satisfy `import a.b.c`, outermost first.
+pub(crate) fn module_files(module: &str) -> Vec<String> {
+    let parts: Vec<&str> = module.split('.').collect();
+    (1..=parts.len())
+        .flat_map(|count| {
+            let path = parts[..count].join("/");
+            [format!("{path}.py"), format!("{path}/__init__.py")]
+        })
+        .collect()
+}
+
+/// The files of a subagent that its entry file needs: those it imports, directly or not.
+///
+/// `read` gives the text of a file by its path, or `None` when there is no such file. Files that
+/// import by a computed name make the answer open: then `true` comes back as the second value, and
+/// everything should be kept.
+pub(crate) fn import_closure(
+    entry: &str,
+    mut read: impl FnMut(&str) -> Option<String>,
+) -> (BTreeMap<String, String>, bool) {
+    let mut found = BTreeMap::new();
+    let mut open = false;
+    let mut queue = vec![entry.to_owned()];
+    while let Some(path) = queue.pop() {
+        if found.contains_key(&path) || found.len() >= spec::limits::SOURCE_FILES {
+            continue;
+        }
+        let Some(source) = read(&path) else { continue };
+        let imports = imports(&source);
+        open |= imports.is_open;
+        queue.extend(
+            imports
+                .modules
+                .iter()
+                .flat_map(|module| module_files(module)),
+        );
+        found.insert(path, source);
+    }
+    (found, open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closure(files: &[(&str, &str)]) -> (Vec<String>, bool) {
+        let files: BTreeMap<_, _> = files.iter().copied().collect();
+        let (found, open) = import_closure("main.py", |path| {
+            files.get(path).map(|text| (*text).to_owned())
+        });
+        (found.into_keys().collect(), open)
+    }
+
+    #[test]
+    fn only_what_the_entry_file_imports_is_found() {
+        let files = [
+            (
+                "main.py",
+                "import json, helper\ndef main(q):\n    from pkg.deep import thing\n",
+            ),
+            ("helper.py", "import os\nimport second"),
+            ("second.py", ""),
+            ("pkg/__init__.py", ""),
+            ("pkg/deep.py", ""),
+            ("pkg/other.py", ""),
+            ("unrelated.py", ""),
+        ];
+        let expected = [
+            "helper.py",
+            "main.py",
+            "pkg/__init__.py",
+            "pkg/deep.py",
+            "second.py",
+        ];
+        assert_eq!(
+            closure(&files),
+            (expected.map(str::to_owned).to_vec(), false)
+        );
+    }
+
+    #[test]
+    fn a_computed_import_makes_the_closure_open() {
+        for source in [
+            "import importlib",
+            "__import__('x')",
+            "from . import x",
+            "exec('import x')",
+            "def (",
+        ] {
+            assert!(closure(&[("main.py", source)]).1, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        assert_eq!(syntax_error("x = 1\n"), None);
+        assert_eq!(syntax_error("x = 1\ny = = 2\n").unwrap().line, 2);
+    }
+
+    #[test]
+    fn source_that_would_exhaust_the_parser_is_left_to_the_sandbox() {
+        let sources = [
+            "(".repeat(100_000),
+            "-".repeat(100_000),
+            "[".repeat(50_000) + &"]".repeat(50_000),
+            "not ".repeat(100_000),
+            "a if b else ".repeat(100_000),
+            "lambda:".repeat(100_000),
+            "a.".repeat(100_000),
+            "1 ** ".repeat(100_000),
+            (0..5_000)
+                .map(|depth| " ".repeat(depth) + "if 1:\n")
+                .collect(),
+            "if 1: pass\n".to_owned() + &"elif 1: pass\n".repeat(20_000),
+        ];
+        for source in sources {
+            // What is found does not matter; that it ends does.
+            drop(syntax_error(&source));
+            drop(closure(&[("main.py", &source)]));
+        }
+    }
+}

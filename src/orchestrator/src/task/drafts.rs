@@ -1,0 +1,259 @@
+//! Subagents that a task works on: its own until `finish` accepts them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use spec::{Digest, RunId, Skill, SubagentName, WorkspacePath, limits};
+use store::{Version, VersionContent};
+
+use crate::python;
+
+/// Python's version in the base image. Source: `images/base`.
+pub(crate) const PYTHON: &str = "3.13";
+
+/// One subagent in the making.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Draft {
+    pub(crate) name: SubagentName,
+    pub(crate) description: String,
+    pub(crate) files: BTreeMap<WorkspacePath, Vec<u8>>,
+    pub(crate) entry: WorkspacePath,
+    pub(crate) skills: BTreeSet<Skill>,
+    /// The saved version that it began as.
+    pub(crate) parent: Option<Digest>,
+    /// The runs of its present form that completed.
+    pub(crate) completed: Vec<RunId>,
+    /// Whether its last run, in its present form, completed.
+    pub(crate) is_proven: bool,
+}
+
+impl Draft {
+    /// Begins with files that are new.
+    ///
+    /// # Errors
+    /// What is wrong with them, for the model.
+    pub(crate) fn new(
+        name: SubagentName,
+        description: String,
+        files: BTreeMap<WorkspacePath, Vec<u8>>,
+        entry: WorkspacePath,
+        skills: BTreeSet<Skill>,
+        parent: Option<Digest>,
+    ) -> Result<Self, String> {
+        if !files.contains_key(&entry) {
+            return Err(format!("the entry file `{entry}` is not among the files"));
+        }
+        if !entry.as_bytes().ends_with(b".py") {
+            return Err(format!("the entry file `{entry}` is not a .py file"));
+        }
+        let draft = Self {
+            name,
+            description,
+            files,
+            entry,
+            skills,
+            parent,
+            completed: Vec::new(),
+            is_proven: false,
+        };
+        draft.check_size()?;
+        Ok(draft)
+    }
+
+    /// Begins with a saved version.
+    pub(crate) fn from_version(name: SubagentName, version: Version) -> Self {
+        let files = version.content.files.into_iter();
+        Self {
+            name,
+            description: version.content.description,
+            files: files
+                .filter(|(path, _)| path.as_bytes() != SKILL_MD)
+                .collect(),
+            entry: version.content.entry,
+            skills: version.content.skills,
+            parent: Some(version.digest),
+            completed: Vec::new(),
+            is_proven: false,
+        }
+    }
+
+    fn check_size(&self) -> Result<(), String> {
+        let bytes: usize = self.files.values().map(Vec::len).sum();
+        if bytes as u64 > limits::SOURCE.get() || self.files.len() > limits::SOURCE_FILES {
+            return Err(format!(
+                "the source is too large: at most {} in {} files",
+                limits::SOURCE,
+                limits::SOURCE_FILES
+            ));
+        }
+        let skill_md = self.files.keys().any(|path| path.as_bytes() == SKILL_MD);
+        if skill_md {
+            return Err("`SKILL.md` is written from the description; leave it out".to_owned());
+        }
+        spec::Tree::from_entries(
+            self.files
+                .keys()
+                .map(|path| spec::FileEntry {
+                    path: path.clone(),
+                    size: 0,
+                    digest: Digest::of(b""),
+                    executable: false,
+                })
+                .collect(),
+        )
+        .map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// Replaces one file, or adds it. What was proven of the earlier form counts no longer.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the model; the draft is unchanged then.
+    pub(crate) fn write(&mut self, path: WorkspacePath, content: Vec<u8>) -> Result<(), String> {
+        let mut changed = self.clone();
+        changed.files.insert(path, content);
+        changed.check_size()?;
+        changed.unprove();
+        *self = changed;
+        Ok(())
+    }
+
+    /// Notes that it is not what ran before.
+    pub(crate) fn unprove(&mut self) {
+        self.is_proven = false;
+        self.completed.clear();
+    }
+
+    /// The files that a version of it holds: what the entry file imports, and what is not Python.
+    pub(crate) fn content(&self) -> VersionContent {
+        let text = |path: &str| {
+            let path = WorkspacePath::from_bytes(path.as_bytes().to_vec()).ok()?;
+            self.files
+                .get(&path)
+                .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        let entry = String::from_utf8_lossy(self.entry.as_bytes()).into_owned();
+        let (found, is_open) = python::import_closure(&entry, text);
+        let keep = |path: &WorkspacePath| {
+            is_open
+                || *path == self.entry
+                || !path.as_bytes().ends_with(b".py")
+                || std::str::from_utf8(path.as_bytes()).is_ok_and(|path| found.contains_key(path))
+        };
+        let mut files: Vec<_> = self
+            .files
+            .iter()
+            .filter(|(path, _)| keep(path))
+            .map(|(path, content)| (path.clone(), content.clone()))
+            .collect();
+        let skill_md = WorkspacePath::from_bytes(SKILL_MD.to_vec());
+        files.push((
+            skill_md.expect("a plain file name is a path"),
+            self.skill_md().into_bytes(),
+        ));
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        VersionContent {
+            entry: self.entry.clone(),
+            description: self.description.clone(),
+            files,
+            skills: self.skills.clone(),
+            depends: BTreeMap::new(),
+            egress: BTreeSet::new(),
+            limits: None,
+            python: PYTHON.to_owned(),
+            requirements: Vec::new(),
+        }
+    }
+
+    /// The documentation that is saved with it.
+    fn skill_md(&self) -> String {
+        // A JSON string is a valid YAML scalar, whatever it contains.
+        let quoted = serde_json::Value::String(self.description.clone()).to_string();
+        let skills = list(self.skills.iter());
+        format!(
+            "---\nname: {name}\ndescription: {quoted}\nentry_file: {entry}\n---\n\n# {name}\n\n{description}\n\n\
+             ## Use\n\n`main(query: str) -> {{\"answer\": str, \"summary\": str}}` in `{entry}`.\n\n\
+             Granted skills: {skills}.\n",
+            name = self.name,
+            entry = self.entry,
+            description = self.description,
+        )
+    }
+}
+
+/// The documentation's name in a version's source.
+pub(crate) const SKILL_MD: &[u8] = b"SKILL.md";
+
+/// Skills as people write them.
+pub(crate) fn list<'a>(skills: impl Iterator<Item = &'a Skill>) -> String {
+    let names: Vec<_> = skills.map(|skill| skill.name()).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> WorkspacePath {
+        WorkspacePath::from_text(text).unwrap()
+    }
+
+    fn draft(files: &[(&str, &str)]) -> Result<Draft, String> {
+        let files = files
+            .iter()
+            .map(|(name, text)| (path(name), text.as_bytes().to_vec()))
+            .collect();
+        let skills = BTreeSet::from([Skill::Llm]);
+        Draft::new(
+            "a".parse().unwrap(),
+            "Says: \"hi\"\n- x".to_owned(),
+            files,
+            path("a.py"),
+            skills,
+            None,
+        )
+    }
+
+    #[test]
+    fn a_version_holds_what_the_entry_file_needs() {
+        let draft = draft(&[
+            ("a.py", "import b"),
+            ("b.py", ""),
+            ("c.py", ""),
+            ("t.txt", ""),
+        ])
+        .unwrap();
+        let names: Vec<_> = draft
+            .content()
+            .files
+            .iter()
+            .map(|(path, _)| path.to_string())
+            .collect();
+        assert_eq!(names, ["SKILL.md", "a.py", "b.py", "t.txt"]);
+    }
+
+    #[test]
+    fn any_description_makes_valid_front_matter() {
+        let draft = draft(&[("a.py", "")]).unwrap();
+        let doc = crate::assets::parse_skill_doc(&draft.skill_md()).unwrap();
+        assert_eq!(doc.description, draft.description);
+    }
+
+    #[test]
+    fn files_that_cannot_be_a_subagent_are_refused() {
+        assert!(draft(&[("b.py", "")]).is_err());
+        assert!(draft(&[("a.py", ""), ("SKILL.md", "")]).is_err());
+        assert!(draft(&[("a.py", ""), ("a.py/b", "")]).is_err());
+    }
+
+    #[test]
+    fn a_changed_draft_must_prove_itself_again() {
+        let mut draft = draft(&[("a.py", "")]).unwrap();
+        draft.is_proven = true;
+        draft.write(path("a.py"), b"x = 1".to_vec()).unwrap();
+        assert!(!draft.is_proven);
+    }
+}

@@ -1,0 +1,470 @@
+//! Host folders: copied in, and written back when a run or task is accepted.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use spec::{ByteSize, Digest, FileEntry, LeftBehind, Tree, WorkspacePath, limits};
+use store::{Store, StoreError};
+
+/// A folder that was copied into the store.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// Its regular files.
+    pub tree: Tree,
+    /// What is in it but not a regular file.
+    pub skipped: Vec<LeftBehind>,
+}
+
+/// What became of a folder that results were to be written to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteBack {
+    /// Files that were created or replaced.
+    pub written: Vec<WorkspacePath>,
+    /// Files that were removed.
+    pub removed: Vec<WorkspacePath>,
+    /// Files that somebody changed meanwhile. If there is one, nothing was written or removed.
+    pub conflicts: Vec<WorkspacePath>,
+}
+
+/// Why a folder could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkspaceError {
+    /// Not there, or not a directory.
+    #[error("the folder `{}` cannot be opened", .path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file or folder in it cannot be read or written.
+    #[error("`{}` cannot be {action}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// `read` or `written`.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// More than the workspace holds.
+    #[error("the folder `{}` holds more than {limit}", .path.display())]
+    TooLarge {
+        /// Which folder.
+        path: PathBuf,
+        /// The limit of the workspace.
+        limit: ByteSize,
+    },
+    /// More files than the workspace holds.
+    #[error("the folder `{}` holds more than {limit} files", .path.display())]
+    TooManyFiles {
+        /// Which folder.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// The store failed.
+    #[error("the store could not keep or give the files")]
+    Store(#[from] StoreError),
+    /// The names in it contradict each other.
+    #[error("the folder is not a tree of files")]
+    Tree(#[from] spec::TreeError),
+}
+
+impl WorkspaceError {
+    /// What a caller can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Folder { .. } | Self::File { .. } => {
+                Some("check the path and its permissions".to_owned())
+            }
+            Self::TooLarge { .. } => Some(
+                "raise --workspace-size (and --memory), or give it read-only with --mount"
+                    .to_owned(),
+            ),
+            Self::TooManyFiles { .. } => Some("give it with --mount instead".to_owned()),
+            Self::Store(error) => error.hint(),
+            Self::Tree(_) => None,
+        }
+    }
+}
+
+/// Copies a folder's regular files into the store.
+///
+/// Symbolic links, devices, sockets and empty folders are not copied; what is skipped is named.
+///
+/// # Errors
+/// [`WorkspaceError`] when it cannot be read, or does not fit in a workspace of `limit`.
+pub fn import(store: &Store, path: &Path, limit: ByteSize) -> Result<Imported, WorkspaceError> {
+    let root = open_folder(path)?;
+    let mut entries = Vec::new();
+    let mut skipped = Vec::new();
+    let mut total = 0_u64;
+    let mut stack = vec![(root, Vec::new())];
+    while let Some((dir, prefix)) = stack.pop() {
+        let at = |name: &[u8]| path.join(std::ffi::OsStr::from_bytes(name));
+        let read_error = |name: &[u8], source| WorkspaceError::File {
+            path: at(name),
+            action: "read",
+            source,
+        };
+        for item in dir
+            .entries()
+            .map_err(|source| read_error(&prefix, source))?
+        {
+            let item = item.map_err(|source| read_error(&prefix, source))?;
+            let mut name = prefix.clone();
+            if !name.is_empty() {
+                name.push(b'/');
+            }
+            name.extend_from_slice(&item.file_name().into_vec());
+            let kind = item
+                .file_type()
+                .map_err(|source| read_error(&name, source))?;
+            if kind.is_dir() {
+                let inner = item
+                    .open_dir()
+                    .map_err(|source| read_error(&name, source))?;
+                stack.push((inner, name));
+                continue;
+            }
+            let skip = |why: &str| LeftBehind {
+                path: String::from_utf8_lossy(&name).into_owned(),
+                why: why.to_owned(),
+            };
+            if !kind.is_file() {
+                skipped.push(skip(if kind.is_symlink() {
+                    "symbolic link"
+                } else {
+                    "not a regular file"
+                }));
+                continue;
+            }
+            let Ok(workspace_path) = WorkspacePath::from_bytes(name.clone()) else {
+                skipped.push(skip("name too long or nested too deep"));
+                continue;
+            };
+            if entries.len() >= limits::FILES {
+                return Err(WorkspaceError::TooManyFiles {
+                    path: path.to_owned(),
+                    limit: limits::FILES,
+                });
+            }
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(no_follow());
+            let file = item
+                .open_with(&options)
+                .map_err(|source| read_error(&name, source))?;
+            let executable = {
+                let metadata = file
+                    .metadata()
+                    .map_err(|source| read_error(&name, source))?;
+                metadata.permissions().mode() & 0o100 != 0
+            };
+            let mut writer = store.writer()?;
+            let left = limit.get().saturating_sub(total);
+            let size = io::copy(&mut file.take(left + 1), &mut writer)
+                .map_err(|source| read_error(&name, source))?;
+            if size > left {
+                return Err(WorkspaceError::TooLarge {
+                    path: path.to_owned(),
+                    limit,
+                });
+            }
+            total += size;
+            let digest = writer.finish()?;
+            entries.push(FileEntry {
+                path: workspace_path,
+                size,
+                digest,
+                executable,
+            });
+        }
+    }
+    skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Imported {
+        tree: Tree::from_entries(entries)?,
+        skipped,
+    })
+}
+
+/// Writes what differs between `base` and `result` into the folder that `base` was copied from.
+///
+/// A file that no longer is what was copied is a conflict; then nothing is written at all. Each
+/// file is replaced in one step, and nothing outside the folder can be reached through its links.
+///
+/// # Errors
+/// [`WorkspaceError`] when the folder cannot be written.
+pub fn write_back(
+    store: &Store,
+    path: &Path,
+    base: &Tree,
+    result: &Tree,
+) -> Result<WriteBack, WorkspaceError> {
+    let root = open_folder(path)?;
+    let changed: Vec<&FileEntry> = result
+        .entries()
+        .iter()
+        .filter(|entry| base.find(&entry.path) != Some(*entry))
+        .collect();
+    let removed: Vec<&FileEntry> = base
+        .entries()
+        .iter()
+        .filter(|entry| result.find(&entry.path).is_none())
+        .collect();
+
+    let mut report = WriteBack::default();
+    for entry in &changed {
+        if takes_the_place_of_others(&root, &entry.path, base) {
+            continue;
+        }
+        let now = state(&root, &entry.path);
+        let expected = base
+            .find(&entry.path)
+            .map_or(State::Absent, |old| State::File(old.digest));
+        if now != expected && now != State::File(entry.digest) {
+            report.conflicts.push(entry.path.clone());
+        }
+    }
+    for entry in &removed {
+        let now = state(&root, &entry.path);
+        if now != State::File(entry.digest) && now != State::Absent {
+            report.conflicts.push(entry.path.clone());
+        }
+    }
+    if !report.conflicts.is_empty() {
+        return Ok(report);
+    }
+    for entry in &removed {
+        remove_file(&root, path, &entry.path)?;
+        report.removed.push(entry.path.clone());
+    }
+    for entry in &changed {
+        write_file(store, &root, path, entry)?;
+        report.written.push(entry.path.clone());
+    }
+    Ok(report)
+}
+
+/// Writes files into a folder, which is created when it is missing, replacing what is there.
+///
+/// # Errors
+/// [`WorkspaceError`] when the folder cannot be written.
+pub fn export(store: &Store, path: &Path, files: &[FileEntry]) -> Result<(), WorkspaceError> {
+    std::fs::create_dir_all(path).map_err(|source| WorkspaceError::Folder {
+        path: path.to_owned(),
+        source,
+    })?;
+    let root = open_folder(path)?;
+    files
+        .iter()
+        .try_for_each(|entry| write_file(store, &root, path, entry))
+}
+
+/// The files of `result` that `base` does not hold in the same form.
+pub fn changed_files(base: &Tree, result: &Tree) -> Vec<FileEntry> {
+    let is_new = |entry: &&FileEntry| base.find(&entry.path) != Some(*entry);
+    result.entries().iter().filter(is_new).cloned().collect()
+}
+
+fn open_folder(path: &Path) -> Result<Dir, WorkspaceError> {
+    Dir::open_ambient_dir(path, ambient_authority()).map_err(|source| WorkspaceError::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn no_follow() -> i32 {
+    // A FIFO that takes a file's place meanwhile must not block us.
+    (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK)
+        .bits()
+        .cast_signed()
+}
+
+/// What stands at a path of a folder.
+#[derive(PartialEq, Eq)]
+enum State {
+    Absent,
+    File(Digest),
+    /// A folder, a link, or something that cannot be read.
+    Other,
+}
+
+fn state(root: &Dir, path: &WorkspacePath) -> State {
+    let mut walked = PathBuf::new();
+    let parts: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();
+    let Some((last, folders)) = parts.split_last() else {
+        return State::Other;
+    };
+    for folder in folders {
+        walked.push(std::ffi::OsStr::from_bytes(folder));
+        match root.symlink_metadata(&walked) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return State::Absent,
+            Ok(_) | Err(_) => return State::Other,
+        }
+    }
+    walked.push(std::ffi::OsStr::from_bytes(last));
+    match root.symlink_metadata(&walked) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return State::Absent,
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) | Err(_) => return State::Other,
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(no_follow());
+    root.open_with(&walked, &options)
+        .and_then(hash)
+        .map_or(State::Other, State::File)
+}
+
+/// Whether a new file stands where a folder was, or below what was a file.
+///
+/// What it replaces is then checked as a removed file; a folder must hold nothing else.
+fn takes_the_place_of_others(root: &Dir, path: &WorkspacePath, base: &Tree) -> bool {
+    fn holds_only(dir: &Dir, prefix: &[u8], base: &Tree) -> bool {
+        let Ok(items) = dir.entries() else {
+            return false;
+        };
+        items.into_iter().all(|item| {
+            let Ok(item) = item else { return false };
+            let name = [prefix, b"/", item.file_name().as_bytes()].concat();
+            match item.open_dir() {
+                Ok(inner) => holds_only(&inner, &name, base),
+                Err(_) => {
+                    WorkspacePath::from_bytes(name).is_ok_and(|path| base.find(&path).is_some())
+                }
+            }
+        })
+    }
+    let bytes = path.as_bytes();
+    let below_a_file = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .any(|(at, _)| {
+            WorkspacePath::from_bytes(bytes[..at].to_vec())
+                .is_ok_and(|parent| base.find(&parent).is_some())
+        });
+    let is_folder = || {
+        let metadata = root.symlink_metadata(relative(path));
+        metadata.is_ok_and(|metadata| metadata.is_dir())
+            && root
+                .open_dir(relative(path))
+                .is_ok_and(|dir| holds_only(&dir, bytes, base))
+    };
+    below_a_file || is_folder()
+}
+
+fn hash(mut content: impl Read) -> io::Result<Digest> {
+    use sha2::Digest as _;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match content.read(&mut buffer)? {
+            0 => return Ok(Digest::from_sha256(hasher.finalize().into())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn relative(path: &WorkspacePath) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))
+}
+
+fn write_file(
+    store: &Store,
+    root: &Dir,
+    shown: &Path,
+    entry: &FileEntry,
+) -> Result<(), WorkspaceError> {
+    let target = relative(&entry.path);
+    let failed = |source| WorkspaceError::File {
+        path: shown.join(target),
+        action: "written",
+        source,
+    };
+    let folder = target.parent().unwrap_or(Path::new(""));
+    if !folder.as_os_str().is_empty() {
+        root.create_dir_all(folder).map_err(failed)?;
+    }
+    let temporary = folder.join(format!(".agentfactory-{}", uuid::Uuid::now_v7().simple()));
+    let write = || -> Result<(), WorkspaceError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let mut file = root.open_with(&temporary, &options).map_err(failed)?;
+        let mut content = store.open(&entry.digest)?;
+        io::copy(&mut content, &mut file).map_err(failed)?;
+        file.flush().map_err(failed)?;
+        if entry.executable {
+            let mode = file.metadata().map_err(failed)?.permissions().mode();
+            // Whoever may read it may run it.
+            let executable = mode | ((mode & 0o444) >> 2);
+            file.set_permissions(Permissions::from_mode(executable))
+                .map_err(failed)?;
+        }
+        file.sync_all().map_err(failed)?;
+        root.rename(&temporary, root, target).map_err(failed)
+    };
+    write().inspect_err(|_| {
+        // The first error is the one to report.
+        drop(root.remove_file(&temporary));
+    })
+}
+
+/// Removes a file and the folders that it leaves empty.
+fn remove_file(root: &Dir, shown: &Path, path: &WorkspacePath) -> Result<(), WorkspaceError> {
+    let target = relative(path);
+    match root.remove_file(target) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => {
+            return Err(WorkspaceError::File {
+                path: shown.join(target),
+                action: "written",
+                source,
+            });
+        }
+    }
+    for folder in target
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| !folder.as_os_str().is_empty())
+    {
+        if root.remove_dir(folder).is_err() {
+            break; // Not empty.
+        }
+    }
+    Ok(())
+}
+
+/// The files of a tree, a line each, for a model: the largest folders are shortened.
+pub(crate) fn listing(tree: &Tree, lines_max: usize) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for entry in tree.entries().iter().take(lines_max) {
+        let _ = writeln!(text, "{} ({})", entry.path, ByteSize::bytes(entry.size));
+    }
+    let rest = tree.entries().len().saturating_sub(lines_max);
+    if rest > 0 {
+        let mut folders: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in &tree.entries()[lines_max..] {
+            let path = entry.path.to_string();
+            let top = path.split_once('/').map_or(".", |(top, _)| top);
+            *folders.entry(top.to_owned()).or_default() += 1;
+        }
+        let _ = write!(text, "... and {rest} more files:");
+        for (folder, count) in folders.iter().take(20) {
+            let _ = write!(text, " {folder} ({count})");
+        }
+        text.push('\n');
+    }
+    if text.is_empty() {
+        "(empty)\n".clone_into(&mut text);
+    }
+    text
+}

@@ -1,0 +1,8 @@
+"""Attempts: to use up kernel memory with empty files. Seen from outside: the number of files has a limit."""
+
+
+def main(query):
+    number = 0
+    while True:
+        open(f"file-{number}", "w").close()
+        number += 1

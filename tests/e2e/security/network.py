@@ -1,0 +1,24 @@
+"""Attempts: to reach any network. Seen from outside: there is no interface but loopback, and no name resolves."""
+import socket
+
+
+def main(query):
+    reached = []
+    targets = [("192.0.2.1", 80), ("169.254.169.254", 80), ("172.17.0.1", 2375), ("2001:db8::1", 80)]
+    for host, port in targets:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as connection:
+                connection.settimeout(2)
+                connection.connect((host, port))
+            reached.append(host)
+        except OSError:
+            pass
+    for name in ("example.com", "host.docker.internal"):
+        try:
+            socket.getaddrinfo(name, 80)
+            reached.append(name)
+        except OSError:
+            pass
+    names = [name for _, name in socket.if_nameindex() if name not in ("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0")]
+    return {"answer": f"reached {reached}, interfaces {names}", "summary": ""}

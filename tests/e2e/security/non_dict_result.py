@@ -1,0 +1,5 @@
+"""Attempts: to return something else. Seen from outside: a bad result."""
+
+
+def main(query):
+    return ["answer", "summary"]

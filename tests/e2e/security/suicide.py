@@ -1,0 +1,7 @@
+"""Attempts: to be taken for a run that ran out of memory. Seen from outside: a signal, nothing else."""
+import os
+import signal
+
+
+def main(query):
+    os.kill(os.getpid(), signal.SIGKILL)
