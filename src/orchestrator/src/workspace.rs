@@ -468,3 +468,200 @@ pub(crate) fn listing(tree: &Tree, lines_max: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    struct Desk {
+        store: Store,
+        folder: tempfile::TempDir,
+        _home: tempfile::TempDir,
+    }
+
+    impl Desk {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let home = tempfile::tempdir().unwrap();
+            let store = Store::ensure(&home.path().join("store")).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let desk = Self {
+                store,
+                folder,
+                _home: home,
+            };
+            for (path, text) in files {
+                desk.put(path, text);
+            }
+            desk
+        }
+
+        fn put(&self, path: &str, text: &str) {
+            let path = self.folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn read(&self, path: &str) -> Option<String> {
+            fs::read_to_string(self.folder.path().join(path)).ok()
+        }
+
+        fn import(&self) -> Tree {
+            import(&self.store, self.folder.path(), ByteSize::mib(1))
+                .unwrap()
+                .tree
+        }
+
+        fn tree(&self, files: &[(&str, &str)]) -> Tree {
+            let entries = files.iter().map(|(path, text)| FileEntry {
+                path: WorkspacePath::from_text(path).unwrap(),
+                size: text.len() as u64,
+                digest: self.store.put(text.as_bytes()).unwrap(),
+                executable: false,
+            });
+            Tree::from_entries(entries.collect()).unwrap()
+        }
+
+        fn write_back(&self, base: &Tree, result: &Tree) -> WriteBack {
+            write_back(&self.store, self.folder.path(), base, result).unwrap()
+        }
+    }
+
+    fn texts(paths: &[WorkspacePath]) -> Vec<String> {
+        paths.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_folder_is_copied_in_and_what_changed_is_written_back() {
+        let desk = Desk::new(&[("a.txt", "1"), ("sub/b.txt", "2"), ("sub/c.txt", "3")]);
+        let base = desk.import();
+        assert_eq!(
+            base,
+            desk.tree(&[("a.txt", "1"), ("sub/b.txt", "2"), ("sub/c.txt", "3")])
+        );
+        let result = desk.tree(&[("a.txt", "new"), ("sub/c.txt", "3"), ("other/d.txt", "4")]);
+        let report = desk.write_back(&base, &result);
+        assert_eq!(texts(&report.written), ["a.txt", "other/d.txt"]);
+        assert_eq!(texts(&report.removed), ["sub/b.txt"]);
+        assert_eq!(desk.import(), result);
+    }
+
+    #[test]
+    fn an_edit_made_meanwhile_is_a_conflict_and_nothing_is_written() {
+        let check = |meanwhile: &dyn Fn(&Desk), conflicts: &[&str]| {
+            let desk = Desk::new(&[("a.txt", "1"), ("gone.txt", "1"), ("other.txt", "1")]);
+            let base = desk.import();
+            let result = desk.tree(&[
+                ("a.txt", "ours"),
+                ("new.txt", "ours"),
+                ("other.txt", "ours"),
+            ]);
+            meanwhile(&desk);
+            let report = desk.write_back(&base, &result);
+            assert_eq!(texts(&report.conflicts), conflicts);
+            assert_eq!(
+                desk.read("other.txt").as_deref(),
+                Some("1"),
+                "nothing else is written either"
+            );
+        };
+        check(&|desk| desk.put("a.txt", "theirs"), &["a.txt"]);
+        check(&|desk| desk.put("new.txt", "theirs"), &["new.txt"]);
+        check(&|desk| desk.put("gone.txt", "theirs"), &["gone.txt"]);
+        check(
+            &|desk| fs::remove_file(desk.folder.path().join("a.txt")).unwrap(),
+            &["a.txt"],
+        );
+        check(
+            &|desk| {
+                fs::remove_file(desk.folder.path().join("a.txt")).unwrap();
+                symlink("/etc/passwd", desk.folder.path().join("a.txt")).unwrap();
+            },
+            &["a.txt"],
+        );
+    }
+
+    #[test]
+    fn the_same_edit_made_meanwhile_is_no_conflict() {
+        let desk = Desk::new(&[("a.txt", "1")]);
+        let base = desk.import();
+        desk.put("a.txt", "same");
+        let report = desk.write_back(&base, &desk.tree(&[("a.txt", "same")]));
+        assert!(report.conflicts.is_empty());
+    }
+
+    #[test]
+    fn links_are_neither_copied_nor_followed() {
+        let desk = Desk::new(&[("a.txt", "1")]);
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), desk.folder.path().join("link")).unwrap();
+        symlink("a.txt", desk.folder.path().join("file-link")).unwrap();
+        let imported = import(&desk.store, desk.folder.path(), ByteSize::mib(1)).unwrap();
+        assert_eq!(imported.tree, desk.tree(&[("a.txt", "1")]));
+        let skipped: Vec<_> = imported
+            .skipped
+            .iter()
+            .map(|left| left.path.as_str())
+            .collect();
+        assert_eq!(skipped, ["file-link", "link"]);
+
+        let report = desk.write_back(
+            &imported.tree,
+            &desk.tree(&[("a.txt", "1"), ("link/x", "2")]),
+        );
+        assert_eq!(texts(&report.conflicts), ["link/x"]);
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_can_take_the_place_of_a_folder_and_the_reverse() {
+        let desk = Desk::new(&[("a/b.txt", "1"), ("c", "1")]);
+        let base = desk.import();
+        let result = desk.tree(&[("a", "2"), ("c/d.txt", "2")]);
+        let report = desk.write_back(&base, &result);
+        assert_eq!(texts(&report.conflicts), Vec::<String>::new());
+        assert_eq!(desk.import(), result);
+
+        let desk = Desk::new(&[("a/b.txt", "1")]);
+        let base = desk.import();
+        desk.put("a/theirs.txt", "1");
+        let report = desk.write_back(&base, &desk.tree(&[("a", "2")]));
+        assert_eq!(texts(&report.conflicts), ["a"]);
+    }
+
+    #[test]
+    fn a_folder_that_does_not_fit_is_refused() {
+        let desk = Desk::new(&[("a", "12345"), ("b", "12345")]);
+        let size = |bytes| import(&desk.store, desk.folder.path(), ByteSize::bytes(bytes));
+        assert!(matches!(size(9), Err(WorkspaceError::TooLarge { .. })));
+        assert_eq!(size(10).unwrap().tree.entries().len(), 2);
+    }
+
+    #[test]
+    fn the_right_to_execute_is_kept() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let desk = Desk::new(&[("run.sh", "")]);
+        let path = desk.folder.path().join("run.sh");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let tree = desk.import();
+        assert!(tree.entries()[0].executable);
+        let out = tempfile::tempdir().unwrap();
+        export(&desk.store, &out.path().join("new"), tree.entries()).unwrap();
+        let mode = fs::metadata(out.path().join("new/run.sh"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o111, 0o111);
+    }
+
+    #[test]
+    fn a_listing_is_bounded() {
+        let desk = Desk::new(&[("a", "1"), ("b/c", ""), ("b/d", "")]);
+        assert_eq!(
+            listing(&desk.import(), 1),
+            "a (1)\n... and 2 more files: b (2)\n"
+        );
+        assert_eq!(listing(&Tree::default(), 1), "(empty)\n");
+    }
+}
