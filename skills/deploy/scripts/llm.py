@@ -16,9 +16,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-#: Set by run.py from what the version was granted.
-granted = True
-
+#: Says what the version was granted.
+VERSION = os.path.join(os.path.dirname(os.path.realpath(__file__)), "subagent.json")
 ATTEMPTS = 5
 WAIT_MAX = 60.0  # seconds between two attempts
 TIMEOUT = 600.0  # seconds without a byte from the endpoint
@@ -45,13 +44,18 @@ class Temporary(Failure):
 def call_llm(system, messages, max_tokens=8000):
     """Asks the configured model; returns its text, or a string that starts with `Error:`."""
     try:
-        if not granted:
+        if not _granted():
             raise Failure("refused: this subagent was not granted the skill `llm`")
         return _ask(*_checked(system, messages, max_tokens))
     except Failure as error:
         return f"Error: {error}"
     except Exception as error:  # The contract: an error is a string, whatever it is.
         return f"Error: {type(error).__name__}: {error}"
+
+
+def _granted():
+    with open(VERSION, encoding="utf-8") as file:
+        return "llm" in json.load(file)["skills"]
 
 
 def _checked(system, messages, max_tokens):

@@ -48,12 +48,14 @@ def keep_stdout():
 
 
 def load(entry):
-    """Imports the entry file; its siblings and the shims `llm` and `tools` can be imported by it."""
+    """Imports the entry file; its folder, the source's root and the shims `llm` and `tools` are importable."""
     path = os.path.join(SOURCE, *entry.split("/"))
-    sys.path[:0] = list(dict.fromkeys([os.path.dirname(path), SOURCE]))
+    first = list(dict.fromkeys([os.path.dirname(path), SOURCE, HERE]))
+    sys.path[:] = first + [folder for folder in sys.path if folder not in first]
+    sys.argv = [path]
     name = os.path.splitext(os.path.basename(path))[0]
-    if name in sys.modules:
-        name = "subagent_entry"
+    if name in sys.modules or not name.isidentifier():
+        name = "subagent"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -64,20 +66,22 @@ def load(entry):
 
 
 def as_text(key, value):
-    """A string as it is, anything else as its JSON text."""
-    if isinstance(value, str):
-        return value
+    """A string as it is, None as nothing, anything else as its JSON text."""
+    if value is None:
+        return ""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadResult(f"main returned something under {key!r} that JSON cannot express: {error}") from error
+        raise BadResult(f"{key} cannot be written as JSON: {error}") from error
+    return text
 
 
 def checked(result):
     """The result with exactly its two keys."""
     if not isinstance(result, dict):
         raise BadResult(f"main returned {type(result).__name__} instead of a dict")
-    return {key: as_text(key, result.get(key, "")) for key in ("answer", "summary")}
+    return {key: as_text(key, result.get(key)) for key in ("answer", "summary")}
 
 
 def main():
@@ -92,20 +96,12 @@ def main():
         print(f"usage: python3 {sys.argv[0]} QUERY   (or the query on standard input)", file=sys.stderr)
         return 2
     with open(os.path.join(HERE, "subagent.json"), encoding="utf-8") as file:
-        version = json.load(file)
+        entry = json.load(file)["entry"]
 
     sys.dont_write_bytecode = True
-    if HERE not in sys.path:
-        sys.path.append(HERE)
-    import llm
-    import tools
-
-    llm.granted = "llm" in version["skills"]
-    tools.granted = "shell_command" in version["skills"]
-    sys.argv = [version["entry"]]
     output = keep_stdout()
     try:
-        result = checked(load(version["entry"])(query))
+        result = checked(load(entry)(query))
     except BadResult as error:
         print(f"bad result: {error}", file=sys.stderr)
         return 1
@@ -118,10 +114,8 @@ def main():
     except BaseException:
         traceback.print_exc()
         return 1
-    # A lone surrogate, from an undecodable file name, becomes its JSON escape.
-    text = json.dumps(result, ensure_ascii=False) + "\n"
-    with os.fdopen(output, "wb") as stream:
-        stream.write(text.encode("utf-8", "backslashreplace"))
+    with os.fdopen(output, "w", encoding="utf-8", newline="\n") as stream:
+        stream.write(json.dumps(result, ensure_ascii=False) + "\n")
     return 0
 
 
