@@ -3,15 +3,21 @@
 //! [`Sandboxes`] is the engine-neutral interface; [`DockerSandboxes`] implements it on the Docker
 //! Engine API and [`FakeSandboxes`] in memory. [`images`] builds what sandboxes are made from.
 
+mod docker;
 mod engine;
 mod error;
 mod fake;
+mod frames;
 pub mod images;
+mod mount;
+mod reap;
 mod sandboxes;
 
+pub use docker::{DockerOptions, DockerSandboxes};
 pub use engine::{Engine, EngineConfig};
 pub use error::RunnerError;
-pub use fake::FakeSandboxes;
+pub use fake::{FakeRun, FakeSandboxes, MemoryBlobs};
+pub use reap::{Owner, reap};
 pub use sandboxes::{
     BlobSink, Blobs, Broker, ImageId, Mount, MountError, Observer, Program, RunHost, SandboxSpec,
     Sandboxes, SourceFile, ToolRequest,

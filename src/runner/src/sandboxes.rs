@@ -21,12 +21,12 @@ pub trait Sandboxes: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`RunnerError`] when no run took place: the engine, the image or a mount is missing, or the
     /// limits contradict each other. Whatever happens after the start is an outcome.
-    fn run<'a>(
-        &'a self,
+    fn run(
+        &self,
         spec: SandboxSpec,
         host: RunHost,
         cancel: CancellationToken,
-    ) -> BoxFuture<'a, Result<RunReport, RunnerError>>;
+    ) -> BoxFuture<'_, Result<RunReport, RunnerError>>;
 }
 
 /// Everything that decides what one run is.

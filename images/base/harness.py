@@ -1,0 +1,1005 @@
+"""PID 1 of a sandbox: restores files, runs one program in a child, collects what it left.
+
+The host speaks frames on standard input and reads frames on standard output; nothing else enters or
+leaves. A frame is `kind u8, length u32 LE, payload`. A control payload is `length u16 LE, JSON
+header`, then the beginning of a body whose whole length the header names as `size`; DATA frames
+carry the rest. After RUN, every frame to the host begins with the run's token, which the child
+never sees. Standard library only, one thread, no signal handler.
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import stat
+import struct
+import sys
+import time
+
+PROTOCOL = 1
+
+# Host to sandbox.
+FILE, DATA, RUN, REPLY, CANCEL = 1, 2, 3, 4, 5
+# Sandbox to host.
+READY, STARTED, STDOUT, STDERR, REQUEST, ENDED = 16, 17, 18, 19, 20, 21
+SENT_FILE, SENT_DATA, REMOVED, LEFT, DONE, FAILED = 22, 23, 24, 25, 26, 27
+# Child to parent and back.
+CHILD_READY, CHILD_REQUEST, CHILD_CLAIM, CHILD_START, CHILD_REPLY = 1, 2, 3, 4, 5
+
+FRAME = struct.Struct("<BI")
+HEADER = struct.Struct("<H")
+MESSAGE = struct.Struct("<BII")  # kind, request, length
+PAYLOAD_MAX = 1 << 20
+CHUNK = 1 << 18
+INLINE_MAX = 1 << 16
+
+WORKSPACE = b"/workspace"
+CODE = b"/code"
+HOME = "/tmp/home"
+SHIMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shims")
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": HOME,
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "TMPDIR": "/tmp",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
+# The kernel takes at most 128 KiB in one argument; a longer command becomes a file.
+ARGUMENT_MAX = 120_000
+PR_SET_DUMPABLE = 4
+ENOSPC, EDQUOT = 28, 122
+
+
+def write_all(fd, *parts):
+    """Writes every byte; a pipe takes them in pieces."""
+    views = [memoryview(part) for part in parts if len(part)]
+    while views:
+        written = os.writev(fd, views)
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if written:
+            views[0] = views[0][written:]
+
+
+def set_dumpable(value):
+    """Decides whether processes of the same user may look into this one."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def widen_pipe(fd):
+    """Asks for a larger pipe; one that cannot grow works too."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+    except OSError:
+        pass
+
+
+# ---------------------------------------------------------------------------------------------
+# The parent: PID 1.
+
+
+class Stop(Exception):
+    """The child is to be stopped, with the reason that the host is told."""
+
+
+class Frames:
+    """Frames to and from the host."""
+
+    def __init__(self):
+        self.incoming = bytearray()
+        self.outgoing = []
+        self.waiting = 0
+        self.token = b""
+
+    def receive(self):
+        """Reads what is there and returns the frames that are complete; None at the end."""
+        data = os.read(0, PAYLOAD_MAX)
+        if not data:
+            return None
+        self.incoming += data
+        frames = []
+        at = 0
+        while len(self.incoming) - at >= FRAME.size:
+            kind, length = FRAME.unpack_from(self.incoming, at)
+            if length > PAYLOAD_MAX:
+                raise ValueError("a frame of the host is too long")
+            end = at + FRAME.size + length
+            if len(self.incoming) < end:
+                break
+            frames.append((kind, bytes(self.incoming[at + FRAME.size : end])))
+            at = end
+        if at:
+            del self.incoming[:at]
+        return frames
+
+    def send(self, kind, *parts):
+        """Sends a frame at once, after what is buffered."""
+        length = len(self.token) + sum(len(part) for part in parts)
+        self.outgoing += [FRAME.pack(kind, length), self.token, *parts]
+        self.flush()
+
+    def send_later(self, kind, *parts):
+        """Sends a frame together with others."""
+        length = len(self.token) + sum(len(part) for part in parts)
+        self.outgoing.append(b"".join((FRAME.pack(kind, length), self.token, *parts)))
+        self.waiting += FRAME.size + length
+        if self.waiting > CHUNK:
+            self.flush()
+
+    def flush(self):
+        parts, self.outgoing, self.waiting = self.outgoing, [], 0
+        for start in range(0, len(parts), 512):  # Below IOV_MAX.
+            write_all(1, *parts[start : start + 512])
+
+    def message(self, kind, header, body=b""):
+        """Sends a control frame and its body."""
+        head = control(header | {"size": len(body)})
+        first = PAYLOAD_MAX - 16 - len(head)
+        self.send(kind, head, body[:first])
+        for start in range(first, len(body), CHUNK):
+            self.send(SENT_DATA, body[start : start + CHUNK])
+
+
+def control(header):
+    text = json.dumps(header).encode()
+    return HEADER.pack(len(text)) + text
+
+
+def split_control(payload):
+    (length,) = HEADER.unpack_from(payload)
+    header = json.loads(payload[HEADER.size : HEADER.size + length])
+    return header, payload[HEADER.size + length :]
+
+
+class Restore:
+    """Writes files as their frames arrive."""
+
+    def __init__(self):
+        self.made = {WORKSPACE, CODE}
+        self.snapshot = {}
+        self.fd = None
+
+    def begin(self, header):
+        root = WORKSPACE if header["root"] == "workspace" else CODE
+        relative = bytes.fromhex(header["path"])
+        path = root + b"/" + relative
+        self.make(os.path.dirname(path))
+        mode = 0o755 if header["executable"] else 0o644
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        self.relative = relative if root is WORKSPACE else None
+
+    def make(self, folder):
+        if folder not in self.made:
+            self.make(os.path.dirname(folder))
+            os.mkdir(folder)
+            self.made.add(folder)
+
+    def write(self, chunk):
+        write_all(self.fd, chunk)
+
+    def end(self):
+        if self.relative is not None:
+            self.snapshot[self.relative] = identity(os.fstat(self.fd))
+        os.close(self.fd)
+        self.fd = None
+
+
+def identity(status):
+    return (status.st_ino, status.st_size, status.st_ctime_ns, status.st_mtime_ns, status.st_mode)
+
+
+class Accounting:
+    """What the kernel counts for this sandbox, under either version of control groups."""
+
+    ROOT = "/sys/fs/cgroup/"
+
+    def __init__(self):
+        self.kills_before = self.kills()
+
+    def read(self, *names):
+        for name in names:
+            try:
+                with open(self.ROOT + name, "rb") as file:
+                    return file.read()
+            except OSError:
+                continue
+        return b""
+
+    def kills(self):
+        text = self.read("memory.events", "memory/memory.oom_control")
+        for line in text.splitlines():
+            name, _, value = line.partition(b" ")
+            if name == b"oom_kill":
+                return int(value)
+        return 0
+
+    def report(self):
+        cpu_ns = 0
+        for line in self.read("cpu.stat").splitlines():
+            name, _, value = line.partition(b" ")
+            if name == b"usage_usec":
+                cpu_ns = int(value) * 1000
+        if not cpu_ns:
+            cpu_ns = int(self.read("cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage") or 0)
+        if not cpu_ns:
+            spent = os.times()
+            cpu_ns = int(sum(spent[:4]) * 1e9)
+        peak = self.read("memory.peak", "memory/memory.max_usage_in_bytes")
+        return {
+            "oom_kills": self.kills() - self.kills_before,
+            "cpu_ns": cpu_ns,
+            "memory_peak": int(peak or 0),
+        }
+
+
+def is_full(path):
+    state = os.statvfs(path)
+    return state.f_bavail == 0 or (state.f_files > 0 and state.f_ffree == 0)
+
+
+class Output:
+    """One of the child's output streams."""
+
+    def __init__(self, name, kind, fd):
+        self.name, self.kind, self.fd = name, kind, fd
+        self.seen = 0
+
+
+class Parent:
+    def __init__(self):
+        self.frames = Frames()
+        self.restore = Restore()
+        self.accounting = Accounting()
+        self.poll = select.poll()
+        self.body = None  # (kind, header, chunks, bytes still to come)
+        self.program = None
+        self.limits = None
+        self.child_ready = False
+        self.started = None
+        self.status = None
+        self.claim = None
+        self.from_child = bytearray()
+        self.to_child = bytearray()
+        self.requests = set()
+
+    def main(self):
+        os.umask(0o022)
+        os.mkdir(HOME, 0o700)
+        for fd in (0, 1):
+            widen_pipe(fd)
+        self.fork()
+        stopped = None
+        try:
+            self.serve()
+        except Stop as stop:
+            stopped = str(stop)
+        wall_ns = time.monotonic_ns() - self.started if self.started else 0
+        self.kill_all()
+        missed = self.drain()
+        stopped = stopped or missed
+        self.report(stopped, wall_ns)
+        if stopped != "cancel":
+            Collector(self.frames, self.restore.snapshot, self.limits).run()
+        self.frames.message(DONE, {})
+
+    def fork(self):
+        child_reads, self.child_in = os.pipe()
+        self.child_out, child_writes = os.pipe()
+        out, out_writes = os.pipe()
+        err, err_writes = os.pipe()
+        self.child = os.fork()
+        if self.child == 0:
+            run_child(child_reads, child_writes, out_writes, err_writes)
+        for fd in (child_reads, child_writes, out_writes, err_writes):
+            os.close(fd)
+        for fd in (self.child_in, self.child_out, out, err):
+            os.set_blocking(fd, False)
+        self.outputs = {
+            out: Output("stdout", STDOUT, out),
+            err: Output("stderr", STDERR, err),
+        }
+        for fd in (0, self.child_out, out, err):
+            self.poll.register(fd, select.POLLIN)
+        try:
+            self.pidfd = os.pidfd_open(self.child)
+            self.poll.register(self.pidfd, select.POLLIN)
+        except OSError:  # A kernel without it: the tick below finds the end.
+            self.pidfd = None
+
+    def serve(self):
+        """Returns when the child has ended; raises Stop when it is to be stopped."""
+        tick_ms = 100 if self.pidfd is not None else 5
+        while self.status is None:
+            for fd, _ in self.poll.poll(tick_ms):
+                if fd == 0:
+                    self.on_host()
+                elif fd == self.child_out:
+                    self.on_child()
+                elif fd == self.child_in:
+                    self.push()
+                elif fd in self.outputs:
+                    self.on_output(self.outputs[fd])
+            self.reap()
+
+    def reap(self):
+        """Takes in what ended, orphans included: each counts against the limit of processes."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.child:
+                self.status = status
+
+    # The host.
+
+    def on_host(self):
+        frames = self.frames.receive()
+        if frames is None:
+            os._exit(0)  # The host is gone, and with PID 1 everything else.
+        for kind, payload in frames:
+            if self.body is not None:
+                if kind == DATA:
+                    self.on_body(payload)
+                    continue
+                if kind != CANCEL:
+                    raise ValueError(f"frame {kind} in the middle of a body")
+            if kind == CANCEL:
+                raise Stop("cancel")
+            header, rest = split_control(payload)
+            if kind == FILE:
+                self.restore.begin(header)
+            elif kind not in (RUN, REPLY):
+                raise ValueError(f"unknown frame {kind}")
+            self.body = (kind, header, [], header["size"])
+            self.on_body(rest)
+
+    def on_body(self, chunk):
+        kind, header, chunks, left = self.body
+        left -= len(chunk)
+        if left < 0:
+            raise ValueError("a body is longer than announced")
+        if kind == FILE:
+            self.restore.write(chunk)
+        else:
+            chunks.append(chunk)
+        self.body = (kind, header, chunks, left)
+        if left:
+            return
+        self.body = None
+        if kind == FILE:
+            self.restore.end()
+        elif kind == RUN:
+            self.token = bytes.fromhex(header["token"])
+            self.limits = header["limits"]
+            self.program = b"".join(chunks)
+            self.start()
+        elif header["id"] in self.requests:
+            self.requests.discard(header["id"])
+            self.tell(CHILD_REPLY, header["id"], b"".join(chunks))
+            self.poll.register(self.child_out, select.POLLIN)
+
+    def start(self):
+        if self.child_ready and self.program is not None:
+            self.frames.token = self.token
+            self.frames.message(STARTED, {})
+            self.started = time.monotonic_ns()
+            self.tell(CHILD_START, 0, self.program)
+            self.program = None
+
+    # The child.
+
+    def tell(self, kind, request, body):
+        self.to_child += MESSAGE.pack(kind, request, len(body)) + body
+        self.push()
+
+    def push(self):
+        try:
+            while self.to_child:
+                written = os.write(self.child_in, memoryview(self.to_child)[:CHUNK])
+                del self.to_child[:written]
+        except BlockingIOError:
+            self.poll.register(self.child_in, select.POLLOUT)
+            return
+        except BrokenPipeError:
+            self.to_child.clear()
+        try:
+            self.poll.unregister(self.child_in)
+        except KeyError:
+            pass
+
+    def on_child(self):
+        """Reads the child's messages, and stops reading while too many requests are open."""
+        try:
+            data = os.read(self.child_out, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.poll.unregister(self.child_out)
+            return False
+        self.from_child += data
+        self.take_messages()
+        if self.limits and len(self.requests) >= self.limits["requests"]:
+            self.poll.unregister(self.child_out)
+        return True
+
+    def take_messages(self):
+        while len(self.from_child) >= MESSAGE.size:
+            kind, request, length = MESSAGE.unpack_from(self.from_child)
+            if self.started is None:
+                if (kind, length) != (CHILD_READY, 0):
+                    raise Stop("channel: not ready")
+            elif kind not in (CHILD_REQUEST, CHILD_CLAIM):
+                raise Stop("channel: unknown message")
+            elif length > self.limits["message"]:
+                raise Stop("channel: a message is too long")
+            end = MESSAGE.size + length
+            if len(self.from_child) < end:
+                return
+            body = bytes(self.from_child[MESSAGE.size : end])
+            del self.from_child[:end]
+            if kind == CHILD_READY:
+                self.child_ready = True
+                self.frames.message(READY, {"protocol": PROTOCOL, "python": sys.version.split()[0]})
+                self.start()
+            elif kind == CHILD_CLAIM:
+                if self.claim is not None:
+                    raise Stop("channel: two results")
+                self.claim = body
+            else:
+                if request in self.requests:
+                    raise Stop("channel: a request id is used twice")
+                self.requests.add(request)
+                self.frames.message(REQUEST, {"id": request}, body)
+
+    def on_output(self, output):
+        """Passes output on up to the limit. Returns whether there may be more."""
+        try:
+            data = os.read(output.fd, INLINE_MAX)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.poll.unregister(output.fd)
+            return False
+        room = (self.limits["output"] if self.limits else 0) - output.seen
+        output.seen += len(data)
+        if room > 0:
+            self.frames.send(output.kind, data[:room])
+        if len(data) > room:
+            raise Stop(output.name)
+        return True
+
+    # The end.
+
+    def kill_all(self):
+        """Ends every other process of the sandbox; none can appear meanwhile."""
+        while True:
+            try:
+                os.kill(-1, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            try:
+                while True:
+                    pid, status = os.waitpid(-1, 0)
+                    if pid == self.child and self.status is None:
+                        self.status = status
+            except ChildProcessError:
+                return
+
+    def drain(self):
+        """Takes what the dead still had in their pipes. Returns why they would have been stopped."""
+        stopped = None
+        try:
+            self.limits and self.limits.update(requests=1 << 30)
+            self.poll = select.poll()
+            self.poll.register(self.child_out, select.POLLIN)
+            if self.started:
+                while self.on_child():
+                    pass
+        except Stop as stop:
+            stopped = str(stop)
+        for output in self.outputs.values():
+            try:
+                self.poll.register(output.fd, select.POLLIN)
+                while self.on_output(output):
+                    pass
+            except Stop as stop:
+                stopped = str(stop)
+        return stopped
+
+    def report(self, stopped, wall_ns):
+        header = {
+            "stopped": stopped,
+            "wall_ns": wall_ns,
+            "stdout_bytes": 0,
+            "stderr_bytes": 0,
+            "workspace_full": is_full(WORKSPACE),
+            "tmp_full": is_full(b"/tmp"),
+        }
+        for output in self.outputs.values():
+            header[output.name + "_bytes"] = output.seen
+        if os.WIFSIGNALED(self.status):
+            header["signal"] = os.WTERMSIG(self.status)
+        else:
+            header["status"] = os.WEXITSTATUS(self.status)
+        header |= self.accounting.report()
+        self.frames.message(ENDED, header | {"claimed": self.claim is not None}, self.claim or b"")
+
+
+class Collector:
+    """Sends the workspace's regular files that are new or changed, and names what is gone."""
+
+    def __init__(self, frames, snapshot, limits):
+        self.frames, self.snapshot, self.limits = frames, snapshot, limits
+        self.bytes_left = limits["workspace"]
+        self.files_left = limits["files"]
+        self.reports_left = limits["left"]
+        self.unreported = 0
+
+    def run(self):
+        self.walk()
+        for relative in self.snapshot:
+            try:
+                os.lstat(WORKSPACE + b"/" + relative)
+            except (FileNotFoundError, NotADirectoryError):
+                self.frames.send_later(REMOVED, control({"path": relative.hex(), "size": 0}))
+        if self.unreported:
+            header = {"path": b"...".hex(), "why": f"and {self.unreported} more", "size": 0}
+            self.frames.send_later(LEFT, control(header))
+
+    def walk(self):
+        folders = [b""]
+        while folders:
+            folder = folders.pop()
+            below = []
+            for name in sorted(self.names(folder)):
+                relative = folder + b"/" + name if folder else name
+                path = WORKSPACE + b"/" + relative
+                if len(relative) > self.limits["path"]:
+                    self.leave(relative, "path too long")
+                    continue
+                if relative.count(b"/") >= self.limits["depth"]:
+                    self.leave(relative, "too deep")
+                    continue
+                status = os.lstat(path)
+                if stat.S_ISDIR(status.st_mode):
+                    below.append(relative)
+                elif not stat.S_ISREG(status.st_mode):
+                    self.leave(relative, KINDS.get(stat.S_IFMT(status.st_mode), "not a file"))
+                elif self.snapshot.get(relative) != identity(status):
+                    self.take(relative, path, status)
+            folders.extend(reversed(below))
+
+    def names(self, folder):
+        path = WORKSPACE + b"/" + folder
+        try:
+            return os.listdir(path)
+        except PermissionError:
+            pass
+        try:  # It belongs to the same user, who may open it.
+            os.chmod(path, 0o700)
+            return os.listdir(path)
+        except OSError:
+            self.leave(folder, "unreadable")
+            return []
+
+    def take(self, relative, path, status):
+        if self.files_left == 0:
+            return self.leave(relative, "too many files")
+        if status.st_size > self.bytes_left:
+            return self.leave(relative, "too large")
+        try:
+            if not status.st_mode & stat.S_IRUSR:
+                os.chmod(path, stat.S_IMODE(status.st_mode) | stat.S_IRUSR)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return self.leave(relative, "unreadable")
+        self.files_left -= 1
+        self.bytes_left -= status.st_size
+        head = control(
+            {
+                "path": relative.hex(),
+                "size": status.st_size,
+                "executable": bool(status.st_mode & stat.S_IXUSR),
+            }
+        )
+        left = status.st_size
+        first = self.read(fd, min(left, INLINE_MAX))
+        left -= len(first)
+        self.frames.send_later(SENT_FILE, head, first)
+        while left:
+            chunk = self.read(fd, min(left, CHUNK))
+            left -= len(chunk)
+            self.frames.send(SENT_DATA, chunk)
+        os.close(fd)
+
+    @staticmethod
+    def read(fd, count):
+        chunk = os.read(fd, count) if count else b""
+        if count and not chunk:
+            raise OSError("a file shrank while nothing ran")
+        return chunk
+
+    def leave(self, relative, why):
+        if self.reports_left == 0:
+            self.unreported += 1
+            return
+        self.reports_left -= 1
+        self.frames.send_later(LEFT, control({"path": relative.hex(), "why": why, "size": 0}))
+
+
+KINDS = {
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+# ---------------------------------------------------------------------------------------------
+# The child. From here on, the subagent's code shares the process: nothing here is trusted.
+
+
+def run_child(channel_in, channel_out, out, err):
+    """Becomes the child and never returns."""
+    status = 70
+    try:
+        channel = prepare(channel_in, channel_out, out, err)
+        preload()
+        program = json.loads(channel.start())
+        if "command" in program:
+            run_shell(program["command"])
+        else:
+            status = run_subagent(program, channel)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def prepare(channel_in, channel_out, out, err):
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    kept = sorted((channel_in, channel_out))
+    os.closerange(3, kept[0])
+    os.closerange(kept[0] + 1, kept[1])
+    os.closerange(kept[1] + 1, 1 << 16)
+    os.setsid()
+    set_dumpable(1)
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass  # Not every runtime has it.
+    # Whatever this sandbox starts, PID 1 gets its turn.
+    os.nice(10)
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT)
+    os.chdir(WORKSPACE)
+    # Lines reach the observer as they are written, and survive a crash.
+    sys.stdout.reconfigure(line_buffering=True)
+    return Channel(channel_in, channel_out)
+
+
+def preload():
+    """Imports what most subagents use, while files still arrive."""
+    import datetime, importlib.util, linecache, pathlib, random, re, threading, traceback  # noqa: E401, F401
+
+
+def read_exactly(fd, count):
+    parts = []
+    while count:
+        part = os.read(fd, min(count, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+class Channel:
+    """The child's side of the way to the host. Any thread may ask; a forked copy may not."""
+
+    STOPPED = {"error": "the sandbox is stopping"}
+
+    def __init__(self, fd_in, fd_out):
+        self.fd_in, self.fd_out = fd_in, fd_out
+        self.pid = os.getpid()
+        self.limit = 1 << 22
+        self.last = 0
+        self.replies = {}
+        self.reading = False
+        self.condition = None
+        self.dumps, self.loads = json.dumps, json.loads
+
+    def start(self):
+        import threading
+
+        self.condition = threading.Condition()
+        self.sending = threading.Lock()
+        self.send(CHILD_READY, 0, b"")
+        return self.receive()[1]
+
+    def send(self, kind, request, body):
+        write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)
+
+    def receive(self):
+        _, request, length = MESSAGE.unpack(read_exactly(self.fd_in, MESSAGE.size))
+        return request, read_exactly(self.fd_in, length)
+
+    def request(self, tool, arguments):
+        """Asks the host and returns its answer: {"ok": ...}, {"error": ...} or {"execute": true}."""
+        if os.getpid() != self.pid:
+            return {"error": "tools answer only in the process that runs main, not in a fork of it"}
+        try:
+            body = self.dumps({"tool": tool, "arguments": arguments}).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            return {"error": f"the arguments are not JSON: {error}"}
+        if len(body) > self.limit:
+            return {"error": f"the arguments are too long: {len(body)} bytes, at most {self.limit}"}
+        try:
+            with self.sending:
+                self.last += 1
+                request = self.last
+                self.send(CHILD_REQUEST, request, body)
+            return self.loads(self.wait(request))
+        except (OSError, EOFError):
+            return self.STOPPED
+
+    def wait(self, request):
+        """Waits for one reply. One waiting thread reads for all."""
+        with self.condition:
+            while request not in self.replies:
+                if self.reading:
+                    self.condition.wait()
+                    continue
+                self.reading = True
+                self.condition.release()
+                got = None
+                try:
+                    got = self.receive()
+                finally:
+                    self.condition.acquire()
+                    self.reading = False
+                    if got is not None:
+                        self.replies[got[0]] = got[1]
+                    self.condition.notify_all()
+            return self.replies.pop(request)
+
+
+def run_shell(command):
+    """Becomes the shell."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    shell = next(path for path in SHELLS if os.path.exists(path))
+    arguments = [os.path.basename(shell), "-c", command]
+    if "\0" in command:
+        os.write(2, b"the command contains a NUL byte\n")
+        os._exit(126)
+    if len(command.encode()) > ARGUMENT_MAX:
+        path = os.path.join(os.fsdecode(CODE), "command.sh")
+        with open(path, "w") as file:
+            file.write(command)
+        arguments[1:] = [path]
+    os.execv(shell, arguments)
+
+
+class BadResult(Exception):
+    """What main returned cannot be taken."""
+
+
+def run_subagent(program, channel):
+    """Runs main(query), sends the claim and returns the exit status."""
+    import atexit
+    import gc
+
+    limits = program["limits"]
+    channel.limit = limits["message"]
+    gc.freeze()
+    status, claim, module = 0, None, None
+    try:
+        module = load(program["entry"], channel, limits)
+        claim = result_of(module, program["query"], limits["result"])
+    except BadResult as error:
+        status, claim = 1, {"kind": "bad_result", "why": printable(str(error))[:2000]}
+    except SystemExit as error:
+        status = exit_status(error.code)
+    except BaseException as error:
+        status, claim = 1, describe(error, limits["traceback"])
+    if os.getpid() != channel.pid:
+        # main forked and both returned: only the first process speaks for the run.
+        if claim and claim["kind"] == "raised":
+            sys.stderr.write(claim["traceback"])
+        claim = None
+    if claim is not None:
+        channel.send(CHILD_CLAIM, 0, channel.dumps(claim).encode())
+    atexit._run_exitfuncs()
+    release(module)
+    gc.collect()
+    for file in (sys.stdout, sys.__stdout__, sys.stderr, sys.__stderr__):
+        try:
+            file.flush()
+        except BaseException:
+            pass
+    return status
+
+
+def load(entry, channel, limits):
+    """Imports the entry file; its folder, the source's root and the shims are importable."""
+    import importlib.util
+    import types
+    from importlib.machinery import SourceFileLoader
+
+    root = os.fsdecode(CODE)
+    path = os.path.join(root, os.fsdecode(bytes.fromhex(entry)))
+    name = os.path.basename(path).removesuffix(".py")
+    if name in sys.modules or name in sys.stdlib_module_names or not name.isidentifier():
+        name = "subagent"
+    folders = dict.fromkeys((os.path.dirname(path), root, SHIMS))
+    sys.path[:0] = folders
+    sys.argv[:] = [path]
+    bridge = types.ModuleType("_agentfactory")
+    bridge.request = channel.request
+    bridge.shell_output_chars = limits["shell_chars"]
+    bridge.shells = SHELLS
+    sys.modules["_agentfactory"] = bridge
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = sys.modules["__main__"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def result_of(module, query, limit):
+    main = getattr(module, "main", None)
+    if main is None:
+        raise BadResult("the entry file defines no main(query)")
+    if not callable(main):
+        raise BadResult(f"main is not a function but {kind_of(main)}")
+    value = main(query)
+    if not isinstance(value, dict):
+        if type(value).__name__ == "coroutine":
+            value.close()
+            raise BadResult("main returned a coroutine: define it with def, not async def")
+        raise BadResult(f"main returned {kind_of(value)}, not a dict")
+    claim = {"kind": "result"}
+    for key in ("answer", "summary"):
+        claim[key] = text_of(key, dict.get(value, key))
+    size = len(json.dumps([claim["answer"], claim["summary"]], ensure_ascii=False).encode())
+    if size > limit:
+        raise BadResult(f"answer and summary have {size} bytes, at most {limit} are taken")
+    return claim
+
+
+def kind_of(value):
+    name = type(value).__name__
+    if name == "NoneType":
+        return "None"
+    return ("an " if name[:1].lower() in "aeiou" else "a ") + name
+
+
+def text_of(key, value):
+    """A string as it is, None as nothing, anything else as its JSON text."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        text = str.__str__(value)
+    else:
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except RecursionError:
+            raise BadResult(f"{key} is nested too deep") from None
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise BadResult(f"{key} cannot be written as JSON: {error}") from None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadResult(f"{key} is not valid Unicode: {error.reason}") from None
+    return text
+
+
+def exit_status(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def describe(error, limit):
+    """What an exception says, without the frames of this file."""
+    import traceback
+
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    frame = error.__traceback__
+    while frame is not None:
+        file = frame.tb_frame.f_code.co_filename
+        if file != __file__ and not file.startswith("<frozen importlib"):
+            break
+        frame = frame.tb_next
+    try:
+        text = "".join(traceback.format_exception(kind, error, frame))
+    except BaseException as failure:
+        text = f"{name}: its traceback could not be written ({type(failure).__name__})\n"
+    try:
+        message = str(error)
+    except BaseException as failure:
+        message = f"its message could not be read ({type(failure).__name__})"
+    claim = {
+        "kind": "raised",
+        "exception": shorten(printable(name), 200),
+        "message": shorten(printable(message), limit),
+        "traceback": shorten(printable(text), limit),
+        "no_space": isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT),
+        "path": "",
+    }
+    if claim["no_space"] and isinstance(error.filename, str):
+        claim["path"] = printable(error.filename)[:4096]
+    traceback.clear_frames(error.__traceback__)
+    return claim
+
+
+def printable(text):
+    """Text that can be sent: what is not Unicode is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shorten(text, limit):
+    """Keeps the beginning and the end, at most `limit` bytes."""
+    raw = text.encode()
+    if len(raw) <= limit:
+        return text
+    mark = f"\n... {len(raw) - limit} bytes left out ...\n".encode()
+    half = max(0, limit - len(mark) - 8) // 2
+    kept = raw[:half].decode("utf-8", "ignore") + mark.decode()
+    return kept + raw[len(raw) - half :].decode("utf-8", "ignore")
+
+
+def release(module):
+    """Drops what the subagent's modules hold, so that files left open are written."""
+    root = os.fsdecode(CODE) + "/"
+    modules = [
+        found
+        for found in list(sys.modules.values())
+        if str(getattr(found, "__file__", None) or "").startswith(root)
+    ]
+    for found in modules + [module]:
+        if found is not None:
+            found.__dict__.clear()
+
+
+def harden():
+    """Closes PID 1 to the child: no look into it, no signal reaches it."""
+    set_dumpable(0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def serve():
+    parent = Parent()
+    try:
+        parent.main()
+    except Exception as error:
+        parent.frames.message(FAILED, {"why": f"{type(error).__name__}: {error}"[:2000]})
+        raise
+
+
+if __name__ == "__main__":
+    harden()
+    serve()

@@ -1,0 +1,36 @@
+//! Calls to the engine: each has a deadline, and each failure says what was asked.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bollard::errors::Error;
+
+use crate::RunnerError;
+
+/// How long one call may take. An engine that is busy with other containers needs seconds.
+pub(crate) const CALL: Duration = Duration::from_secs(60);
+
+/// Waits for a call, at most [`CALL`].
+pub(crate) async fn call<T>(
+    action: &'static str,
+    future: impl Future<Output = Result<T, Error>>,
+) -> Result<T, RunnerError> {
+    match tokio::time::timeout(CALL, future).await {
+        Ok(result) => result.map_err(|source| RunnerError::Engine { action, source }),
+        Err(_) => Err(RunnerError::EngineTimeout {
+            action,
+            seconds: CALL.as_secs(),
+        }),
+    }
+}
+
+/// The HTTP status with which the engine refused, if it did.
+pub(crate) fn refusal(error: &RunnerError) -> Option<u16> {
+    match error {
+        RunnerError::Engine {
+            source: Error::DockerResponseServerError { status_code, .. },
+            ..
+        } => Some(*status_code),
+        _ => None,
+    }
+}

@@ -1,0 +1,140 @@
+//! What comes out of a sandbox after its program ended: files, checked and stored.
+
+use std::collections::HashSet;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use spec::{ByteSize, FileEntry, LeftBehind, Tree, WorkspacePath, limits};
+use tokio::sync::mpsc;
+
+use super::restore::LEFT_NAMED;
+use crate::{BlobSink, Blobs};
+
+/// Pieces of files on their way to the job that stores them.
+pub(super) enum Piece {
+    Begin {
+        path: WorkspacePath,
+        size: u64,
+        executable: bool,
+    },
+    Data(Bytes),
+    End,
+}
+
+/// Stores files as their pieces arrive. Blocks.
+pub(super) fn store(
+    blobs: &Arc<dyn Blobs>,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> io::Result<Vec<FileEntry>> {
+    let mut entries = Vec::new();
+    let mut open: Option<(WorkspacePath, u64, bool, Box<dyn BlobSink>)> = None;
+    while let Some(piece) = pieces.blocking_recv() {
+        match (piece, &mut open) {
+            (
+                Piece::Begin {
+                    path,
+                    size,
+                    executable,
+                },
+                None,
+            ) => open = Some((path, size, executable, blobs.create()?)),
+            (Piece::Data(bytes), Some((.., sink))) => sink.write_all(&bytes)?,
+            (Piece::End, Some(_)) => {
+                if let Some((path, size, executable, sink)) = open.take() {
+                    entries.push(FileEntry {
+                        path,
+                        size,
+                        digest: sink.finish()?,
+                        executable,
+                    });
+                }
+            }
+            // The events come in this order or not at all.
+            (Piece::Begin { .. }, Some(_)) | (Piece::Data(_) | Piece::End, None) => {}
+        }
+    }
+    Ok(entries)
+}
+
+/// The host's own bounds on what a sandbox sends back.
+#[derive(Debug)]
+pub(super) struct Checks {
+    bytes_left: u64,
+    files_left: usize,
+    left_left: usize,
+    seen: HashSet<WorkspacePath>,
+    pub(super) removed: Vec<WorkspacePath>,
+    pub(super) left_behind: Vec<LeftBehind>,
+}
+
+impl Checks {
+    pub(super) fn new(workspace: ByteSize) -> Self {
+        Self {
+            bytes_left: workspace.get(),
+            files_left: limits::FILES,
+            // One more says how many are not named.
+            left_left: LEFT_NAMED + 1,
+            seen: HashSet::new(),
+            removed: Vec::new(),
+            left_behind: Vec::new(),
+        }
+    }
+
+    /// Takes a file's announcement.
+    pub(super) fn file(&mut self, path: Vec<u8>, size: u64) -> Result<WorkspacePath, String> {
+        let path = self.path(path)?;
+        self.files_left = self
+            .files_left
+            .checked_sub(1)
+            .ok_or("more files than allowed")?;
+        self.bytes_left = self
+            .bytes_left
+            .checked_sub(size)
+            .ok_or("more bytes than the workspace holds")?;
+        Ok(path)
+    }
+
+    /// Takes the name of a file that is gone.
+    pub(super) fn removed(&mut self, path: Vec<u8>, input: &Tree) -> Result<(), String> {
+        let path = self.path(path)?;
+        if input.find(&path).is_none() {
+            return Err(format!("`{path}` was removed without having been there"));
+        }
+        self.removed.push(path);
+        Ok(())
+    }
+
+    /// Takes the name of something that was not collected.
+    pub(super) fn left(&mut self, path: Vec<u8>, why: &str) -> Result<(), String> {
+        self.left_left = self
+            .left_left
+            .checked_sub(1)
+            .ok_or("more left behind than allowed")?;
+        let path = match WorkspacePath::from_bytes(path) {
+            Ok(path) => path.to_string(),
+            Err(error) => match error {
+                spec::PathError::Outside(text) | spec::PathError::TooLong(text) => text,
+                error => error.to_string(),
+            },
+        };
+        let why = spec::printable(why, 200);
+        self.left_behind.push(LeftBehind { path, why });
+        Ok(())
+    }
+
+    fn path(&mut self, path: Vec<u8>) -> Result<WorkspacePath, String> {
+        let path = WorkspacePath::from_bytes(path).map_err(|error| error.to_string())?;
+        if !self.seen.insert(path.clone()) {
+            return Err(format!("`{path}` came twice"));
+        }
+        Ok(path)
+    }
+}
+
+/// What differs from the input; a file that was touched but holds the same is not changed.
+pub(super) fn changed(mut entries: Vec<FileEntry>, input: &Tree) -> Vec<FileEntry> {
+    entries.retain(|entry| input.find(&entry.path) != Some(entry));
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    entries
+}

@@ -1,0 +1,206 @@
+//! What one sandbox is, in the engine's words. Every line denies something by default.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
+    ResourcesUlimits,
+};
+use spec::{ByteSize, Limits, limits};
+
+use crate::ImageId;
+use crate::mount::Granted;
+
+/// The system calls that a sandbox may make; `seccomp.md` beside it gives the reasons.
+const SECCOMP: &str = include_str!("seccomp.json");
+/// `/dev/shm` and System V shared memory: semaphores of `multiprocessing` fit, data does not.
+const SHM: ByteSize = ByteSize::mib(8);
+/// Directories and files of the source folder.
+const CODE_INODES: u64 = 4_096;
+/// Files in `/tmp`: as in the workspace.
+const TMP_INODES: u64 = limits::WORKSPACE_INODES;
+/// Queued real-time signals and POSIX timers. The kernel counts them per user of the host, so one
+/// sandbox must not take them all.
+const SIGNALS_PENDING: i64 = 128;
+
+/// What the kernel says of the machine and not of the sandbox. The engine's own list, and more.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/buddyinfo",
+    "/proc/cmdline",
+    "/proc/config.gz",
+    "/proc/diskstats",
+    "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/locks",
+    "/proc/modules",
+    "/proc/pagetypeinfo",
+    "/proc/partitions",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/softirqs",
+    "/proc/swaps",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/vmallocinfo",
+    "/proc/zoneinfo",
+    "/sys/block",
+    "/sys/class",
+    "/sys/dev",
+    "/sys/devices/pci0000:00",
+    "/sys/devices/virtual",
+    "/sys/firmware",
+    "/sys/kernel",
+    "/sys/module",
+];
+
+/// The engine's own list.
+const READ_ONLY: &[&str] = &[
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// What the engine is asked to create.
+pub(super) fn body(
+    image: &ImageId,
+    limits: &Limits,
+    granted: &Granted,
+    runtime: Option<&str>,
+    labels: HashMap<String, String>,
+) -> ContainerCreateBody {
+    ContainerCreateBody {
+        image: Some(image.0.to_string()),
+        labels: Some(labels),
+        // The default is the container's id: it would differ in every run.
+        hostname: Some("sandbox".to_owned()),
+        user: Some(format!("{}:{}", granted.uid, granted.gid)),
+        working_dir: Some("/".to_owned()),
+        // The interpreter reads these at its start; the harness sets the child's whole environment.
+        env: Some(vec![
+            "PYTHONHASHSEED=0".to_owned(),
+            "PYTHONDONTWRITEBYTECODE=1".to_owned(),
+            "LANG=C.UTF-8".to_owned(),
+            "TZ=UTC".to_owned(),
+        ]),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        open_stdin: Some(true),
+        stdin_once: Some(true),
+        tty: Some(false),
+        // Halves the start-up against a network mode of `none`; loopback still works.
+        network_disabled: Some(true),
+        healthcheck: Some(HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..HealthConfig::default()
+        }),
+        host_config: Some(host_config(limits, granted, runtime)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> HostConfig {
+    let tmpfs = |size: ByteSize, inodes: u64| {
+        format!(
+            "rw,exec,nosuid,nodev,mode=0700,size={},nr_inodes={inodes},uid={},gid={}",
+            size.get(),
+            granted.uid,
+            granted.gid
+        )
+    };
+    let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    HostConfig {
+        auto_remove: Some(true),
+        runtime: runtime.map(str::to_owned),
+        // PID 1 is the harness, whatever the engine's default.
+        init: Some(false),
+        privileged: Some(false),
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec![
+            "no-new-privileges".to_owned(),
+            format!("seccomp={SECCOMP}"),
+        ]),
+        masked_paths: Some(owned(MASKED)),
+        readonly_paths: Some(owned(READ_ONLY)),
+        ipc_mode: Some("private".to_owned()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        shm_size: Some(signed(SHM.get())),
+        memory: Some(signed(limits.memory.get())),
+        // As much as memory: no swap.
+        memory_swap: Some(signed(limits.memory.get())),
+        pids_limit: Some(i64::from(limits.pids)),
+        nano_cpus: Some(i64::from(limits.cpu_millis) * 1_000_000),
+        oom_score_adj: Some(0),
+        ulimits: Some(ulimits(limits)),
+        // A flood must not fill the host's disk; nobody but us reads the stream.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("none".to_owned()),
+            config: None,
+        }),
+        tmpfs: Some(HashMap::from([
+            (
+                "/workspace".to_owned(),
+                tmpfs(limits.workspace, limits::WORKSPACE_INODES),
+            ),
+            ("/tmp".to_owned(), tmpfs(limits.tmp(), TMP_INODES)),
+            ("/code".to_owned(), tmpfs(limits.code(), CODE_INODES)),
+        ])),
+        mounts: Some(granted.mounts.iter().map(bind).collect()),
+        ..HostConfig::default()
+    }
+}
+
+fn bind(mount: &crate::Mount) -> EngineMount {
+    EngineMount {
+        typ: Some(MountType::BIND),
+        source: Some(mount.source.to_string_lossy().into_owned()),
+        target: Some(format!("/mnt/{}", mount.name)),
+        read_only: Some(!mount.writable),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            // Other file systems mounted below it would stay writable.
+            non_recursive: Some(true),
+            ..MountBindOptions::default()
+        }),
+        ..EngineMount::default()
+    }
+}
+
+/// Never `nproc`: it counts across all sandboxes of a user.
+fn ulimits(limits: &Limits) -> Vec<ResourcesUlimits> {
+    let largest = limits.workspace.max(limits.tmp()).max(limits.code());
+    let set = |name: &str, value: i64| ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(value),
+        hard: Some(value),
+    };
+    vec![
+        set("core", 0),
+        set("nofile", signed(limits::OPEN_FILES)),
+        set("fsize", signed(largest.get())),
+        set("sigpending", SIGNALS_PENDING),
+        set("msgqueue", 0),
+    ]
+}
+
+/// The engine counts bytes in signed numbers; more than it can say is no limit anyone set.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

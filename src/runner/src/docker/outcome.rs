@@ -1,0 +1,167 @@
+//! How a run ended: the parent's account and the child's claim, judged.
+
+use serde::Deserialize;
+use spec::{DiskScope, Limits, OutputStream, RunOutcome, RunResult, limits, printable};
+
+use super::events::Ended;
+use crate::Program;
+
+/// What the child says of itself.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Claim {
+    Result {
+        answer: String,
+        summary: String,
+    },
+    BadResult {
+        why: String,
+    },
+    Raised {
+        exception: String,
+        message: String,
+        traceback: String,
+        no_space: bool,
+        path: String,
+    },
+}
+
+/// Signal number of a kill that cannot be caught.
+const SIGKILL: u8 = 9;
+/// What a shell adds to the number of the signal that ended its command.
+const SHELL_SIGNAL: u8 = 128;
+
+/// Judges how the run ended. A claim counts only where nothing that we know contradicts it.
+pub(super) fn judge(
+    end: &Ended,
+    claim: Option<&[u8]>,
+    program: &Program,
+    limits: &Limits,
+) -> RunOutcome {
+    match end.stopped.as_deref() {
+        None => {}
+        Some("stdout") => return output_limit(OutputStream::Stdout, limits),
+        Some("stderr") => return output_limit(OutputStream::Stderr, limits),
+        Some(why) => {
+            let why = why.strip_prefix("channel: ").unwrap_or(why);
+            return bad_channel(why);
+        }
+    }
+    let is_shell = matches!(program, Program::Shell { .. });
+    let killed = end.signal == Some(SIGKILL)
+        // A shell reports the kill of its command as a status.
+        || (is_shell && end.status == Some(SHELL_SIGNAL + SIGKILL));
+    if killed && end.oom_kills > 0 {
+        return RunOutcome::OutOfMemory {
+            limit: limits.memory,
+        };
+    }
+    let claim = match claim.map(parse) {
+        Some(Err(why)) => return bad_channel(&why),
+        Some(Ok(claim)) => Some(claim),
+        None => None,
+    };
+    let outcome = match (claim, end.signal, end.status) {
+        (_, Some(signal), _) => RunOutcome::Signalled { signal },
+        (Some(Claim::Result { answer, summary }), None, Some(0)) => {
+            return RunOutcome::Completed {
+                result: RunResult { answer, summary },
+            };
+        }
+        // A status of 0 is no failure that a full disk could explain.
+        (None, None, Some(0)) => return RunOutcome::Exited { status: 0 },
+        (None | Some(Claim::Result { .. }), None, Some(status)) => RunOutcome::Exited { status },
+        (Some(Claim::BadResult { why }), None, _) => return RunOutcome::BadResult { why },
+        (
+            Some(Claim::Raised {
+                exception,
+                message,
+                traceback,
+                no_space,
+                path,
+            }),
+            None,
+            _,
+        ) => {
+            if no_space {
+                // A relative path is in the workspace: it is the working directory.
+                let in_tmp = path.starts_with("/tmp/") || (end.tmp_full && !end.workspace_full);
+                let scope = if in_tmp {
+                    DiskScope::Tmp
+                } else {
+                    DiskScope::Workspace
+                };
+                return disk_limit(scope, limits);
+            }
+            RunOutcome::Raised {
+                exception,
+                message,
+                traceback,
+            }
+        }
+        (_, None, None) => return lost("the harness did not say how the program ended"),
+    };
+    if end.workspace_full {
+        return disk_limit(DiskScope::Workspace, limits);
+    }
+    if end.tmp_full {
+        return disk_limit(DiskScope::Tmp, limits);
+    }
+    outcome
+}
+
+/// The outcome of a run whose channel carried something else than requests and one result.
+pub(super) fn bad_channel(why: &str) -> RunOutcome {
+    RunOutcome::BadResult {
+        why: format!(
+            "the program wrote to the sandbox's own channel: {}",
+            printable(why, 200)
+        ),
+    }
+}
+
+/// The outcome of a run of which nothing is known.
+pub(super) fn lost(why: &str) -> RunOutcome {
+    RunOutcome::SandboxLost {
+        why: printable(why, 2_000),
+    }
+}
+
+fn parse(claim: &[u8]) -> Result<Claim, String> {
+    let claim: Claim =
+        serde_json::from_slice(claim).map_err(|_| "a result that cannot be read".to_owned())?;
+    let (result, traceback) = (limits::RESULT.get(), limits::TRACEBACK.get());
+    let fits = match &claim {
+        Claim::Result { answer, summary } => (answer.len() + summary.len()) as u64 <= result,
+        Claim::BadResult { why } => why.len() as u64 <= traceback,
+        Claim::Raised {
+            exception,
+            message,
+            traceback: text,
+            path,
+            ..
+        } => [exception, message, text, path]
+            .iter()
+            .all(|text| text.len() as u64 <= traceback),
+    };
+    if fits {
+        Ok(claim)
+    } else {
+        Err("a result that is too long".to_owned())
+    }
+}
+
+fn output_limit(stream: OutputStream, limits: &Limits) -> RunOutcome {
+    RunOutcome::OutputLimit {
+        stream,
+        limit: limits.output,
+    }
+}
+
+fn disk_limit(scope: DiskScope, limits: &Limits) -> RunOutcome {
+    let limit = match scope {
+        DiskScope::Workspace => limits.workspace,
+        DiskScope::Tmp => limits.tmp(),
+    };
+    RunOutcome::DiskLimit { scope, limit }
+}

@@ -1,0 +1,241 @@
+//! What goes into a sandbox before its program begins: files, then RUN.
+
+use std::io::{self, Read as _};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use spec::{Limits, Tree, limits};
+use tokio::sync::mpsc;
+
+use crate::frames::{PAYLOAD_MAX, TOKEN_BYTES, control, put, put_message, to_sandbox};
+use crate::{Blobs, Program, RunnerError, SandboxSpec};
+
+/// Requests of the child that may be open at once; more wait inside the sandbox.
+pub(super) const REQUESTS_OPEN: usize = 16;
+/// Left-behind entries that are named one by one.
+pub(super) const LEFT_NAMED: usize = 1_000;
+/// Bytes that are gathered before they are written: a thousand small files are few writes.
+const BATCH: usize = 256 << 10;
+/// What a small file takes on tmpfs. Source: the page size of `x86_64` and, mostly, of `aarch64`.
+const PAGE: u64 = 4_096;
+
+/// Refuses what could not be restored, before a sandbox is made for it.
+pub(super) fn check_sizes(spec: &SandboxSpec) -> Result<(), RunnerError> {
+    let check = |what, size: u64, limit: u64| {
+        if size > limit {
+            return Err(RunnerError::TooLarge { what, size, limit });
+        }
+        Ok(())
+    };
+    let pages = |size: u64| size.div_ceil(PAGE).saturating_mul(PAGE);
+    match &spec.program {
+        Program::Subagent { files, query, .. } => {
+            check("query", query.len() as u64, limits::QUERY.get())?;
+            check(
+                "number of source files",
+                files.len() as u64,
+                limits::SOURCE_FILES as u64,
+            )?;
+            let size = files.iter().map(|file| file.content.len() as u64).sum();
+            check("source", size, limits::SOURCE.get())?;
+            let held = files.iter().map(|file| pages(file.content.len() as u64));
+            check("source", held.sum(), spec.limits.code().get())?;
+        }
+        Program::Shell { command } => {
+            check("command", command.len() as u64, limits::QUERY.get())?;
+            let held = pages(command.len() as u64);
+            check("command", held, spec.limits.code().get())?;
+        }
+    }
+    let entries = spec.tree.entries();
+    // Each file may bring folders of its own; those are counted when they are made.
+    let files = entries.len() as u64;
+    check("number of workspace files", files, limits::WORKSPACE_INODES)?;
+    let held = entries
+        .iter()
+        .fold(0_u64, |held, entry| held.saturating_add(pages(entry.size)));
+    check("workspace", held, spec.limits.workspace.get())
+}
+
+/// Encodes everything that the sandbox is told before it begins. Blocks on the blobs and on the
+/// channel; ends early when the channel is closed.
+pub(super) fn send_all(
+    program: &Program,
+    tree: &Tree,
+    limits: &Limits,
+    token: [u8; TOKEN_BYTES],
+    blobs: &Arc<dyn Blobs>,
+    out: &mpsc::Sender<Bytes>,
+) -> io::Result<()> {
+    let mut batch = Batch {
+        buffer: BytesMut::new(),
+        out,
+    };
+    if let Program::Subagent { files, .. } = program {
+        for file in files {
+            let header = FileHeader::new("code", file.path.as_bytes(), file.content.len(), false);
+            put_message(&mut batch.buffer, to_sandbox::FILE, &header, &file.content);
+            batch.send_if(BATCH)?;
+        }
+    }
+    for entry in tree.entries() {
+        let size = usize::try_from(entry.size).map_err(|_| wrong_size(&entry.path))?;
+        let header = FileHeader::new("workspace", entry.path.as_bytes(), size, entry.executable);
+        let head = control(&header);
+        let mut content = blobs.open(&entry.digest)?;
+        let mut first = vec![0; size.min(PAYLOAD_MAX - head.len())];
+        let mut left = size - first.len();
+        read_exact(&mut content, &mut first, &entry.path)?;
+        put(&mut batch.buffer, to_sandbox::FILE, &[&head, &first]);
+        batch.send_if(BATCH)?;
+        while left > 0 {
+            first.resize(left.min(BATCH), 0);
+            left -= first.len();
+            read_exact(&mut content, &mut first, &entry.path)?;
+            put(&mut batch.buffer, to_sandbox::DATA, &[&first]);
+            batch.send_if(BATCH)?;
+        }
+        if content.read(&mut [0])? != 0 {
+            return Err(wrong_size(&entry.path));
+        }
+    }
+    put_run(&mut batch.buffer, program, limits, token);
+    batch.send_if(0)
+}
+
+/// Bytes on their way to the writer.
+struct Batch<'a> {
+    buffer: BytesMut,
+    out: &'a mpsc::Sender<Bytes>,
+}
+
+impl Batch<'_> {
+    fn send_if(&mut self, at_least: usize) -> io::Result<()> {
+        if self.buffer.len() < at_least {
+            return Ok(());
+        }
+        let bytes = self.buffer.split().freeze();
+        self.out
+            .blocking_send(bytes)
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
+
+fn read_exact(
+    content: &mut Box<dyn io::Read + Send>,
+    buffer: &mut [u8],
+    path: &spec::WorkspacePath,
+) -> io::Result<()> {
+    content
+        .read_exact(buffer)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => wrong_size(path),
+            _ => error,
+        })
+}
+
+fn wrong_size(path: &spec::WorkspacePath) -> io::Error {
+    let text = format!("the content of `{path}` has another size than its tree says");
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[derive(Serialize)]
+struct FileHeader {
+    root: &'static str,
+    path: String,
+    size: usize,
+    executable: bool,
+}
+
+impl FileHeader {
+    fn new(root: &'static str, path: &[u8], size: usize, executable: bool) -> Self {
+        Self {
+            root,
+            path: hex(path),
+            size,
+            executable,
+        }
+    }
+}
+
+/// What the harness enforces. What it enforces is checked again on our side.
+#[derive(Serialize)]
+struct HarnessLimits {
+    output: u64,
+    workspace: u64,
+    files: usize,
+    depth: usize,
+    path: usize,
+    left: usize,
+    message: u64,
+    requests: usize,
+}
+
+/// What the child needs to know for the subagent's own good.
+#[derive(Serialize)]
+struct ChildLimits {
+    result: u64,
+    traceback: u64,
+    message: u64,
+    shell_chars: usize,
+}
+
+fn put_run(out: &mut BytesMut, program: &Program, limits: &Limits, token: [u8; TOKEN_BYTES]) {
+    #[derive(Serialize)]
+    struct Header {
+        token: String,
+        limits: HarnessLimits,
+        size: usize,
+    }
+    #[derive(Serialize)]
+    struct Subagent<'a> {
+        entry: String,
+        query: &'a str,
+        limits: ChildLimits,
+    }
+    #[derive(Serialize)]
+    struct Shell<'a> {
+        command: &'a str,
+    }
+    let body = match program {
+        Program::Subagent { entry, query, .. } => serde_json::to_vec(&Subagent {
+            entry: hex(entry.as_bytes()),
+            query,
+            limits: ChildLimits {
+                result: limits::RESULT.get(),
+                traceback: limits::TRACEBACK.get(),
+                message: limits::TOOL_CALL.get(),
+                shell_chars: limits::SHELL_OUTPUT_CHARS,
+            },
+        }),
+        Program::Shell { command } => serde_json::to_vec(&Shell { command }),
+    };
+    let body = body.expect("strings and numbers are JSON");
+    let header = Header {
+        token: hex(&token),
+        limits: HarnessLimits {
+            output: limits.output.get(),
+            workspace: limits.workspace.get(),
+            files: limits::FILES,
+            depth: limits::PATH_DEPTH,
+            path: limits::PATH_BYTES,
+            left: LEFT_NAMED,
+            message: limits::TOOL_CALL.get(),
+            requests: REQUESTS_OPEN,
+        },
+        size: body.len(),
+    };
+    put_message(out, to_sandbox::RUN, &header, &body);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

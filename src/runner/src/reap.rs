@@ -1,0 +1,255 @@
+//! Leases: whose sandbox it is and until when, and the removal of what nobody owns any more.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
+use jiff::Timestamp;
+use spec::RunId;
+
+use crate::docker::calls::{call, refusal};
+use crate::{Engine, RunnerError};
+
+/// Labels of every sandbox.
+const OWNER: &str = "agentfactory.owner";
+const RUN: &str = "agentfactory.run";
+const LEASE: &str = "agentfactory.lease";
+
+/// The process that owns sandboxes, so that others can tell whether it still lives.
+///
+/// A process number means something only on one machine, since its last start and in one PID
+/// namespace, and is used again later: so all of this is part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The machine and the PID namespace.
+    host: String,
+    /// The machine's current start.
+    boot: String,
+    pid: u32,
+    /// When the process began, in the kernel's ticks.
+    start: u64,
+}
+
+impl Owner {
+    /// Describes the calling process from `/proc`.
+    ///
+    /// # Errors
+    /// The I/O error, on a system that has no such `/proc`.
+    pub fn of_this_process() -> io::Result<Self> {
+        let (host, boot) = here()?;
+        let pid = std::process::id();
+        let start = start_of(pid)?;
+        Ok(Self {
+            host,
+            boot,
+            pid,
+            start,
+        })
+    }
+
+    /// A name for a process on a system without `/proc`: its sandboxes are reaped when their
+    /// leases expire.
+    pub fn named(name: &str) -> Self {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        Self {
+            host: format!("named-{}", name.chars().map(plain).collect::<String>()),
+            boot: "none".to_owned(),
+            pid: std::process::id(),
+            start: 0,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let owner = Self {
+            host: parts.next()?.to_owned(),
+            boot: parts.next()?.to_owned(),
+            pid: parts.next()?.parse().ok()?,
+            start: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(owner)
+    }
+
+    /// Whether the process is known to have ended. Nothing is known of other machines.
+    fn is_dead(&self) -> bool {
+        let Ok((host, boot)) = here() else {
+            return false;
+        };
+        if self.host != host {
+            return false;
+        }
+        if self.boot != boot {
+            return true;
+        }
+        match start_of(self.pid) {
+            Ok(start) => start != self.start,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host,
+            boot,
+            pid,
+            start,
+        } = self;
+        write!(f, "{host}/{boot}/{pid}/{start}")
+    }
+}
+
+/// This machine with its PID namespace, and its current start.
+fn here() -> io::Result<(String, String)> {
+    let line = |path: &str| Ok::<_, io::Error>(std::fs::read_to_string(path)?.trim().to_owned());
+    let boot = line("/proc/sys/kernel/random/boot_id")?;
+    // Containers of one image may share a machine id, so the PID namespace always counts too.
+    let machine = line("/etc/machine-id").unwrap_or_else(|_| "unknown".to_owned());
+    let namespace = std::fs::read_link("/proc/self/ns/pid")?;
+    let namespace: String = namespace
+        .to_string_lossy()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    Ok((format!("{machine}-{namespace}"), boot))
+}
+
+/// When a process began. Source: `proc_pid_stat(5)`, field 22; the name in field 2 may hold
+/// anything, so fields are counted after its last parenthesis.
+fn start_of(pid: u32) -> io::Result<u64> {
+    let stat = std::fs::read(Path::new("/proc").join(pid.to_string()).join("stat"))?;
+    let after = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
+    String::from_utf8_lossy(&stat[after..])
+        .split_ascii_whitespace()
+        .nth(20)
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// The labels of a sandbox whose lease ends at `expires_at`.
+pub(crate) fn labels(owner: &Owner, run: RunId, expires_at: Timestamp) -> HashMap<String, String> {
+    HashMap::from([
+        (OWNER.to_owned(), owner.to_string()),
+        (RUN.to_owned(), run.to_string()),
+        (LEASE.to_owned(), expires_at.as_second().to_string()),
+    ])
+}
+
+/// Removes the sandboxes of ours that nobody owns any more, and says how many.
+///
+/// Those are the ones whose owner ran on this machine and has ended, and those whose lease expired
+/// before `now`; ones that were created but never started are among them.
+///
+/// # Errors
+/// [`RunnerError::Engine`] and [`RunnerError::EngineTimeout`] when the engine fails to list or to
+/// remove them.
+pub async fn reap(engine: &Engine, now: Timestamp) -> Result<usize, RunnerError> {
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(HashMap::from([(
+            "label".to_owned(),
+            vec![OWNER.to_owned()],
+        )])),
+        ..ListContainersOptions::default()
+    };
+    let listed = call(
+        "list sandboxes",
+        engine.docker.list_containers(Some(options)),
+    )
+    .await?;
+    let mut removed = 0;
+    for container in listed {
+        let (Some(id), Some(labels)) = (container.id, container.labels) else {
+            continue;
+        };
+        if !is_abandoned(&labels, now) {
+            continue;
+        }
+        tracing::warn!(
+            container = id,
+            run = labels.get(RUN),
+            "removing an abandoned sandbox"
+        );
+        let options = RemoveContainerOptions {
+            force: true,
+            ..RemoveContainerOptions::default()
+        };
+        let result = call(
+            "remove an abandoned sandbox",
+            engine.docker.remove_container(&id, Some(options)),
+        )
+        .await;
+        match result {
+            Ok(()) => removed += 1,
+            // Gone meanwhile, or going.
+            Err(error) if matches!(refusal(&error), Some(404 | 409)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+fn is_abandoned(labels: &HashMap<String, String>, now: Timestamp) -> bool {
+    let expired = labels
+        .get(LEASE)
+        .and_then(|lease| lease.parse::<i64>().ok())
+        .is_none_or(|expires_at| expires_at < now.as_second());
+    expired
+        || labels
+            .get(OWNER)
+            .and_then(|owner| Owner::parse(owner))
+            .is_some_and(|owner| owner.is_dead())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn abandoned(owner: &Owner, lease: &str) -> bool {
+        let labels = HashMap::from([
+            (OWNER.to_owned(), owner.to_string()),
+            (LEASE.to_owned(), lease.to_owned()),
+        ]);
+        is_abandoned(&labels, Timestamp::from_second(1_000).unwrap())
+    }
+
+    #[test]
+    fn an_owner_is_read_back_from_its_label() {
+        let owner = Owner::of_this_process().unwrap();
+        assert_eq!(Owner::parse(&owner.to_string()), Some(owner));
+        let named = Owner::named("a/b c");
+        assert_eq!(Owner::parse(&named.to_string()), Some(named));
+    }
+
+    #[test]
+    fn a_sandbox_is_abandoned_when_its_owner_ended_or_its_lease_expired() {
+        let alive = Owner::of_this_process().unwrap();
+        let reused = Owner {
+            start: alive.start + 1,
+            ..alive.clone()
+        };
+        let none = Owner {
+            pid: u32::MAX,
+            ..alive.clone()
+        };
+        let before = Owner {
+            boot: "another".to_owned(),
+            ..alive.clone()
+        };
+        let elsewhere = Owner {
+            host: "another".to_owned(),
+            ..none.clone()
+        };
+        assert!(!abandoned(&alive, "1000"));
+        assert!(abandoned(&alive, "999"));
+        assert!(abandoned(&alive, "soon"));
+        assert!(abandoned(&reused, "1000"));
+        assert!(abandoned(&none, "1000"));
+        assert!(abandoned(&before, "1000"));
+        assert!(!abandoned(&elsewhere, "1000"));
+        assert!(abandoned(&elsewhere, "999"));
+    }
+}

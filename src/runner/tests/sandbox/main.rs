@@ -1,0 +1,11 @@
+//! Sandboxes on a real engine: each way in which a run can end, and what a hostile one may try.
+//!
+//! Without an engine or without an image the tests say so and pass; they fail when
+//! `AGENTFACTORY_TEST_REQUIRE_ENGINE=1` asks for the real thing.
+
+mod bench;
+mod env;
+mod files;
+mod hostile;
+mod outcomes;
+mod tools;
