@@ -1,4 +1,5 @@
 //! End-to-end tests: the real program, a real engine, a loopback endpoint in the place of a model.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod hostile;
 mod layers;

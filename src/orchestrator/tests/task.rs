@@ -1,4 +1,5 @@
 //! Whole tasks with scripted replies and in-memory sandboxes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -214,14 +215,14 @@ async fn the_next_task_reuses_and_improves_what_was_saved() {
     );
     let first = bench.solve().await.unwrap();
     bench.script(
-        r#"
+        r"
 agent:
   - calls:
       - tool: run_subagent
         arguments: {name: line-counter, query: again}
   - calls:
       - {tool: finish, arguments: {answer: four, save: []}}
-"#,
+",
     );
     let reuse = bench.solve().await.unwrap();
     assert_eq!((reuse.turns, reuse.saved.len()), (2, 0));
