@@ -1,5 +1,11 @@
 //! End-to-end tests: the real program, a real engine, a loopback endpoint in the place of a model.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod demo;
+mod deploy;
+mod engine;
+mod exec;
 mod hostile;
 mod layers;
+mod library;
+mod solve;

@@ -1,1 +1,11 @@
 //! Fixtures that tests share.
+
+mod env;
+mod model_endpoint;
+mod relay;
+
+pub use env::{Finished, TestEnv, containers, full_counts, program, repository};
+pub use model_endpoint::{
+    EndpointOptions, EndpointProtocol, EndpointReply, ModelEndpoint, Received, Said,
+};
+pub use relay::Relay;
