@@ -10,8 +10,7 @@ pub type SourceFiles = Vec<(WorkspacePath, Vec<u8>)>;
 
 /// Why files or bytes are not a source layer.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArchiveError {
+pub(crate) enum ArchiveError {
     /// More files than a subagent may have.
     #[error("there are more than {} files", limits::SOURCE_FILES)]
     TooManyFiles,
@@ -149,18 +148,23 @@ fn header(path: &WorkspacePath, size: u64) -> Result<Header, ArchiveError> {
         .set_device_minor(0)
         .map_err(ArchiveError::Unreadable)?;
     header.set_cksum();
+    // As every tar writes it, six digits before the NUL: then `tar --format=ustar` gives these
+    // bytes too.
+    let sum = header.cksum().map_err(ArchiveError::Unreadable)?;
+    let text = format!("{sum:06o}\0 ");
+    header.as_old_mut().cksum.copy_from_slice(text.as_bytes());
     Ok(header)
 }
 
-/// Cuts a path into the two fields of a header, at the first slash that makes both fit.
+/// Cuts a path into the two fields of a header, at the last slash that the first one holds.
 fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     const NAME: usize = 100;
     const PREFIX: usize = 155;
     if path.len() <= NAME {
         return Some((&[], path));
     }
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    slashes
-        .map(|(at, _)| (&path[..at], &path[at + 1..]))
-        .find(|(folders, name)| name.len() <= NAME && folders.len() <= PREFIX)
+    let reach = path.len().min(PREFIX + 1);
+    let at = path[..reach].iter().rposition(|byte| *byte == b'/')?;
+    let (folders, name) = (&path[..at], &path[at + 1..]);
+    (name.len() <= NAME).then_some((folders, name))
 }

@@ -318,19 +318,26 @@ impl Check<'_> {
     fn history(&mut self, state: &State) {
         let versions: BTreeSet<Digest> = state.versions.values().flatten().copied().collect();
         self.report.versions = versions.len() as u64;
-        let mut open: Vec<Digest> = versions.iter().copied().collect();
+        let of_name = |(name, all): (_, &BTreeSet<Digest>)| -> Vec<(Digest, String)> {
+            all.iter()
+                .map(|digest| (*digest, format!("`{name}`")))
+                .collect()
+        };
+        let mut open: Vec<_> = state.versions.iter().flat_map(of_name).collect();
         let mut seen = versions;
-        while let Some(digest) = open.pop() {
+        while let Some((digest, by)) = open.pop() {
             if self.bad.contains(&digest) {
                 continue;
             }
             match self.store.version(&digest) {
                 Ok(version) => {
                     let depends = version.content.depends.into_values();
-                    open.extend(depends.filter(|digest| seen.insert(*digest)));
+                    let new = depends.filter(|digest| seen.insert(*digest));
+                    open.extend(new.map(|needed| (needed, format!("the version {digest}"))));
                 }
                 // A damaged part was reported as the blob that it is.
                 Err(StoreError::Corrupt { path, .. }) if self.is_bad(&path) => {}
+                Err(StoreError::UnknownVersion { .. }) => self.needed(digest, &by),
                 Err(error) => self.unresolved(digest, error),
             }
         }
@@ -360,8 +367,10 @@ impl Check<'_> {
             let record = match self.store.run(run) {
                 Ok(record) => record,
                 Err(StoreError::Corrupt { path, .. }) if self.is_bad(&path) => continue,
-                Err(StoreError::Corrupt { path, why }) if path.exists() => {
-                    self.find(FindingKind::Invalid, path, Some(*digest), why);
+                Err(_) if !self.layout().blob(digest).exists() => {
+                    let path = self.layout().run(run);
+                    let why = format!("it points at {digest}, which is missing");
+                    self.find(FindingKind::Missing, path, Some(*digest), why);
                     continue;
                 }
                 Err(error) => {
@@ -423,11 +432,6 @@ impl Check<'_> {
     /// Reports a version or record that is not what it should be.
     fn unresolved(&mut self, digest: Digest, error: StoreError) {
         let (kind, path, why) = match error {
-            StoreError::UnknownVersion { .. } | StoreError::BlobMissing { .. } => (
-                FindingKind::Missing,
-                self.layout().blob(&digest),
-                "it is missing".to_owned(),
-            ),
             StoreError::BadVersion { why, .. } => {
                 (FindingKind::Invalid, self.layout().blob(&digest), why)
             }

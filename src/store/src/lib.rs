@@ -22,7 +22,7 @@ mod record;
 mod version;
 mod wire;
 
-pub use archive::{ArchiveError, SourceFiles};
+pub use archive::SourceFiles;
 pub use blobs::{BlobReader, BlobWriter, GET_MAX};
 pub use changes::Publication;
 pub use diff::{ConfigDiff, FileDiff, FileDiffKind, VersionDiff};

@@ -245,10 +245,10 @@ mod tests {
         assert_eq!(
             line,
             concat!(
-                r#"{"digest":"sha256:7ad1cb2a1c0db0d7f6c6f8a0a5ba1a2c5a3d9e6ee8a6b9ea11ba4b4b5ef9e5b0","operation":"#,
+                r#"{"digest":"sha256:c1f442777cb64bbc6de26c925cb637632176e25c40751512ab5c397960f3cb98","operation":"#,
                 r#"{"at":"2026-01-02T03:04:05.678Z","change":{"evidence":["01890a5d-ac96-774b-bcce-b302099a8057"],"kind":"publish","#,
                 r#""moves":[{"from":null,"name":"readme-writer","to":"sha256:"#,
-                r#"GOLDEN"}],"note":"first \"try\"\n","task":"task-1"},"previous":null,"seq":1}}"#
+                r#"5ca4f3850ccc331aaf8a257d6086e526a3b42a63e18cb11d020847985b31d188"}],"note":"first \"try\"\n","task":"task-1"},"previous":null,"seq":1}}"#
             )
         );
         assert_eq!(Operation::from_line(line.as_bytes()), Ok(operation));

@@ -399,7 +399,10 @@ impl WireExchange {
 
 /// JSON that will be read back: nesting beyond what the parser follows would be lost.
 fn json_text(value: &Value) -> Result<String, StoreError> {
-    let text = value.to_string();
+    let mut sorted = value.clone();
+    // Whether objects keep their order depends on what else is compiled in.
+    sorted.sort_all_objects();
+    let text = sorted.to_string();
     match serde_json::from_str::<Value>(&text) {
         Ok(_) => Ok(text),
         Err(why) => Err(StoreError::refused(format!(

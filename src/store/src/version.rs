@@ -5,9 +5,9 @@ use std::fmt;
 
 use spec::{ByteSize, Digest, Limits, Skill, SubagentName, WorkspacePath, canonical_json};
 
-use crate::archive::{self, SourceFiles};
+use crate::archive::{self, ArchiveError, SourceFiles};
 use crate::wire::{Config, Descriptor, Manifest};
-use crate::{ArchiveError, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// Source: OCI image specification, media types.
 pub const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -93,8 +93,7 @@ impl Store {
     /// [`StoreError::Refused`] when the content breaks a rule, and the file system's errors.
     pub fn stage(&self, content: &VersionContent) -> Result<StagedVersion, StoreError> {
         content.check().map_err(StoreError::refused)?;
-        let source = self.put_source(&content.files)?;
-        let layer_size = self.open(&source)?.size();
+        let layer = archive::write(&content.files)?;
         let config = canonical(&Config::new(content))?;
         if config.len() as u64 > CONFIG_MAX.get() {
             return Err(StoreError::TooLarge {
@@ -103,16 +102,8 @@ impl Store {
                 limit: CONFIG_MAX.get(),
             });
         }
-        let config = Descriptor {
-            media_type: CONFIG_MEDIA_TYPE.to_owned(),
-            digest: self.put(&config)?,
-            size: config.len() as u64,
-        };
-        let layer = Descriptor {
-            media_type: SOURCE_MEDIA_TYPE.to_owned(),
-            digest: source,
-            size: layer_size,
-        };
+        let config = self.put_part(CONFIG_MEDIA_TYPE, &config)?;
+        let layer = self.put_part(SOURCE_MEDIA_TYPE, &layer)?;
         let digest = self.put(&canonical(&Manifest::new(config, layer))?)?;
         Ok(StagedVersion { digest })
     }
@@ -170,8 +161,7 @@ impl Store {
     /// [`StoreError::Refused`] when they are beyond what a subagent may have, and the file
     /// system's errors.
     pub fn put_source(&self, files: &[(WorkspacePath, Vec<u8>)]) -> Result<Digest, StoreError> {
-        let layer = archive::write(files).map_err(|why| StoreError::refused(chain(&why)))?;
-        self.put(&layer)
+        self.put(&archive::write(files)?)
     }
 
     /// Reads the files of a source layer, sorted by path.
@@ -182,6 +172,15 @@ impl Store {
         let bytes = self.get_at_most(layer, ByteSize::bytes(archive::LAYER_MAX))?;
         archive::read(&bytes).map_err(|why| {
             StoreError::refused(format!("{layer} is not a source layer: {}", chain(&why)))
+        })
+    }
+
+    /// Keeps what a manifest points at.
+    fn put_part(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, StoreError> {
+        Ok(Descriptor {
+            media_type: media_type.to_owned(),
+            digest: self.put(bytes)?,
+            size: bytes.len() as u64,
         })
     }
 

@@ -1,0 +1,188 @@
+//! Killed at any moment, a writer loses nothing that it was told is saved.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use spec::{Digest, RunId};
+use store::{Store, StoreError};
+
+use crate::fixtures::{at, content, name, publication, record};
+
+fn random(below: u64) -> u64 {
+    RandomState::new().hash_one(0) % below
+}
+
+/// Not a test: the writer that the others start and kill. It says what was acknowledged.
+#[test]
+#[ignore = "started by the tests beside it, with a store on its standard input"]
+fn writes_until_it_is_killed() {
+    let mut root = String::new();
+    io::stdin().read_line(&mut root).unwrap();
+    let root = root.trim_end();
+    if root.is_empty() {
+        return;
+    }
+    let store = Store::ensure(Path::new(root)).unwrap();
+    loop {
+        let source = format!("x = {}\n{}", random(u64::MAX), "#".repeat(20_000));
+        let to = store.stage(&content(&source)).unwrap().digest();
+        let uuid = u128::from(random(u64::MAX)) << 64 | u128::from(random(u64::MAX));
+        let run = RunId::from_uuid(uuid::Uuid::from_u128(uuid));
+        store.record_run(&record(&store, run, Some(to))).unwrap();
+        say(format_args!("run {run}"));
+        let heads = store.heads().unwrap();
+        let from = heads.first().map(|head| head.digest);
+        // Both heads move together, or none does.
+        let mut wanted = publication(&[("ant", from, to), ("bee", from, to)]);
+        wanted.evidence = vec![run];
+        match store.publish(wanted) {
+            Ok(operation) => say(format_args!("operation {} {}", operation.seq, operation.id)),
+            Err(StoreError::HeadMoved { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        if random(8) == 0 {
+            match store.undo(None, at(1)) {
+                Ok(operation) => say(format_args!("operation {} {}", operation.seq, operation.id)),
+                Err(error) => say(format_args!("refused {error}")),
+            }
+        }
+    }
+}
+
+/// Past the test harness, which keeps what is printed.
+fn say(text: std::fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").unwrap();
+    out.flush().unwrap();
+}
+
+struct Writer {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Writer {
+    fn start(root: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "crash::writes_until_it_is_killed"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "{}", root.display()).unwrap();
+        Self {
+            said: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
+    /// Waits for some acknowledgements.
+    fn hear(&mut self, count: u64, heard: &mut Heard) {
+        for _ in 0..count {
+            let mut line = String::new();
+            assert_ne!(
+                self.said.read_line(&mut line).unwrap(),
+                0,
+                "the writer ended by itself"
+            );
+            heard.take(&line);
+        }
+    }
+
+    fn kill(mut self, heard: &mut Heard) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        // What it said before it died was acknowledged too; a torn line was not.
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        rest.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .for_each(|line| heard.take(line));
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    operations: BTreeMap<u64, Digest>,
+    runs: Vec<RunId>,
+}
+
+impl Heard {
+    fn take(&mut self, line: &str) {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["run", run] => self.runs.push(run.parse().unwrap()),
+            ["operation", seq, id] => {
+                let before = self
+                    .operations
+                    .insert(seq.parse().unwrap(), id.parse().unwrap());
+                assert_eq!(before, None, "two operations have the number {seq}");
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&self, root: &Path) {
+        let store = Store::ensure(root).unwrap();
+        let report = store.fsck(&mut |_| {}).unwrap();
+        assert_eq!(report.findings, []);
+        assert_eq!(report.temporary, 0, "opening removed what the dead left");
+        let log = store.log(None).unwrap();
+        for (seq, id) in &self.operations {
+            let index = usize::try_from(*seq).unwrap() - 1;
+            assert_eq!(log[index].id, *id, "operation {seq}");
+        }
+        for run in &self.runs {
+            store.run(run).unwrap();
+        }
+        let heads: BTreeMap<_, _> = store
+            .heads()
+            .unwrap()
+            .into_iter()
+            .map(|head| (head.name, head.digest))
+            .collect();
+        assert_eq!(heads.get(&name("ant")), heads.get(&name("bee")));
+    }
+}
+
+fn kill_at_random(times: u32) {
+    let mut heard = Heard::default();
+    let mut directory = tempfile::tempdir().unwrap();
+    for time in 0..times {
+        // A store does not grow without bound: fsck reads all of it each time.
+        if time % 20 == 0 {
+            directory = tempfile::tempdir().unwrap();
+            heard = Heard::default();
+        }
+        let root = directory.path().join("store");
+        let mut writers: Vec<Writer> = (0..=random(2)).map(|_| Writer::start(&root)).collect();
+        for writer in &mut writers {
+            writer.hear(random(6), &mut heard);
+        }
+        // Any moment of what it does next.
+        let moment = Instant::now() + Duration::from_micros(random(12_000));
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        for writer in writers {
+            writer.kill(&mut heard);
+        }
+        heard.check(&root);
+    }
+}
+
+#[test]
+fn a_writer_killed_at_any_moment_loses_nothing() {
+    kill_at_random(20);
+}
+
+#[test]
+#[ignore = "the full count; takes minutes"]
+fn two_hundred_writers_killed_at_any_moment_lose_nothing() {
+    kill_at_random(200);
+}

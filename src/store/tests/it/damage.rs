@@ -1,0 +1,292 @@
+//! Whatever happens to the files, it is noticed, and no more than that is lost.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use spec::{Digest, VersionRef};
+use store::{FindingKind, Store, StoreError, StoreErrorKind};
+
+use crate::fixtures::{Home, at, name, publication, record, run_id};
+
+/// A store with something of every kind in it.
+fn filled() -> Home {
+    let home = Home::new();
+    let [one, two] = ["1", "2"].map(|source| home.stage(source));
+    for number in 1..3 {
+        let record = record(&home.store, run_id(number), Some(one));
+        home.store.record_run(&record).unwrap();
+    }
+    let mut first = publication(&[("a", None, one), ("b", None, two)]);
+    first.evidence = vec![run_id(1)];
+    home.store.publish(first).unwrap();
+    home.store.tag(&name("a"), "stable", &one, at(1)).unwrap();
+    home.store
+        .publish(publication(&[("a", Some(one), two)]))
+        .unwrap();
+    home.store.undo(Some(&name("a")), at(2)).unwrap();
+    home.store
+        .publish(publication(&[("a", Some(one), two)]))
+        .unwrap();
+    home
+}
+
+/// Every file whose bytes mean something.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("lock") || path.ends_with("tmp") {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn overwrite(path: &Path, bytes: &[u8]) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Whether a change of one byte is noticed, by a fresh store and by one that was open before.
+fn is_noticed(home: &Home, path: &Path, at: usize, flip: u8) -> bool {
+    let good = fs::read(path).unwrap();
+    let mut bad = good.clone();
+    bad[at] ^= flip;
+    overwrite(path, &bad);
+    let notices = |store: &Store| {
+        let report = store.fsck(&mut |_| {}).unwrap();
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.path == *path && !finding.hint().is_empty())
+    };
+    let fresh = match Store::ensure(home.store.root()) {
+        Ok(fresh) => notices(&fresh),
+        Err(error) => matches!(
+            error.kind(),
+            StoreErrorKind::Corrupt | StoreErrorKind::Unsupported
+        ),
+    };
+    let both = fresh && notices(&home.store);
+    overwrite(path, &good);
+    both
+}
+
+#[test]
+fn a_filled_store_is_clean_and_counted() {
+    let home = filled();
+    let mut last = None;
+    let report = home
+        .store
+        .fsck(&mut |progress| last = Some(progress))
+        .unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!((report.operations, report.versions, report.runs), (5, 2, 2));
+    let last = last.unwrap();
+    assert_eq!((last.blobs, last.blobs_total), (report.blobs, report.blobs));
+    assert_eq!(last.bytes, report.bytes);
+}
+
+#[test]
+fn each_changed_byte_of_a_small_file_is_noticed() {
+    let home = filled();
+    let small =
+        |path: &PathBuf| !path.starts_with(home.path("blobs")) && !path.ends_with("operations.log");
+    for path in files(home.store.root()).iter().filter(|path| small(path)) {
+        for at in 0..fs::read(path).unwrap().len() {
+            for flip in [1, 2, 4, 8, 16, 32, 64, 128] {
+                assert!(
+                    is_noticed(&home, path, at, flip),
+                    "{} {at} {flip}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn any_other_byte_in_place_of_a_line_feed_is_noticed() {
+    let home = filled();
+    let path = home.path("operations.log");
+    let log = fs::read(&path).unwrap();
+    let ends: Vec<usize> = (0..log.len()).filter(|at| log[*at] == b'\n').collect();
+    assert_eq!(ends.len(), 5);
+    for at in [ends[2], ends[4]] {
+        for flip in 1..=255 {
+            assert!(is_noticed(&home, &path, at, flip), "{at} {flip}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_changed_byte_is_noticed(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1..=255_u8), 60)
+    ) {
+        let home = filled();
+        let files = files(home.store.root());
+        for (file, at, flip) in changes {
+            let path = file.get(&files);
+            let at = at.index(fs::read(path).unwrap().len());
+            prop_assert!(is_noticed(&home, path, at, flip), "{} {at} {flip}", path.display());
+        }
+        prop_assert_eq!(home.findings(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_torn_last_line_is_ignored_and_then_replaced() {
+    let home = filled();
+    let path = home.path("operations.log");
+    let whole = fs::read(&path).unwrap();
+    let begin = whole[..whole.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1;
+    let operations = home.store.log(None).unwrap();
+    for end in begin..whole.len() - 1 {
+        for padding in [0, 700] {
+            let mut torn = whole[..end].to_vec();
+            torn.extend(vec![0; padding]);
+            overwrite(&path, &torn);
+            let store = home.again();
+            assert_eq!(store.log(None).unwrap(), operations[..4], "{end}");
+            assert_eq!(home.store.log(None).unwrap(), operations[..4], "{end}");
+            if end % 97 == 0 {
+                assert_eq!(home.findings(), Vec::<String>::new());
+                let one = home.stage("1");
+                let two = home.stage("2");
+                let again = store
+                    .publish(publication(&[("a", Some(one), two)]))
+                    .unwrap();
+                assert_eq!(again, operations[4]);
+                assert_eq!(fs::read(&path).unwrap(), whole);
+                assert_eq!(home.store.log(None).unwrap(), operations);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_last_line_without_its_line_feed_counts() {
+    let home = filled();
+    let path = home.path("operations.log");
+    let whole = fs::read(&path).unwrap();
+    overwrite(&path, &whole[..whole.len() - 1]);
+    let reader = home.again();
+    assert_eq!(reader.log(None).unwrap().len(), 5);
+    assert_eq!(home.findings(), Vec::<String>::new());
+    home.again().undo(None, at(7)).unwrap();
+    assert!(fs::read(&path).unwrap().starts_with(&whole));
+    // One who saw the line before its line feed reads on.
+    assert_eq!(reader.log(None).unwrap().len(), 6);
+    assert_eq!(home.findings(), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_written_after_damage() {
+    let home = filled();
+    let path = home.path("operations.log");
+    let whole = fs::read(&path).unwrap();
+    let mut bad = whole.clone();
+    bad[whole.len() / 2] ^= 1;
+    overwrite(&path, &bad);
+    let store = home.again();
+    for error in [
+        store.heads().unwrap_err(),
+        store.undo(None, at(1)).unwrap_err(),
+        store.resolve(&VersionRef::Head(name("a"))).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert!(error.to_string().contains("operations.log"), "{error}");
+        assert!(error.hint().unwrap().contains("fsck"));
+    }
+    assert_eq!(fs::read(&path).unwrap(), bad);
+}
+
+#[test]
+fn a_log_that_lost_or_swapped_lines_is_damaged() {
+    let home = filled();
+    let path = home.path("operations.log");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let check = |lines: &[&str]| {
+        overwrite(&path, format!("{}\n", lines.join("\n")).as_bytes());
+        let error = home.again().heads().unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert!(!home.findings().is_empty());
+    };
+    check(&lines[1..]);
+    check(&[lines[0], lines[2]]);
+    check(&[lines[0], lines[0]]);
+    check(&[lines[1], lines[0]]);
+    check(&[lines[0], "", lines[1]]);
+    check(&[""]);
+    fs::remove_file(&path).unwrap();
+    let error = home.again().heads().unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    let error = home.again().undo(None, at(1)).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn missing_and_stray_files_are_reported() {
+    let home = filled();
+    for path in files(home.store.root()) {
+        let bytes = fs::read(&path).unwrap();
+        if path.ends_with("format") {
+            continue;
+        }
+        fs::remove_file(&path).unwrap();
+        // The pointer of the second run: nothing names it.
+        let unnamed = path == home.path(&format!("runs/{}", run_id(2)));
+        // A layer that only a version names, a tree that only a run names, ...: all are named.
+        assert_eq!(home.findings().is_empty(), unnamed, "{}", path.display());
+        fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(home.findings(), Vec::<String>::new());
+
+    for stray in [
+        "index.json",
+        "blobs/sha512",
+        "blobs/sha256/README",
+        &format!("blobs/sha256/{}", "A".repeat(64)),
+        "runs/notes",
+    ] {
+        fs::write(home.path(stray), b"x").unwrap();
+        let report = home.store.fsck(&mut |_| {}).unwrap();
+        let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [FindingKind::Stray], "{stray}");
+        fs::remove_file(home.path(stray)).unwrap();
+    }
+    // Something that is not a file.
+    let digest = Digest::of(b"directory");
+    fs::create_dir(home.blob(&digest)).unwrap();
+    let report = home.store.fsck(&mut |_| {}).unwrap();
+    assert_eq!(report.findings[0].kind, FindingKind::Unreadable);
+}
+
+#[test]
+fn a_pointer_to_the_record_of_another_run_is_noticed() {
+    let home = filled();
+    let [one, two] = [1, 2].map(|number| home.path(&format!("runs/{}", run_id(number))));
+    overwrite(&one, &fs::read(two).unwrap());
+    assert_eq!(
+        home.store.run(&run_id(1)).unwrap_err().kind(),
+        StoreErrorKind::Corrupt
+    );
+    assert!(!home.findings().is_empty());
+}

@@ -1,0 +1,22 @@
+//! What the store promises, tried on real directories.
+//!
+//! `cfg(test)` is always on here; clippy looks for it to allow `unwrap`.
+
+#[cfg(test)]
+mod content;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod runs;
+#[cfg(test)]
+mod versions;

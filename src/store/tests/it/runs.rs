@@ -1,0 +1,160 @@
+//! Run records.
+
+use std::fs;
+
+use serde_json::json;
+use spec::Digest;
+use store::{Exchange, RunProgram, StoreError, StoreErrorKind};
+
+use crate::fixtures::{Home, record, run_id};
+
+#[test]
+fn a_record_is_read_back_exactly() {
+    let home = Home::new();
+    let version = home.stage("1");
+    let subagent = record(&home.store, run_id(1), Some(version));
+    let mut shell = record(&home.store, run_id(2), None);
+    shell.program = RunProgram::Shell {
+        command: "ls \u{1b}[31m".to_owned(),
+    };
+    shell.name = None;
+    shell.report.output_tree = None;
+    shell.cassette.clear();
+    for record in [subagent, shell] {
+        let digest = home.store.record_run(&record).unwrap();
+        let run = record.report.run.parse().unwrap();
+        assert_eq!(home.again().run(&run).unwrap(), record);
+        // Again changes nothing.
+        assert_eq!(home.store.record_run(&record).unwrap(), digest);
+    }
+    assert_eq!(home.store.runs().unwrap(), [run_id(2), run_id(1)]);
+    assert_eq!(home.findings(), Vec::<String>::new());
+}
+
+/// Golden: a change of these digests makes recorded runs unreadable under their names.
+#[test]
+fn the_digests_of_a_record_never_change() {
+    let home = Home::new();
+    let record = record(&home.store, run_id(1), None);
+    let digest = home.store.record_run(&record).unwrap();
+    assert_eq!(
+        digest.to_string(),
+        "sha256:434fa7584c04b232a981889e65f5ee5cc43b0443300c5093d44066e847130df8"
+    );
+    let bytes = home.store.get(&digest).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(
+        json["cassette"],
+        "sha256:137a17794c3786c769e0012d2cd155ac4ae0243db11223d63fee03a8103d3b75"
+    );
+    assert_eq!(
+        fs::read_to_string(home.path(&format!("runs/{}", run_id(1)))).unwrap(),
+        format!("{digest}\n")
+    );
+}
+
+#[test]
+fn numbers_of_the_world_are_kept_exactly() {
+    let home = Home::new();
+    let mut record = record(&home.store, run_id(1), None);
+    let numbers = json!([
+        u64::MAX,
+        i64::MIN,
+        9_007_199_254_740_993_u64,
+        1e300,
+        0.1,
+        -0.0
+    ]);
+    record.cassette = vec![Exchange::new(
+        "llm",
+        numbers.clone(),
+        numbers,
+        std::time::Duration::ZERO,
+        0,
+        0,
+    )];
+    home.store.record_run(&record).unwrap();
+    assert_eq!(home.store.run(&run_id(1)).unwrap(), record);
+    // Our own would be rounded, so they are refused.
+    record.report.run = run_id(2).to_string();
+    record.report.usage.memory_peak_bytes = u64::MAX;
+    let error = home.store.record_run(&record).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused);
+}
+
+#[test]
+fn a_run_has_one_record() {
+    let home = Home::new();
+    let mut record = record(&home.store, run_id(1), None);
+    home.store.record_run(&record).unwrap();
+    record.engine.push('x');
+    let error = home.store.record_run(&record).unwrap_err();
+    assert!(matches!(error, StoreError::RunExists { .. }), "{error}");
+    record.engine.pop();
+    assert_eq!(home.store.run(&run_id(1)).unwrap(), record);
+}
+
+#[test]
+fn a_record_that_names_what_is_not_there_is_refused() {
+    let home = Home::new();
+    let good = record(&home.store, run_id(1), None);
+    let missing = Digest::of(b"missing");
+    let mut bad = Vec::new();
+    for field in 0..4 {
+        let mut record = good.clone();
+        match field {
+            0 => record.report.input_tree = missing.to_string(),
+            1 => record.report.output_tree = Some(missing.to_string()),
+            2 => record.report.version = Some(missing.to_string()),
+            _ => {
+                record.program = RunProgram::Subagent {
+                    source: missing,
+                    entry: crate::fixtures::path("main.py"),
+                    query: String::new(),
+                };
+            }
+        }
+        bad.push(record);
+    }
+    for record in bad {
+        let error = home.store.record_run(&record).unwrap_err();
+        assert!(matches!(error, StoreError::BlobMissing { .. }), "{error}");
+    }
+    let mut record = good.clone();
+    record.report.run = "../../etc/passwd".to_owned();
+    assert_eq!(
+        home.store.record_run(&record).unwrap_err().kind(),
+        StoreErrorKind::Refused
+    );
+    let mut record = good;
+    record.report.input_tree = "sha256:../x".to_owned();
+    assert_eq!(
+        home.store.record_run(&record).unwrap_err().kind(),
+        StoreErrorKind::Refused
+    );
+    assert_eq!(home.store.runs().unwrap(), []);
+}
+
+#[test]
+fn a_run_is_found_by_the_beginning_of_its_id() {
+    let home = Home::new();
+    for number in [0x0fff, 0x1000] {
+        let record = record(&home.store, run_id(number), None);
+        home.store.record_run(&record).unwrap();
+    }
+    let whole = run_id(0x1000).to_string();
+    assert_eq!(home.store.find_run(&whole).unwrap(), run_id(0x1000));
+    assert_eq!(home.store.find_run(&whole[..33]).unwrap(), run_id(0x1000));
+    let error = home.store.find_run(&whole[..8]).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Ambiguous);
+    assert!(matches!(
+        &error,
+        StoreError::AmbiguousRun { candidates, .. }
+            if *candidates == [run_id(0x1000), run_id(0x0fff)]
+    ));
+    let error = home.store.find_run("ffff\u{1b}").unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::NotFound);
+    assert!(!error.to_string().contains('\u{1b}'));
+    let error = home.store.run(&run_id(3)).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::NotFound);
+}
