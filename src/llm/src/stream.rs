@@ -209,39 +209,4 @@ pub(crate) fn arguments_as_sent(arguments: &Result<Map<String, Value>, String>) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_an_object_or_nothing() {
-        assert_eq!(parse_arguments(" "), Ok(Map::new()));
-        assert_eq!(parse_arguments("null"), Ok(Map::new()));
-        assert_eq!(parse_arguments(r#"{"a":1}"#).unwrap()["a"], 1);
-        assert_eq!(
-            parse_arguments("[1]").unwrap_err(),
-            "not a JSON object (not an object): [1]"
-        );
-        let cut = parse_arguments(r#"{"a": "b"#).unwrap_err();
-        assert!(cut.contains("EOF") && cut.ends_with(r#"{"a": "b"#), "{cut}");
-    }
-
-    #[test]
-    fn the_beginning_tells_events_from_other_text() {
-        for events in [
-            "",
-            "\u{feff}data",
-            ": ping",
-            "ev",
-            "event: x",
-            "\n\nid:",
-            "r",
-        ] {
-            assert!(check_head(events.as_bytes()).is_ok(), "{events}");
-        }
-        assert!(check_head(b"\xef\xbb").is_ok());
-        for other in ["<html>", "{\"error\":1}", "garbage", "events and", "evil"] {
-            let fits = check_head(other.as_bytes()).is_ok();
-            assert_eq!(fits, other.starts_with("event"), "{other}");
-        }
-    }
-}
+mod tests;

@@ -57,35 +57,31 @@ struct Start {
 /// Counts so far. Later events repeat some of them, so the highest count.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 struct Usage {
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
+    #[serde(rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(rename = "cache_creation_input_tokens")]
+    cache_written: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens")]
+    cache_read: Option<u64>,
+    #[serde(rename = "output_tokens")]
+    output: Option<u64>,
 }
 
 impl Usage {
     fn update(&mut self, later: Self) {
-        self.input_tokens = self.input_tokens.max(later.input_tokens);
-        self.cache_creation_input_tokens = self
-            .cache_creation_input_tokens
-            .max(later.cache_creation_input_tokens);
-        self.cache_read_input_tokens = self
-            .cache_read_input_tokens
-            .max(later.cache_read_input_tokens);
-        self.output_tokens = self.output_tokens.max(later.output_tokens);
+        self.input = self.input.max(later.input);
+        self.cache_written = self.cache_written.max(later.cache_written);
+        self.cache_read = self.cache_read.max(later.cache_read);
+        self.output = self.output.max(later.output);
     }
 
+    /// The provider counts as input only what its cache took no part in.
     fn total(self) -> TokenUsage {
-        let cached = self.cache_read_input_tokens.unwrap_or(0);
-        let written = self.cache_creation_input_tokens.unwrap_or(0);
+        let parts = [self.input, self.cache_written, self.cache_read];
         TokenUsage {
-            input_tokens: self
-                .input_tokens
-                .unwrap_or(0)
-                .saturating_add(cached)
-                .saturating_add(written),
-            output_tokens: self.output_tokens.unwrap_or(0),
-            cached_tokens: cached,
+            input_tokens: parts.into_iter().flatten().fold(0, u64::saturating_add),
+            output_tokens: self.output.unwrap_or(0),
+            cached_tokens: self.cache_read.unwrap_or(0),
         }
     }
 }

@@ -124,10 +124,14 @@ impl Script {
         let folder = path.parent().unwrap_or(Path::new(""));
         let wrong = |error: &serde_saphyr::Error| {
             let error = error.without_snippet();
-            match error.location() {
-                Some(at) => format!("{}:{}:{}: {error}", path.display(), at.line(), at.column()),
-                None => format!("{}: {error}", path.display()),
-            }
+            let why = error.to_string();
+            let Some(at) = error.location() else {
+                return format!("{}: {why}", path.display());
+            };
+            let (line, column) = (at.line(), at.column());
+            let place = format!(" at line {line}, column {column}");
+            let why = why.strip_suffix(&place).unwrap_or(&why);
+            format!("{}:{line}:{column}: {why}", path.display())
         };
         let Versioned { format } = serde_saphyr::from_str(&text).map_err(|error| wrong(&error))?;
         if format != 1 {
