@@ -354,12 +354,16 @@ async fn a_call_that_does_not_fit_is_answered_with_what_would() {
             "there is no subagent `a`",
         ),
     ];
-    let calls: String = cases
+    let calls: Vec<_> = cases
         .iter()
-        .map(|(call, _)| format!("      - {call}\n"))
+        .map(|(call, _)| format!("      - {call}"))
         .collect();
+    let calls = calls.join(
+        "
+",
+    );
     let script = format!(
-        "agent:\n  - calls:\n{calls}      - {{tool: finish, arguments: {{answer: done, save: []}}}}\n"
+        "agent:\n  - calls:\n{calls}\n      - {{tool: finish, arguments: {{answer: done, save: []}}}}\n"
     );
     let bench = Bench::new(&script, Vec::new());
     let report = bench.solve().await.unwrap();

@@ -108,6 +108,12 @@ impl Session<'_> {
         let mut refused = Vec::new();
         for item in given.save {
             let name = name(&item.name)?;
+            if accepted
+                .iter()
+                .any(|(draft, _): &(Draft, String)| draft.name == name)
+            {
+                return Err(format!("`save` names `{name}` twice").into());
+            }
             match self.drafts.get_mut(&name) {
                 None if self.factory.head(&name)?.is_some() => {} // Reused unchanged: it is saved already.
                 None => refused.push(self.unknown(name.as_str())?),
