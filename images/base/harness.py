@@ -386,7 +386,9 @@ class Parent:
         elif header["id"] in self.requests:
             self.requests.discard(header["id"])
             self.tell(CHILD_REPLY, header["id"], b"".join(chunks))
-            self.poll.register(self.child_out, select.POLLIN)
+            self.take_messages()
+            if not self.is_busy():
+                self.poll.register(self.child_out, select.POLLIN)
 
     def start(self):
         if self.child_ready and self.program is not None:
@@ -428,12 +430,16 @@ class Parent:
             return False
         self.from_child += data
         self.take_messages()
-        if self.limits and len(self.requests) >= self.limits["requests"]:
+        if self.is_busy():
             self.poll.unregister(self.child_out)
         return True
 
+    def is_busy(self):
+        """Whether as many requests are open as may be."""
+        return self.limits is not None and len(self.requests) >= self.limits["requests"]
+
     def take_messages(self):
-        while len(self.from_child) >= MESSAGE.size:
+        while len(self.from_child) >= MESSAGE.size and not self.is_busy():
             kind, request, length = MESSAGE.unpack_from(self.from_child)
             if self.started is None:
                 if (kind, length) != (CHILD_READY, 0):
@@ -459,7 +465,8 @@ class Parent:
                 if request in self.requests:
                     raise Stop("channel: a request id is used twice")
                 self.requests.add(request)
-                self.frames.message(REQUEST, {"id": request}, body)
+                if self.status is None:
+                    self.frames.message(REQUEST, {"id": request}, body)
 
     def on_output(self, output):
         """Passes output on up to the limit. Returns whether there may be more."""
@@ -499,10 +506,12 @@ class Parent:
         """Takes what the dead still had in their pipes. Returns why they would have been stopped."""
         stopped = None
         try:
-            self.limits and self.limits.update(requests=1 << 30)
+            if self.limits:
+                self.limits["requests"] = 1 << 30  # They are read, to find the claim.
             self.poll = select.poll()
             self.poll.register(self.child_out, select.POLLIN)
             if self.started:
+                self.take_messages()
                 while self.on_child():
                     pass
         except Stop as stop:
@@ -655,6 +664,7 @@ def run_child(channel_in, channel_out, out, err):
     status = 70
     try:
         channel = prepare(channel_in, channel_out, out, err)
+        resolve_localhost()
         preload()
         program = json.loads(channel.start())
         if "command" in program:
@@ -690,6 +700,27 @@ def prepare(channel_in, channel_out, out, err):
     # Lines reach the observer as they are written, and survive a crash.
     sys.stdout.reconfigure(line_buffering=True)
     return Channel(channel_in, channel_out)
+
+
+def resolve_localhost():
+    """Keeps `localhost` a name: without a network, the engine empties the hosts file."""
+    import _socket
+
+    names = {"localhost", b"localhost", os.uname().nodename}
+
+    def wrap(function):
+        def resolve(host, *arguments, **options):
+            if isinstance(host, (str, bytes)) and host in names:
+                family = arguments[1] if len(arguments) > 1 else options.get("family", 0)
+                host = "::1" if family == _socket.AF_INET6 else "127.0.0.1"
+            return function(host, *arguments, **options)
+
+        resolve.__name__ = resolve.__qualname__ = function.__name__
+        resolve.__doc__ = function.__doc__
+        return resolve
+
+    for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+        setattr(_socket, name, wrap(getattr(_socket, name)))
 
 
 def preload():

@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 use super::restore::LEFT_NAMED;
 use crate::{BlobSink, Blobs};
 
+/// Names of a path that is left behind, of which more may be reported than a path can have.
+const NAMES_SHOWN: usize = 2 * limits::PATH_DEPTH;
+
 /// Pieces of files on their way to the job that stores them.
 pub(super) enum Piece {
     Begin {
@@ -106,18 +109,18 @@ impl Checks {
     }
 
     /// Takes the name of something that was not collected.
-    pub(super) fn left(&mut self, path: Vec<u8>, why: &str) -> Result<(), String> {
+    pub(super) fn left(&mut self, path: &[u8], why: &str) -> Result<(), String> {
         self.left_left = self
             .left_left
             .checked_sub(1)
             .ok_or("more left behind than allowed")?;
-        let path = match WorkspacePath::from_bytes(path) {
-            Ok(path) => path.to_string(),
-            Err(error) => match error {
-                spec::PathError::Outside(text) | spec::PathError::TooLong(text) => text,
-                error => error.to_string(),
-            },
-        };
+        // What is left behind may have no valid path, but each of its names is one.
+        let names = path.split(|byte| *byte == b'/').take(NAMES_SHOWN);
+        let names = names.map(|name| match WorkspacePath::from_bytes(name.to_vec()) {
+            Ok(name) => name.to_string(),
+            Err(_) => "...".to_owned(),
+        });
+        let path = names.collect::<Vec<_>>().join("/");
         let why = spec::printable(why, 200);
         self.left_behind.push(LeftBehind { path, why });
         Ok(())

@@ -300,7 +300,7 @@ impl<'a> Session<'a> {
             Event::FileData(bytes) => self.store(Piece::Data(bytes), jobs).await,
             Event::FileEnd => self.store(Piece::End, jobs).await,
             Event::Removed(path) => broken(self.checks.removed(path, &self.spec.tree)),
-            Event::Left { path, why } => broken(self.checks.left(path, &why)),
+            Event::Left { path, why } => broken(self.checks.left(&path, &why)),
             Event::Done => {
                 self.timings.collect = self.phase_ends();
                 Some(Over::Done)
