@@ -294,7 +294,8 @@ impl Store {
         persist::sync_directory(&self.layout.runs)?;
         write_line(&mut file, end, is_ended, &line)
             .map_err(|source| StoreError::write("append to", path, source))?;
-        self.history.refresh(path, &mut file)?;
+        // It is done, whatever becomes of the cache: a failure empties it, and the next reader tells.
+        drop(self.history.refresh(path, &mut file));
         Ok(operation)
     }
 }

@@ -49,6 +49,7 @@ impl Temporary {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.file
+            .as_file_mut()
             .write_all(bytes)
             .map_err(|source| StoreError::write("write", self.file.path(), source))
     }

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::wire::RunJson;
-use spec::{ByteSize, Digest, Limits, RunId, Skill, SubagentName, WorkspacePath, canonical_json};
+use spec::{
+    ByteSize, Digest, Limits, RunId, Skill, SubagentName, Tree, WorkspacePath, canonical_json,
+};
 
 use crate::persist::{self, Temporary};
 use crate::version::{canonical, chain};
@@ -154,7 +156,8 @@ struct WireExchange {
 impl Store {
     /// Keeps a record under the run's id and gives its digest.
     ///
-    /// What it names must be in the store already: both trees, the source layer, the version.
+    /// What it names must be in the store already: both trees with their files, the source layer,
+    /// the version.
     /// Recording the same again changes nothing.
     ///
     /// # Errors
@@ -167,6 +170,9 @@ impl Store {
             if !self.contains(&digest)? {
                 return Err(StoreError::BlobMissing { digest });
             }
+        }
+        for tree in record.trees() {
+            self.check_tree(&tree)?;
         }
         let cassette = self.put_record("the cassette", &WireCassette::new(&record.cassette)?)?;
         let digest = self.put_record("the record", &WireRecord::new(record, cassette))?;
@@ -262,6 +268,21 @@ impl Store {
             .ok()
             .and_then(|text| text.strip_suffix('\n')?.parse().ok())
             .ok_or_else(|| StoreError::corrupt(&path, "it does not hold a digest"))
+    }
+
+    /// Checks that a tree can be read and that its files are there.
+    fn check_tree(&self, digest: &Digest) -> Result<(), StoreError> {
+        let tree = Tree::from_bytes(&self.get_at_most(digest, RECORD_MAX)?).map_err(|why| {
+            StoreError::refused(format!("{digest} is not a tree: {}", chain(&why)))
+        })?;
+        for entry in tree.entries() {
+            if !self.contains(&entry.digest)? {
+                return Err(StoreError::BlobMissing {
+                    digest: entry.digest,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn put_record<T: Serialize>(&self, what: &str, value: &T) -> Result<Digest, StoreError> {

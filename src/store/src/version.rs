@@ -1,7 +1,6 @@
 //! Versions: what one is, how it is written and read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use spec::{ByteSize, Digest, Limits, Skill, SubagentName, WorkspacePath, canonical_json};
 
@@ -351,12 +350,6 @@ pub(crate) fn parse<T: serde::Serialize + serde::de::DeserializeOwned>(
     match canonical_json(&value) {
         Ok(again) if again == bytes => Ok(value),
         _ => Err("it is not in canonical form".to_owned()),
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.digest, f)
     }
 }
 

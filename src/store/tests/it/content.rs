@@ -26,6 +26,15 @@ fn what_is_put_is_there_for_everyone() {
 }
 
 #[test]
+fn a_store_is_shared_between_threads() {
+    fn check<T: Send + Sync + std::fmt::Debug + 'static>() {}
+    check::<Store>();
+    check::<store::BlobWriter>();
+    check::<store::BlobReader>();
+    check::<store::StoreError>();
+}
+
+#[test]
 fn a_writer_that_is_dropped_leaves_nothing() {
     let home = Home::new();
     let mut writer = home.store.writer().unwrap();

@@ -178,7 +178,7 @@ fn kill_at_random(times: u32) {
 
 #[test]
 fn a_writer_killed_at_any_moment_loses_nothing() {
-    kill_at_random(20);
+    kill_at_random(40);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn each_changed_byte_of_a_small_file_is_noticed() {
         |path: &PathBuf| !path.starts_with(home.path("blobs")) && !path.ends_with("operations.log");
     for path in files(home.store.root()).iter().filter(|path| small(path)) {
         for at in 0..fs::read(path).unwrap().len() {
-            for flip in [1, 2, 4, 8, 16, 32, 64, 128] {
+            for flip in [1, 32, 128] {
                 assert!(
                     is_noticed(&home, path, at, flip),
                     "{} {at} {flip}",

@@ -120,6 +120,22 @@ fn a_record_that_names_what_is_not_there_is_refused() {
         let error = home.store.record_run(&record).unwrap_err();
         assert!(matches!(error, StoreError::BlobMissing { .. }), "{error}");
     }
+    let entry = spec::FileEntry {
+        path: crate::fixtures::path("lost"),
+        size: 1,
+        digest: missing,
+        executable: false,
+    };
+    let incomplete = spec::Tree::from_entries(vec![entry]).unwrap().to_bytes();
+    for (tree, kind) in [
+        (incomplete.as_slice(), StoreErrorKind::NotFound),
+        (b"no tree".as_slice(), StoreErrorKind::Refused),
+    ] {
+        let mut record = good.clone();
+        record.report.input_tree = home.store.put(tree).unwrap().to_string();
+        let error = home.store.record_run(&record).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
     let mut record = good.clone();
     record.report.run = "../../etc/passwd".to_owned();
     assert_eq!(
