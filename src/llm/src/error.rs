@@ -1,5 +1,7 @@
 //! Why there is no reply, and what to do about it.
 
+use crate::fault::root_cause;
+
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,7 +17,7 @@ pub enum LlmError {
         hint: Option<String>,
     },
     /// The key was refused.
-    #[error("`{url}` refused {} (HTTP {status})", if key.is_some() { "the key" } else { "a request without a key" })]
+    #[error("`{url}` refused {} (HTTP {status}): {message}", subject(key.as_ref()))]
     Unauthorized {
         /// The endpoint.
         url: String,
@@ -23,6 +25,8 @@ pub enum LlmError {
         status: u16,
         /// The environment variable that the key came from; `None` when no key was sent.
         key: Option<String>,
+        /// What it said, cut.
+        message: String,
     },
     /// The endpoint refused the request itself.
     #[error("`{url}` refused the request (HTTP {status}): {message}")]
@@ -35,7 +39,7 @@ pub enum LlmError {
         message: String,
     },
     /// Overloaded, rate-limited or failing, still after the retries.
-    #[error("`{url}` is not available (HTTP {status}) after {attempts} attempts: {message}")]
+    #[error("`{url}` is not available (HTTP {status}) after {}: {message}", count(*attempts))]
     Unavailable {
         /// The endpoint.
         url: String,
@@ -47,7 +51,7 @@ pub enum LlmError {
         message: String,
     },
     /// No connection, or it broke.
-    #[error("no answer from `{url}` after {attempts} attempts")]
+    #[error("no answer from `{url}` after {}", count(*attempts))]
     Unreachable {
         /// The endpoint.
         url: String,
@@ -90,7 +94,9 @@ impl LlmError {
                 Some("try again later, or raise the provider's rate limit".to_owned())
             }
             Self::Unavailable { .. } => Some("try again later".to_owned()),
-            Self::Unreachable { url, .. } => Some(unreachable_hint(url)),
+            Self::Unreachable { url, source, .. } => {
+                Some(unreachable_hint(url, &root_cause(source.as_ref())))
+            }
             Self::Protocol { .. } => Some(
                 "check that the provider's base URL and protocol belong to each other".to_owned(),
             ),
@@ -128,11 +134,29 @@ fn refused_hint(status: u16) -> Option<&'static str> {
     }
 }
 
-fn unreachable_hint(url: &str) -> String {
+fn unreachable_hint(url: &str, cause: &str) -> String {
+    if cause.contains("certificate") {
+        return "if you trust its certificate, name the authority's file in `SSL_CERT_FILE`"
+            .to_owned();
+    }
     let local = url.contains("://localhost") || url.contains("://127.") || url.contains("://[::1]");
     match (local, url.contains(":11434")) {
         (true, true) => "start Ollama with `ollama serve`".to_owned(),
         (true, false) => format!("start the server that should answer at {url}"),
         _ => "check the network and the provider's base URL, then try again".to_owned(),
+    }
+}
+
+fn count(attempts: u32) -> String {
+    match attempts {
+        1 => "1 attempt".to_owned(),
+        _ => format!("{attempts} attempts"),
+    }
+}
+
+fn subject(key: Option<&String>) -> &'static str {
+    match key {
+        Some(_) => "the key",
+        None => "a request without a key",
     }
 }

@@ -320,30 +320,27 @@ impl HttpModel {
                 url,
                 why: self.for_people(&why),
             },
-            Fault::Reported(Reported {
-                status: status @ (401 | 403),
-                ..
-            }) => LlmError::Unauthorized {
-                url,
-                status,
-                key: self.key.as_ref().map(|(variable, _)| variable.clone()),
-            },
             Fault::Reported(reported) => {
+                let may_pass = reported.may_pass();
                 let message = self.for_people(&reported.message);
-                let status = reported.status;
-                if reported.may_pass() {
-                    LlmError::Unavailable {
+                match reported.status {
+                    status @ (401 | 403) => LlmError::Unauthorized {
+                        url,
+                        status,
+                        key: self.key.as_ref().map(|(variable, _)| variable.clone()),
+                        message,
+                    },
+                    status if may_pass => LlmError::Unavailable {
                         url,
                         status,
                         attempts,
                         message,
-                    }
-                } else {
-                    LlmError::Refused {
+                    },
+                    status => LlmError::Refused {
                         url,
                         status,
                         message,
-                    }
+                    },
                 }
             }
         }

@@ -419,6 +419,10 @@ async fn a_wrong_key_is_said_with_where_it_came_from() {
             "{error:?}"
         );
         assert!(
+            error.to_string().ends_with("(HTTP 401): the key is wrong"),
+            "{error}"
+        );
+        assert!(
             error.hint().unwrap().contains("`TEST_KEY`"),
             "{:?}",
             error.hint()

@@ -25,6 +25,8 @@ pub(crate) struct Chunks {
 
 #[derive(Deserialize)]
 struct Chunk {
+    /// `error` from servers that send an error in place of a chunk.
+    object: Option<String>,
     #[serde(default)]
     choices: Option<Vec<Choice>>,
     usage: Option<Usage>,
@@ -120,7 +122,7 @@ impl Decoder for Chunks {
         if let Some(error) = chunk.error {
             return Err(Fault::Reported(Reported::from_stream(&error)));
         }
-        if kind == "error" {
+        if kind == "error" || chunk.object.as_deref() == Some("error") {
             return Err(Fault::Reported(Reported::from_stream(&parse(data)?)));
         }
         if let Some(usage) = chunk.usage {

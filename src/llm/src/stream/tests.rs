@@ -262,6 +262,42 @@ fn a_refusal_in_words_is_text_and_a_refusal() {
 }
 
 #[test]
+fn an_error_comes_in_many_shapes() {
+    let check = |openai: bool, text: &str, expected: (u16, &str)| {
+        let fault = decode_text(openai, text).unwrap_err();
+        let Fault::Reported(reported) = fault else {
+            panic!("{text}: {fault:?}");
+        };
+        assert_eq!(
+            (reported.status, reported.message.as_str()),
+            expected,
+            "{text}"
+        );
+    };
+    check(
+        false,
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Busy\"}}\n\n",
+        (529, "Busy"),
+    );
+    check(
+        true,
+        "data: {\"error\":{\"message\":\"Busy\",\"code\":503},\"choices\":[]}\n\n",
+        (503, "Busy"),
+    );
+    check(
+        true,
+        "data: {\"object\":\"error\",\"message\":\"too long\",\"type\":\"BadRequestError\",\"code\":400}\n\n",
+        (400, "too long"),
+    );
+    check(
+        true,
+        "event: error\ndata: {\"message\":\"Busy\"}\n\n",
+        (500, "Busy"),
+    );
+    check(true, "data: {\"error\":\"Busy\"}\n\n", (500, "Busy"));
+}
+
+#[test]
 fn events_that_make_no_sense_are_not_the_protocol() {
     let check = |openai: bool, event: &str| {
         let text = format!("data: {event}\n\ndata: {{\"type\":\"message_stop\"}}\n\n");
