@@ -320,8 +320,8 @@ impl HistoryCache {
     /// Brings the cache up to what the file holds now.
     fn refresh(&self, path: &Path, file: &mut File) -> Result<Cached, StoreError> {
         let error = |source| StoreError::read("read", path, source);
-        let stamp = Stamp::of(file).map_err(error)?;
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(file).map_err(error)?;
         let is_current = |cached: &&Cached| cached.stamp == stamp && cached.end == stamp.size;
         if let Some(cached) = cache.as_ref().filter(is_current) {
             return Ok(cached.clone());
