@@ -1,1 +1,291 @@
 //! What sandboxes are made from.
+//!
+//! An image of ours is a base with Python and one layer on it: the harness, the shims and bytecode.
+//! The base comes from a registry, or from the distribution's packages where no registry is reached.
+//! Nothing in an image depends on a clock or on the machine that made it, so the same inputs give the
+//! same image.
+
+mod apt;
+mod archive;
+mod base;
+mod bootstrap;
+mod compile;
+mod config;
+mod error;
+mod files;
+mod layer;
+mod progress;
+mod recipe;
+mod rootfs;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use bollard::query_parameters::TagImageOptionsBuilder;
+use spec::Digest;
+
+use crate::docker::calls::call;
+use crate::{Engine, ImageId, RunnerError};
+use archive::{Archive, LayerFile};
+use base::Base;
+use config::ImageConfig;
+use files::{Cache, Cached, Lock, LockedBase};
+use recipe::{Recipe, digest};
+
+pub use error::ImageError;
+pub use progress::Progress;
+
+/// The repository of our images on an engine.
+const REPOSITORY: &str = "agentfactory/base";
+/// Counts changes of what is in [`ImageConfig`] for our images.
+const FORMAT: u32 = 1;
+/// Who runs in an image when nobody says otherwise; sandboxes say otherwise.
+const USER: &str = "65532:65532";
+/// How many of our layers stay cached.
+const LAYERS_KEPT: usize = 4;
+
+/// What is built, from what, and where it is remembered.
+#[derive(Clone, Debug)]
+pub struct BuildRequest<'a> {
+    /// The image that ours is made on, by any name that an engine understands. `None` for the
+    /// default, or for [`ensure`] what the last build was asked for.
+    pub base: Option<String>,
+    /// Choose the base anew: ask the registry what the tag stands for now, or use today's packages.
+    pub refresh: bool,
+    /// Results of finished steps and the record of what was built; may be removed at any time.
+    pub cache_dir: PathBuf,
+    /// Which base each reference stands for. Worth keeping.
+    pub lock_file: PathBuf,
+    /// Files that replace those of `images/base`.
+    pub overrides_dir: Option<PathBuf>,
+    /// Variables for programs of the host that bootstrap a base, such as `http_proxy`. They get
+    /// nothing else of our environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Who watches.
+    pub progress: &'a dyn Progress,
+}
+
+/// An image that is on the engine and ready for use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// What sandboxes are created from.
+    pub image: ImageId,
+    /// Its name on the engine; `agentfactory/base:latest` is the same image.
+    pub tag: String,
+    /// The base, by digest where it has one.
+    pub base: String,
+    /// Where the base came from.
+    pub source: BaseSource,
+    /// The version of its Python.
+    pub python: String,
+    /// The interpreter's path in the image.
+    pub python_path: String,
+    /// Base and layer, unpacked.
+    pub size_bytes: u64,
+}
+
+/// Where a base came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseSource {
+    /// The engine had it.
+    OnEngine,
+    /// The engine pulled it from a registry.
+    Pulled,
+    /// It is made from the distribution's packages.
+    Bootstrapped,
+}
+
+/// Builds the image and makes it the one that [`find`] finds.
+///
+/// What an interrupted build has finished is used by the next one; nothing refers to an image that is
+/// not whole. Builds with the same cache wait for each other.
+///
+/// # Errors
+/// [`ImageError`]; then what was found before is found still.
+pub async fn build(engine: &Engine, request: &BuildRequest<'_>) -> Result<BuiltImage, ImageError> {
+    let progress = request.progress;
+    let recipe = Recipe::load(request.overrides_dir.as_deref())?;
+    let cache = Cache::open(&request.cache_dir, progress).await?;
+    let mut lock = Lock::read(&request.lock_file)?;
+    let base = base::ensure(engine, request, &recipe, &cache, &lock).await?;
+
+    let name = format!("layer-{}", layer_key(&recipe, &base).short());
+    let ours = if let Some(cached) = cache.get::<compile::Facts>(&name) {
+        cached
+    } else {
+        progress.phase("compiling the harness and the standard library with the image's Python");
+        let made = compile::run(engine, &base, &recipe, &cache, &name).await?;
+        cache.prune("layer-", LAYERS_KEPT)?;
+        made
+    };
+
+    let (image, tag) = load(engine, &base, &recipe, &ours, &cache, progress).await?;
+    let loaded = base::inspect(engine, &tag).await?;
+    let size = loaded.and_then(|image| image.size).unwrap_or_default();
+    files::record(&request.cache_dir, &image_key(&recipe, &base.locked), image)?;
+    let selected = request.base.clone();
+    lock.selected = selected.unwrap_or_else(|| Lock::DEFAULT.to_owned());
+    lock.bases.insert(lock.selected.clone(), base.locked);
+    lock.write(&request.lock_file)?;
+    Ok(BuiltImage {
+        image: ImageId(image),
+        tag,
+        base: base.name,
+        source: base.source,
+        python: ours.facts.version,
+        python_path: ours.facts.executable,
+        size_bytes: u64::try_from(size).unwrap_or_default(),
+    })
+}
+
+/// Finds the image that is used now: what the last build made, if the harness is still that one.
+///
+/// # Errors
+/// [`RunnerError::ImageMissing`] when it was built and this engine does not have it.
+pub async fn find(
+    engine: &Engine,
+    request: &BuildRequest<'_>,
+) -> Result<Option<ImageId>, ImageError> {
+    let recipe = Recipe::load(request.overrides_dir.as_deref())?;
+    let lock = Lock::read(&request.lock_file)?;
+    let selected = request.base.as_ref().unwrap_or(&lock.selected);
+    let Some(base) = lock.bases.get(selected) else {
+        return Ok(None);
+    };
+    let known = files::recorded(&request.cache_dir, &image_key(&recipe, base))?;
+    for image in &known {
+        if base::inspect(engine, &image.to_string()).await?.is_some() {
+            return Ok(Some(ImageId(*image)));
+        }
+    }
+    match known.into_iter().next() {
+        Some(image) => Err(RunnerError::ImageMissing(ImageId(image)).into()),
+        None => Ok(None),
+    }
+}
+
+/// Finds the image that is used now, or builds it.
+///
+/// # Errors
+/// [`ImageError`], as from [`build`].
+pub async fn ensure(engine: &Engine, request: &BuildRequest<'_>) -> Result<ImageId, ImageError> {
+    match find(engine, request).await {
+        Ok(Some(image)) => return Ok(image),
+        Ok(None) | Err(ImageError::Engine(RunnerError::ImageMissing(_))) => {}
+        Err(error) => return Err(error),
+    }
+    let mut request = request.clone();
+    if request.base.is_none() {
+        let selected = Lock::read(&request.lock_file)?.selected;
+        request.base = Some(selected).filter(|selected| selected != Lock::DEFAULT);
+    }
+    build(engine, &request).await.map(|built| built.image)
+}
+
+/// What decides our layer.
+fn layer_key(recipe: &Recipe, base: &Base) -> Digest {
+    digest(&(FORMAT, recipe.digest(), base.content()))
+}
+
+/// What decides which image is used: the harness and the locked base.
+fn image_key(recipe: &Recipe, base: &LockedBase) -> Digest {
+    digest(&(FORMAT, recipe.digest(), base))
+}
+
+/// Puts our layer on the base, on the engine.
+async fn load(
+    engine: &Engine,
+    base: &Base,
+    recipe: &Recipe,
+    ours: &Cached<compile::Facts>,
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<(Digest, String), ImageError> {
+    let config = image_config(base, recipe, ours);
+    let json = config.to_json();
+    let tag = format!("{REPOSITORY}:{}", Digest::of(&json).short());
+    if let Some(image) = loaded(engine, &tag, &config.layers).await? {
+        let options = TagImageOptionsBuilder::default()
+            .repo(REPOSITORY)
+            .tag("latest")
+            .build();
+        call("tag an image", engine.docker.tag_image(&tag, Some(options))).await?;
+        return Ok((image, tag));
+    }
+    progress.phase("loading the image into the engine");
+    let tags = [tag.clone(), format!("{REPOSITORY}:latest")];
+    let top = LayerFile {
+        path: ours.path.clone(),
+        offset: 0,
+        size: ours.layer.size,
+    };
+    let top = (ours.layer.digest, Some(top));
+    let mut layers: Vec<_> = base.layers.iter().map(|layer| (*layer, None)).collect();
+    layers.push(top.clone());
+    let archive = |layers| Archive {
+        config: &json,
+        tags: &tags,
+        layers,
+    };
+    let sent = archive(&layers).load(engine).await;
+    if sent.is_ok()
+        && let Some(image) = loaded(engine, &tag, &config.layers).await?
+    {
+        return Ok((image, tag));
+    }
+    // Engines that keep images in containerd want every layer.
+    progress.note("this engine wants the whole image");
+    let (whole, files) = archive::export(engine, &base.id, &base.layers, cache, progress).await?;
+    let mut layers: Vec<_> = base
+        .layers
+        .iter()
+        .zip(files)
+        .map(|(layer, file)| (*layer, Some(file)))
+        .collect();
+    layers.push(top);
+    archive(&layers).load(engine).await?;
+    drop(whole);
+    let image = loaded(engine, &tag, &config.layers).await?;
+    let image = image.ok_or_else(|| ImageError::NotWhatWasSent(tag.clone()))?;
+    Ok((image, tag))
+}
+
+/// The id of the image with this name, if it consists of these layers.
+async fn loaded(
+    engine: &Engine,
+    tag: &str,
+    layers: &[Digest],
+) -> Result<Option<Digest>, ImageError> {
+    let Some(image) = base::inspect(engine, tag).await? else {
+        return Ok(None);
+    };
+    if base::layers(&image, tag)? != layers {
+        return Ok(None);
+    }
+    Ok(image.id.and_then(|id| id.parse().ok()))
+}
+
+fn image_config(base: &Base, recipe: &Recipe, ours: &Cached<compile::Facts>) -> ImageConfig {
+    let mut layers = base.layers.clone();
+    layers.push(ours.layer.digest);
+    let mut labels = std::collections::BTreeMap::from([
+        (config::LABEL_IMAGE, "base".to_owned()),
+        ("agentfactory.format", FORMAT.to_string()),
+        ("agentfactory.harness", recipe.digest().to_string()),
+        ("agentfactory.base", base.content().to_string()),
+        ("agentfactory.python", ours.facts.version.clone()),
+    ]);
+    if let LockedBase::Registry { digest, .. } = base.locked {
+        // Source: the OCI image specification's annotation keys.
+        labels.insert("org.opencontainers.image.base.digest", digest.to_string());
+    }
+    ImageConfig {
+        platform: base.platform.clone(),
+        environment: compile::environment(base),
+        entrypoint: ours.facts.entrypoint(),
+        user: USER.to_owned(),
+        working_dir: "/workspace".to_owned(),
+        labels,
+        layers,
+    }
+}

@@ -1,5 +1,6 @@
 //! What the tests share: an engine that is left as it was found.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,9 +18,6 @@ pub(crate) const REQUIRED: &str = "AGENTFACTORY_TEST_REQUIRE_ENGINE";
 
 const LATEST: &str = "agentfactory/base:latest";
 
-/// Two of these tests build the same images; a third removes them.
-static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// An engine, a folder, and what has to be removed from the engine in the end.
 pub(crate) struct Env {
     pub(crate) engine: Engine,
@@ -29,7 +27,9 @@ pub(crate) struct Env {
     /// Names of images of ours that were there before.
     before: Vec<String>,
     latest_before: Option<String>,
-    _guard: tokio::sync::MutexGuard<'static, ()>,
+    /// Two of these tests make the same images and remove them, each in its own process: one at a
+    /// time has a lock on this file.
+    _turn: File,
 }
 
 #[expect(
@@ -75,7 +75,9 @@ impl Env {
                 return None;
             }
         };
-        let guard = ONE_AT_A_TIME.lock().await;
+        let turn = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        let turn = turn.expect("the tests run where they were built");
+        turn.lock().expect("a file can be locked");
         let host = host.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
         let docker = Docker::connect_with_host(&host).expect("the engine has just answered there");
         let images = docker.list_images(None::<bollard::query_parameters::ListImagesOptions>);
@@ -91,7 +93,7 @@ impl Env {
             before: before.collect(),
             latest_before: latest.and_then(|image| image.id),
             docker,
-            _guard: guard,
+            _turn: turn,
         })
     }
 

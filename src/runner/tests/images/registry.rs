@@ -22,11 +22,11 @@ impl Registry {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let storage = folder.join("registry");
         let config = format!(
             "version: 0.1\nlog: {{level: info}}\n\
-             storage: {{filesystem: {{rootdirectory: {storage:?}}}}}\n\
-             http: {{addr: '127.0.0.1:{port}', secret: test}}\n"
+             storage: {{filesystem: {{rootdirectory: '{}'}}}}\n\
+             http: {{addr: '127.0.0.1:{port}', secret: test}}\n",
+            folder.join("registry").display()
         );
         let file = folder.join("registry.yml");
         std::fs::write(&file, config).unwrap();

@@ -1,0 +1,176 @@
+//! What goes into an image of ours: the harness, the shims, and how a base is made.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use rust_embed::RustEmbed;
+use serde::{Deserialize, Serialize};
+use spec::{Digest, canonical_json};
+
+use super::ImageError;
+
+/// Counts changes of how an image is put together, in this code: another number, other images.
+const FORMAT: u32 = 1;
+
+/// The folder `images/base`, as it was when this program was built.
+#[derive(RustEmbed)]
+#[folder = "../../images/base"]
+struct Embedded;
+
+/// Everything of ours that decides what an image is.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    /// Our Python sources by path, such as `harness.py` and `shims/tools.py`.
+    pub(super) sources: BTreeMap<String, String>,
+    pub(super) settings: Settings,
+}
+
+/// `recipe.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    /// The base that is pulled when nothing else is asked for.
+    pub(super) image: String,
+    pub(super) bootstrap: Bootstrap,
+    /// Folders of the standard library that stay without bytecode.
+    pub(super) bytecode_skip: Vec<String>,
+}
+
+/// How a base is made from the distribution's packages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bootstrap {
+    pub(super) suite: String,
+    pub(super) variant: String,
+    pub(super) include: Vec<String>,
+    /// Paths that are left out; one that ends in `/` stays as an empty directory.
+    pub(super) drop: Vec<String>,
+    /// Names that are left out wherever they are.
+    pub(super) drop_named: Vec<String>,
+    /// Names of files that stay in spite of `drop`.
+    pub(super) keep_named: Vec<String>,
+}
+
+impl Recipe {
+    /// The embedded files, each replaced by the file of the same path in the folder if there is one.
+    pub(super) fn load(overrides: Option<&Path>) -> Result<Self, ImageError> {
+        let mut files = BTreeMap::new();
+        for path in Embedded::iter() {
+            if let Some(file) = Embedded::get(&path) {
+                files.insert(path.into_owned(), file.data.into_owned());
+            }
+        }
+        let folder = overrides.unwrap_or(Path::new("images/base"));
+        if overrides.is_some() {
+            read_folder(folder, "", &mut files)?;
+            read_folder(&folder.join("shims"), "shims/", &mut files)?;
+        }
+        let wrong = |path: &str, why: String| ImageError::Format {
+            path: folder.join(path),
+            why,
+        };
+        let settings = files.remove("recipe.json").unwrap_or_default();
+        let settings = serde_json::from_slice(&settings)
+            .map_err(|error| wrong("recipe.json", error.to_string()))?;
+        let mut sources = BTreeMap::new();
+        for (path, bytes) in files {
+            if path == "harness.py" || is_shim(&path) {
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| wrong(&path, "it is not UTF-8".to_owned()))?;
+                sources.insert(path, text);
+            }
+        }
+        Ok(Self { sources, settings })
+    }
+
+    /// The digest of our part of an image: the sources, and how bytecode is made.
+    pub(super) fn digest(&self) -> Digest {
+        digest(&(FORMAT, &self.sources, &self.settings.bytecode_skip))
+    }
+}
+
+impl Bootstrap {
+    /// The digest of what decides a bootstrapped base, apart from the packages of the day.
+    pub(super) fn digest(&self, architecture: &str) -> Digest {
+        digest(&(FORMAT, self, architecture))
+    }
+}
+
+/// The digest of a value's canonical JSON.
+pub(super) fn digest<T: Serialize>(value: &T) -> Digest {
+    let json = canonical_json(value).expect("texts and small numbers have a JSON form");
+    Digest::of(&json)
+}
+
+/// `shims/NAME.py`, where the name can be imported.
+fn is_shim(path: &str) -> bool {
+    path.strip_prefix("shims/")
+        .and_then(|name| name.strip_suffix(".py"))
+        .is_some_and(|stem| {
+            !stem.is_empty()
+                && stem
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        })
+}
+
+/// Reads the files directly in a folder; the folder of the shims need not be there.
+fn read_folder(
+    folder: &Path,
+    prefix: &str,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), ImageError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !prefix.is_empty() => {
+            return Ok(());
+        }
+        Err(error) => return Err(ImageError::file("read", folder)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(ImageError::file("read", folder))?;
+        let path = entry.path();
+        if let Some(name) = path.file_name().and_then(|name| name.to_str())
+            && path.is_file()
+        {
+            let bytes = std::fs::read(&path).map_err(ImageError::file("read", &path))?;
+            files.insert(format!("{prefix}{name}"), bytes);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_recipe_is_whole() {
+        let recipe = Recipe::load(None).unwrap();
+        let names: Vec<&str> = recipe.sources.keys().map(String::as_str).collect();
+        assert_eq!(names, ["harness.py", "shims/llm.py", "shims/tools.py"]);
+        assert_eq!(recipe.settings.image, "python:3.13-slim");
+    }
+
+    #[test]
+    fn a_folder_replaces_files_and_changes_the_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = || Recipe::load(Some(folder.path()));
+        let embedded = Recipe::load(None).unwrap();
+        assert_eq!(load().unwrap().digest(), embedded.digest());
+
+        std::fs::create_dir(folder.path().join("shims")).unwrap();
+        std::fs::write(folder.path().join("shims/tools.py"), "own = 1\n").unwrap();
+        std::fs::write(folder.path().join("shims/not-a-name.py"), "").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "").unwrap();
+        let changed = load().unwrap();
+        assert_eq!(changed.sources["shims/tools.py"], "own = 1\n");
+        assert_eq!(changed.sources.len(), embedded.sources.len());
+        assert_ne!(changed.digest(), embedded.digest());
+
+        std::fs::write(folder.path().join("recipe.json"), "{}").unwrap();
+        assert!(matches!(load(), Err(ImageError::Format { .. })));
+        assert!(Recipe::load(Some(Path::new("/nonexistent"))).is_err());
+    }
+}
