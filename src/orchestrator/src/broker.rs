@@ -31,6 +31,7 @@ pub(crate) struct Ledger {
     /// Calls and tokens per skill.
     pub(crate) usage: BTreeMap<Skill, SkillUsage>,
     calls: u32,
+    bytes: u64,
 }
 
 /// The arguments of `call_llm`.
@@ -208,6 +209,11 @@ fn llm_request(arguments: LlmArguments) -> Result<Request, String> {
     })
 }
 
+/// Bytes of a value as JSON.
+fn size(value: &Value) -> u64 {
+    value.to_string().len() as u64
+}
+
 impl Broker for SkillBroker {
     fn answer(&self, request: ToolRequest) -> BoxFuture<'_, Value> {
         Box::pin(async move {
@@ -215,6 +221,10 @@ impl Broker for SkillBroker {
                 let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
                 if ledger.calls >= limits::TOOL_CALLS {
                     return json!({ "error": format!("refused: more than {} calls", limits::TOOL_CALLS) });
+                }
+                if ledger.bytes >= limits::TOOL_BYTES.get() {
+                    let most = limits::TOOL_BYTES;
+                    return json!({ "error": format!("refused: calls and answers are more than {most}") });
                 }
                 ledger.calls += 1;
             }
@@ -227,6 +237,7 @@ impl Broker for SkillBroker {
                 used.input_tokens += usage.input_tokens;
                 used.output_tokens += usage.output_tokens;
             }
+            ledger.bytes += size(&request.arguments) + size(&answer);
             ledger.cassette.push(Exchange::new(
                 &request.tool,
                 request.arguments,

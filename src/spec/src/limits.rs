@@ -58,6 +58,8 @@ pub const OPEN_FILES: u64 = 1_024;
 pub const TOOL_CALL: ByteSize = ByteSize::mib(4);
 /// Tool calls of one run: each is held in the cassette.
 pub const TOOL_CALLS: u32 = 1_000;
+/// Bytes of all tool calls and answers of one run: each is held in the cassette.
+pub const TOOL_BYTES: ByteSize = ByteSize::mib(64);
 /// Bytes of the query: it travels to the sandbox in one frame and into records.
 pub const QUERY: ByteSize = ByteSize::mib(1);
 /// Bytes of one subagent's source files together.
