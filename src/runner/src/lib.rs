@@ -4,6 +4,7 @@
 //! Engine API and [`FakeSandboxes`] in memory. [`images`] builds what sandboxes are made from.
 
 mod docker;
+pub mod doctor;
 mod engine;
 mod error;
 mod fake;

@@ -6,7 +6,7 @@ mod registry;
 
 use env::{Env, REQUIRED, Recorder, variable};
 use runner::images::{self, BaseSource, ImageError};
-use runner::{ImageId, RunnerError};
+use runner::{ImageId, RunnerError, doctor};
 
 /// Builds from nothing, then from what is there. With `AGENTFACTORY_TEST_FULL=1` the first is done
 /// twice and compared.
@@ -96,6 +96,31 @@ async fn what_is_not_an_image_with_python_is_refused() {
         assert!(matches!(error, ImageError::NoPython(_)), "{error:?}");
         let request = env.request("home", &());
         assert_eq!(images::find(&env.engine, &request).await.unwrap(), None);
+    };
+    env.run(body).await;
+}
+
+#[tokio::test]
+async fn an_engine_says_what_it_is() {
+    let Some(env) = Env::open(&[]).await else {
+        return;
+    };
+    let body = async |env: &Env| {
+        let facts = doctor::inspect(&env.engine).await.unwrap();
+        assert!(facts.cpus > 0 && facts.memory_bytes > 0, "{facts:?}");
+        for text in [
+            &facts.engine,
+            &facts.api,
+            &facts.kernel,
+            &facts.default_runtime,
+        ] {
+            assert!(!text.is_empty(), "{facts:?}");
+        }
+        assert!(facts.runtimes.contains(&facts.default_runtime), "{facts:?}");
+        assert!(facts.cgroup_version.is_some(), "{facts:?}");
+        assert!(facts.limits.memory && facts.limits.pids, "{facts:?}");
+        assert!(facts.security.contains(&"seccomp".to_owned()), "{facts:?}");
+        assert!(facts.findings.len() > 8, "{facts:?}");
     };
     env.run(body).await;
 }
