@@ -1,0 +1,190 @@
+//! What commands share: settings, the streams, and how the parts are put together.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use llm::{Model, ModelRef};
+use orchestrator::{Assets, Factory, SystemContext};
+use runner::images::{self, BuildRequest};
+use runner::{DockerOptions, DockerSandboxes, Engine, Owner};
+use spec::Skill;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::ModelFlags;
+use crate::config::Settings;
+use crate::exit::Interrupted;
+use crate::ui::{Live, Ui};
+
+/// The program, ready for a command.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// What people and scripts see.
+    pub(crate) ui: Arc<Ui>,
+    /// Everything that is configured.
+    pub(crate) settings: Settings,
+}
+
+/// The models of a run or task.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Models {
+    /// The Meta-Agent's.
+    pub(crate) agent: Option<Arc<dyn Model>>,
+    /// What answers `call_llm` in subagents.
+    pub(crate) subagents: Option<Arc<dyn Model>>,
+}
+
+impl App {
+    /// Puts them together.
+    pub(crate) fn new(ui: Arc<Ui>, settings: Settings) -> Self {
+        for warning in &settings.warnings {
+            ui.warn(warning);
+        }
+        Self { ui, settings }
+    }
+
+    /// The library, which is made when it is not there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn store(&self) -> anyhow::Result<Arc<Store>> {
+        Ok(Arc::new(Store::ensure(&self.settings.home.join("store"))?))
+    }
+
+    /// Skills and prompts.
+    pub(crate) fn assets(&self) -> Assets {
+        Assets::new(self.settings.skills.clone())
+    }
+
+    /// What the sandbox image is made from, and where that is remembered.
+    pub(crate) fn image_request<'a>(&self, progress: &'a dyn images::Progress) -> BuildRequest<'a> {
+        BuildRequest {
+            base: None,
+            refresh: false,
+            cache_dir: self.settings.image_cache.clone(),
+            lock_file: self.settings.image_lock.clone(),
+            overrides_dir: self.settings.images.clone(),
+            environment: self.settings.program_environment.clone(),
+            progress,
+        }
+    }
+
+    /// Everything that running and solving needs: connects to the engine, removes what dead
+    /// programs left there, and builds the sandbox image if it is not there.
+    ///
+    /// # Errors
+    /// The runner's, and [`Interrupted`].
+    pub(crate) async fn factory(
+        &self,
+        store: Arc<Store>,
+        models: Models,
+        live: &Live,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Factory> {
+        let prepare = async {
+            let engine = Engine::connect(&self.settings.engine).await?;
+            let progress = live.progress();
+            let request = self.image_request(&*progress);
+            let (reaped, image) = tokio::join!(
+                runner::reap(&engine, Timestamp::now()),
+                images::ensure(&engine, &request)
+            );
+            match reaped {
+                Ok(0) => {}
+                Ok(count) => self.ui.note(format!("removed {count} abandoned sandboxes")),
+                Err(error) => self.ui.warn(orchestrator::chain(&error)),
+            }
+            Ok::<_, anyhow::Error>((engine, image?))
+        };
+        let (engine, image) = tokio::select! {
+            prepared = prepare => prepared?,
+            () = cancel.cancelled() => return Err(Interrupted.into()),
+        };
+        let runtime = self.settings.runtime.clone();
+        let described = runtime.as_deref().unwrap_or("its default runtime");
+        let described = format!("{} with {described}", engine.address());
+        let owner = Owner::of_this_process()
+            .unwrap_or_else(|_| Owner::named(&uuid::Uuid::now_v7().to_string()));
+        let options = DockerOptions {
+            owner,
+            runtime,
+            now: Timestamp::now,
+        };
+        Ok(Factory {
+            store,
+            tasks: self.tasks(),
+            sandboxes: Arc::new(DockerSandboxes::new(engine, options)),
+            image,
+            engine: described,
+            model: models.agent,
+            subagent_model: models.subagents,
+            assets: self.assets(),
+            context: Arc::new(SystemContext),
+        })
+    }
+
+    /// The folder with the tasks' logs.
+    pub(crate) fn tasks(&self) -> PathBuf {
+        self.settings.home.join("tasks")
+    }
+}
+
+impl Models {
+    /// The models of a task.
+    ///
+    /// # Errors
+    /// [`llm::LlmError::NotConfigured`], and [`orchestrator::FactoryError::NoModel`].
+    pub(crate) fn of_task(app: &App, flags: &ModelFlags) -> anyhow::Result<Self> {
+        let settings = &app.settings;
+        let agent = flags.model.as_ref().or(settings.model.as_ref());
+        let agent = agent.ok_or(orchestrator::FactoryError::NoModel)?;
+        let own = flags
+            .subagent_model
+            .as_ref()
+            .or(settings.subagent_model.as_ref());
+        let connected = llm::connect(agent, &settings.llm)?;
+        let subagents = match own.filter(|own| *own != agent) {
+            Some(own) => llm::connect(own, &settings.llm)?,
+            // The same one, so that a script goes on where it was.
+            None => Arc::clone(&connected),
+        };
+        Ok(Self {
+            agent: Some(connected),
+            subagents: Some(subagents),
+        })
+    }
+
+    /// The model that answers one subagent, if it may ask.
+    ///
+    /// # Errors
+    /// [`llm::LlmError::NotConfigured`].
+    pub(crate) fn of_subagents(
+        app: &App,
+        flags: &ModelFlags,
+        grants: &BTreeSet<Skill>,
+    ) -> anyhow::Result<Self> {
+        if !grants.contains(&Skill::Llm) {
+            return Ok(Self::default());
+        }
+        let settings = &app.settings;
+        let chosen: Option<&ModelRef> = flags
+            .subagent_model
+            .as_ref()
+            .or(flags.model.as_ref())
+            .or(settings.subagent_model.as_ref())
+            .or(settings.model.as_ref());
+        if chosen.is_none() {
+            app.ui
+                .warn("`llm` is granted, but no model is configured: its calls will be refused");
+        }
+        let subagents = chosen
+            .map(|model| llm::connect(model, &settings.llm))
+            .transpose()?;
+        Ok(Self {
+            agent: None,
+            subagents,
+        })
+    }
+}

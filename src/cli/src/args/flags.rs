@@ -1,0 +1,126 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use llm::ModelRef;
+use spec::{ByteSize, Limits, parse_duration};
+
+use super::{Cpus, MountArg};
+
+/// Which models answer.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Model options")]
+pub(crate) struct ModelFlags {
+    /// The model: anthropic:ID, openai:ID, ollama:ID, a configured PROVIDER:ID, or scripted:FILE
+    #[arg(long, value_name = "PROVIDER:ID")]
+    pub(crate) model: Option<ModelRef>,
+    /// The model that answers subagents' own `call_llm` [default: the same model]
+    #[arg(long, value_name = "PROVIDER:ID")]
+    pub(crate) subagent_model: Option<ModelRef>,
+}
+
+/// Where the workspace comes from.
+#[derive(Clone, Debug, Default, Args)]
+#[group(skip)]
+pub(crate) struct Sources {
+    /// Copy this folder to /workspace; the folder itself is never changed
+    #[arg(long, value_name = "DIR", conflicts_with = "workspace")]
+    pub(crate) input: Option<PathBuf>,
+    /// Copy this folder to /workspace and, after success, write what changed back
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workspace: Option<PathBuf>,
+}
+
+/// What a run sees of the host's folders, and where its files go.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Folder options")]
+pub(crate) struct FolderFlags {
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// Bind a folder at /mnt/NAME, read-only unless `:rw`; may be given several times
+    ///
+    /// NAME is what follows the last `=`; without it, the folder's own name. What happens in a
+    /// writable one is outside the run's transaction.
+    #[arg(long, value_name = "DIR[:rw][=NAME]")]
+    pub(crate) mount: Vec<MountArg>,
+    /// Write the files that are new or changed to this folder, whether or not the run succeeds
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// What each run may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Limit options")]
+pub(crate) struct LimitFlags {
+    /// Wall time of a run, such as 10s or 5m [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Memory of a run, such as 256M [default: 512M]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
+    /// Processors of a run, such as 0.5 or 2 [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<Cpus>,
+    /// Processes and threads of a run [default: 128]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) pids: Option<u32>,
+    /// Size of /workspace, which is memory [default: 128M]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) workspace_size: Option<ByteSize>,
+    /// Bytes of each of standard output and error of a run [default: 1M]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) output_size: Option<ByteSize>,
+}
+
+impl LimitFlags {
+    /// These limits where they are given, else those of `base`.
+    pub(crate) fn over(&self, base: &Limits) -> Limits {
+        Limits {
+            wall: self.timeout.unwrap_or(base.wall),
+            memory: self.memory.unwrap_or(base.memory),
+            cpu_millis: self.cpus.map_or(base.cpu_millis, Cpus::millis),
+            pids: self.pids.unwrap_or(base.pids),
+            workspace: self.workspace_size.unwrap_or(base.workspace),
+            output: self.output_size.unwrap_or(base.output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_in_the_help_are_the_defaults() {
+        use clap::CommandFactory as _;
+
+        let limits = Limits::default();
+        let expected = [
+            (
+                "timeout",
+                "10m".to_owned(),
+                limits.wall == parse_duration("10m").unwrap(),
+            ),
+            ("memory", limits.memory.to_string(), true),
+            ("cpus", "1".to_owned(), limits.cpu_millis == 1_000),
+            ("pids", limits.pids.to_string(), true),
+            ("workspace_size", limits.workspace.to_string(), true),
+            ("output_size", limits.output.to_string(), true),
+        ];
+        let command = super::super::Cli::command();
+        let exec = command.find_subcommand("exec").unwrap();
+        for (id, text, holds) in expected {
+            let flag = exec
+                .get_arguments()
+                .find(|flag| flag.get_id() == id)
+                .unwrap();
+            let help = flag.get_help().unwrap().to_string();
+            assert!(
+                holds && help.ends_with(&format!("[default: {text}]")),
+                "{help}"
+            );
+        }
+    }
+}

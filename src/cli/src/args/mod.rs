@@ -1,0 +1,130 @@
+//! What can be written on the command line. Parsing has no side effects.
+
+mod flags;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{deploy, diff, exec, images, log, run, runs, shell, show, solve, undo};
+pub(crate) use flags::{FolderFlags, LimitFlags, ModelFlags};
+pub(crate) use values::{Cpus, Grants, MountArg, text_or_stdin};
+
+/// What follows the list of commands in the help.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    success
+  1    the run or task did not succeed, or something failed
+  2    the command line or the configuration is wrong
+  3    what was named does not exist
+  4    refused: a rule, a conflict, or something in the way
+  5    the container engine or the model is not available
+  70   a bug in AgentFactory
+  130  interrupted
+
+Standard output is data, standard error is for people. Settings: flags win over the environment
+(AGENTFACTORY_MODEL, ...), that over `.env` in the working directory, that over config.toml.
+Begin with `agentfactory doctor`.";
+
+/// Solves tasks with subagents: small Python programs that a language model writes, runs in
+/// locked-down containers, repairs, saves and reuses
+#[derive(Debug, Parser)]
+#[command(
+    name = "agentfactory",
+    version,
+    after_help = AFTER_HELP,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalFlags,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalFlags {
+    /// The folder that holds everything AgentFactory keeps [default: the XDG data directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// The configuration file [default: agentfactory/config.toml in the XDG config directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON on standard output, and nothing else; a failure is {"error": ...}
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no notes on standard error
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Show more of what happens; twice for the log of every step
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value_t, value_enum)]
+    pub(crate) color: ColorChoice,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Solve(solve::SolveArgs),
+    Run(run::RunArgs),
+    Exec(exec::ExecArgs),
+    Shell(shell::ShellArgs),
+    /// List the saved subagents
+    List,
+    Show(show::ShowArgs),
+    Log(log::LogArgs),
+    Diff(diff::DiffArgs),
+    Undo(undo::UndoArgs),
+    /// Check that nothing that was saved has changed on disk
+    Fsck,
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    Deploy(deploy::DeployArgs),
+    #[command(subcommand)]
+    Images(images::ImagesCommand),
+    /// Check engine, image, model settings and home, and say what to do
+    Doctor,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        let refused = |line: &str| Cli::try_parse_from(line.split(' ')).is_err();
+        assert!(refused("agentfactory exec a.py --input x --workspace y"));
+        assert!(refused("agentfactory solve"));
+        assert!(refused("agentfactory solve task --question-file q.jsonl"));
+        assert!(refused("agentfactory list -q -v"));
+        assert!(refused("agentfactory deploy a --as image --to x"));
+        assert!(refused("agentfactory exec a.py --timeout 0"));
+        assert!(!refused("agentfactory exec a.py --timeout 10"));
+        assert!(!refused("agentfactory --json list --home x"));
+    }
+}

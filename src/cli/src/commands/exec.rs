@@ -1,0 +1,71 @@
+//! `exec`: any Python file with `main(query)`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use orchestrator::{RunRequest, program_from_file};
+
+use super::program::Run;
+use crate::app::{App, Models};
+use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, text_or_stdin};
+use crate::exit::{ExitCode, Problem};
+use crate::folders::Folders;
+use crate::ui::LiveKind;
+
+/// Run a Python file that has `main(query)` in a sandbox
+///
+/// Files beside it that it imports come along. `main` returns a dict with `answer` and `summary`;
+/// the answer is printed on standard output, all else goes to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// The Python file
+    #[arg(value_name = "FILE.py")]
+    file: PathBuf,
+    /// What `main` is called with; `-` reads it from standard input
+    #[arg(default_value = "")]
+    query: String,
+    /// Skills that it may use: `llm`, `shell_command`, `all` or `none` [default: none]
+    #[arg(long, value_name = "SKILL,...")]
+    grant: Option<Grants>,
+    #[command(flatten)]
+    folders: FolderFlags,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    models: ModelFlags,
+}
+
+/// Runs a file.
+pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode> {
+    if let Err(error) = std::fs::metadata(&args.file) {
+        let shown = args.file.display();
+        return Err(Problem::of_path(format!("`{shown}` cannot be used"), error).into());
+    }
+    let folders = Folders::resolve(&args.folders)?;
+    let query = text_or_stdin("query", &args.query)?;
+    let program = program_from_file(&args.file, &query)?;
+    let limits = args.limits.over(&app.settings.limits);
+    let grants = args.grant.clone().unwrap_or_default().0;
+    let run = Run {
+        app,
+        store: app.store()?,
+        folders,
+        limits: limits.clone(),
+        models: Models::of_subagents(app, &args.models, &grants)?,
+        kind: LiveKind::Subagent,
+    };
+    let shown = args.file.display().to_string();
+    run.carry_out(|_, tree| {
+        Ok(RunRequest {
+            program,
+            name: None,
+            version: None,
+            shown,
+            grants,
+            tree,
+            mounts: Vec::new(),
+            limits,
+        })
+    })
+    .await
+}

@@ -1,0 +1,49 @@
+//! One file per command.
+
+pub(crate) mod deploy;
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod fsck;
+pub(crate) mod images;
+pub(crate) mod list;
+pub(crate) mod log;
+mod program;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod shell;
+pub(crate) mod show;
+pub(crate) mod solve;
+pub(crate) mod undo;
+
+use jiff::Timestamp;
+use spec::Digest;
+
+use crate::ui::{Text, Tone};
+
+/// A time for people, to the second.
+fn shown_at(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// A version for people, or that there is none.
+fn shown_version(digest: Option<&Digest>) -> String {
+    digest.map_or_else(|| "none".to_owned(), Digest::short)
+}
+
+/// A line of a list of fields.
+fn field(name: &str, value: impl Into<String>) -> Text {
+    Text::new()
+        .with(Tone::Dim, format!("{name:<13}"))
+        .plain(value)
+}
+
+/// Words as a list, or a word for nothing.
+fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() {
+        "none".to_owned()
+    } else {
+        items.join(", ")
+    }
+}

@@ -1,0 +1,144 @@
+//! What `run`, `exec` and `shell` share: one program in one sandbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestrator::{Factory, FinishedRun, RunRequest};
+use runner::Program;
+use spec::wire::{OutcomeJson, RunJson};
+use spec::{ByteSize, FileEntry, Limits, Tree, format_duration};
+use store::Store;
+
+use crate::app::{App, Models};
+use crate::exit::ExitCode;
+use crate::folders::{Folders, Results, name_files, name_left_behind};
+use crate::interrupt::interruptible;
+use crate::outcome::outcome_text;
+use crate::ui::{Live, LiveKind, Text, Tone, Ui};
+
+/// Everything that one run needs but the engine.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) app: &'a App,
+    pub(super) store: Arc<Store>,
+    pub(super) folders: Folders,
+    pub(super) limits: Limits,
+    pub(super) models: Models,
+    pub(super) kind: LiveKind,
+}
+
+impl Run<'_> {
+    /// Runs a program, shows what came of it and brings the files to where they belong.
+    ///
+    /// # Errors
+    /// When no run took place, it was interrupted, or its files could not be delivered.
+    pub(super) async fn carry_out(
+        self,
+        request: impl FnOnce(&Factory, Arc<Tree>) -> anyhow::Result<RunRequest>,
+    ) -> anyhow::Result<ExitCode> {
+        let Self {
+            app,
+            store,
+            folders,
+            limits,
+            models,
+            kind,
+        } = self;
+        limits.check()?;
+        let tree = folders.import(app, &store, limits.workspace)?;
+        let live = Live::start(&app.ui, kind);
+        let (request, finished) = interruptible(&app.ui, async |cancel| {
+            let factory = app
+                .factory(Arc::clone(&store), models, &live, &cancel)
+                .await?;
+            let mut request = request(&factory, Arc::clone(&tree))?;
+            request.mounts = folders.mounts().to_vec();
+            let finished = factory.run(&request, &live.watcher(), cancel).await?;
+            Ok((request, finished))
+        })
+        .await?;
+        live.finish()?;
+
+        let is_accepted = finished.succeeded(&request.program);
+        if app.ui.is_json() {
+            app.ui.json(&finished.json)?;
+        } else {
+            print_finished(&app.ui, &finished, &request.program)?;
+        }
+        name_left_behind(&app.ui, "left behind", &finished.report.left_behind);
+        if let Some(output) = &finished.output {
+            let results = Results {
+                id: &finished.json.run,
+                is_accepted,
+                base: &tree,
+                tree: output,
+                changed: &finished.report.changed,
+            };
+            folders.deliver(app, &store, &results).1?;
+        }
+        Ok(match (&finished.json.outcome, is_accepted) {
+            (_, true) => ExitCode::Success,
+            (OutcomeJson::Cancelled {}, false) => ExitCode::Interrupted,
+            (_, false) => ExitCode::Failed,
+        })
+    }
+}
+
+fn print_finished(ui: &Ui, finished: &FinishedRun, program: &Program) -> anyhow::Result<()> {
+    if matches!(program, Program::Shell { .. }) {
+        if !finished.succeeded(program) {
+            ui.complain(failed(&finished.json.outcome));
+        }
+        name_files(ui, &finished.report.changed);
+        return Ok(());
+    }
+    print_run(ui, &finished.json, &finished.report.changed)
+}
+
+/// The result of a run: the answer is data, the rest is for people.
+pub(super) fn print_run(ui: &Ui, run: &RunJson, changed: &[FileEntry]) -> anyhow::Result<()> {
+    match &run.outcome {
+        OutcomeJson::Completed {} => {
+            if !run.answer.is_empty() {
+                ui.data(run.answer.as_str())?;
+            }
+            if !run.summary.trim().is_empty() {
+                ui.note(Text::new().with(Tone::Dim, run.summary.trim_end()));
+            }
+        }
+        OutcomeJson::Raised { traceback, .. } => {
+            ui.complain(traceback.trim_end());
+            ui.complain(failed(&run.outcome));
+        }
+        outcome => ui.complain(failed(outcome)),
+    }
+    name_files(ui, changed);
+    for path in &run.removed {
+        ui.note(Text::new().with(Tone::Dim, " removed  ").plain(path));
+    }
+    ui.note(Text::new().with(Tone::Dim, usage(run)));
+    Ok(())
+}
+
+fn failed(outcome: &OutcomeJson) -> Text {
+    Text::new()
+        .with(Tone::Bad, "failed: ")
+        .plain(outcome_text(outcome))
+}
+
+/// What a run used, in one line.
+fn usage(run: &RunJson) -> String {
+    let wall = Duration::from_secs_f64(run.usage.wall_ms.max(0.0) / 1_000.0);
+    let memory = ByteSize::bytes(run.usage.memory_peak_bytes);
+    let mut text = format!("{} wall time, {memory} memory", format_duration(wall));
+    for (skill, used) in &run.usage.skills {
+        text.push_str(&format!(", {} calls of {skill}", used.calls));
+        if used.input_tokens + used.output_tokens > 0 {
+            text.push_str(&format!(
+                " ({} tokens read, {} written)",
+                used.input_tokens, used.output_tokens
+            ));
+        }
+    }
+    format!("{text}, run {}", run.run)
+}

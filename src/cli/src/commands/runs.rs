@@ -1,0 +1,146 @@
+//! `runs`: the recorded runs.
+
+use clap::Subcommand;
+use spec::RunId;
+use store::{RunProgram, RunRecord, Store};
+
+use super::program::print_run;
+use super::{field, joined, shown_at};
+use crate::app::App;
+use crate::exit::ExitCode;
+use crate::outcome::{outcome_kind, outcome_text};
+use crate::ui::{Table, one_line};
+use crate::wire::{RunLineJson, RunRecordJson, RunsJson};
+
+/// List and show recorded runs
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List the runs, newest first
+    List {
+        /// List at most so many
+        #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show one run: what ran, with which limits, and all that came of it
+    Show {
+        /// The id of the run, or how it begins
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
+}
+
+/// Characters of a query or command in the list.
+const WHAT: usize = 60;
+
+/// Lists or shows runs.
+pub(crate) fn runs(app: &App, command: &RunsCommand) -> anyhow::Result<ExitCode> {
+    let store = app.store()?;
+    match command {
+        RunsCommand::List { limit } => list(app, &store, *limit),
+        RunsCommand::Show { run } => {
+            let run = store.find_run(run)?;
+            show(app, run, store.run(&run)?)
+        }
+    }
+}
+
+fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
+    let ids = store.runs()?.into_iter().take(limit);
+    let runs = ids
+        .map(|run| Ok(line(run, &store.run(&run)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    if app.ui.is_json() {
+        app.ui.json(&RunsJson { runs })?;
+        return Ok(ExitCode::Success);
+    }
+    if runs.is_empty() {
+        app.ui.note("nothing has run yet");
+        return Ok(ExitCode::Success);
+    }
+    let mut table = Table::new(&["RUN", "AT", "OUTCOME", "WALL", "WHAT"]);
+    for run in runs {
+        table.row(vec![
+            run.run.to_string(),
+            shown_at(run.at),
+            run.outcome.to_owned(),
+            format!("{:.0}ms", run.wall_ms),
+            run.what,
+        ]);
+    }
+    table
+        .render(app.ui.width())
+        .into_iter()
+        .try_for_each(|line| app.ui.data(line))?;
+    Ok(ExitCode::Success)
+}
+
+fn line(run: RunId, record: &RunRecord) -> RunLineJson {
+    let what = match (&record.name, &record.program) {
+        (Some(name), _) => name.to_string(),
+        (None, RunProgram::Subagent { entry, .. }) => entry.to_string(),
+        (None, RunProgram::Shell { command }) => one_line(command, WHAT),
+    };
+    RunLineJson {
+        run,
+        at: record.at,
+        what,
+        version: record.report.version.clone(),
+        outcome: outcome_kind(&record.report.outcome),
+        wall_ms: record.report.usage.wall_ms,
+    }
+}
+
+fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
+    if app.ui.is_json() {
+        app.ui.json(&RunRecordJson {
+            at: record.at,
+            name: record.name,
+            program: record.program,
+            grants: record.grants.into_iter().collect(),
+            limits: (&record.limits).into(),
+            image: record.image,
+            engine: record.engine,
+            mounts: record.mounts,
+            exchanges: record.cassette.len(),
+            report: record.report,
+        })?;
+        return Ok(ExitCode::Success);
+    }
+    let ui = &app.ui;
+    let report = &record.report;
+    ui.data(field("run", run.to_string()))?;
+    ui.data(field("at", shown_at(record.at)))?;
+    match (&record.name, &record.program) {
+        (name, RunProgram::Subagent { entry, query, .. }) => {
+            let name = name
+                .as_ref()
+                .map_or_else(|| entry.to_string(), ToString::to_string);
+            ui.data(field("subagent", name))?;
+            ui.data(field(
+                "version",
+                report.version.as_deref().unwrap_or("none"),
+            ))?;
+            ui.data(field("query", query))?;
+        }
+        (_, RunProgram::Shell { command }) => ui.data(field("command", command))?,
+    }
+    ui.data(field("outcome", outcome_text(&report.outcome)))?;
+    ui.data(field("grants", joined(&record.grants)))?;
+    ui.data(field("mounts", joined(&record.mounts)))?;
+    ui.data(field("image", record.image.to_string()))?;
+    ui.data(field("engine", &record.engine))?;
+    ui.data(field("input tree", &report.input_tree))?;
+    ui.data(field(
+        "output tree",
+        report.output_tree.as_deref().unwrap_or("unknown"),
+    ))?;
+    ui.data(field("exchanges", record.cassette.len().to_string()))?;
+    for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+        if !output.text.is_empty() {
+            ui.data(field(name, format!("{} bytes", output.bytes)))?;
+            ui.data(output.text.as_str())?;
+        }
+    }
+    print_run(ui, report, &[])?;
+    Ok(ExitCode::Success)
+}

@@ -1,0 +1,54 @@
+//! `shell`: one command for the image's shell.
+
+use clap::Args;
+use orchestrator::RunRequest;
+use runner::Program;
+
+use super::program::Run;
+use crate::app::{App, Models};
+use crate::args::{FolderFlags, LimitFlags, text_or_stdin};
+use crate::exit::ExitCode;
+use crate::folders::Folders;
+use crate::ui::LiveKind;
+
+/// Run a shell command in a sandbox
+///
+/// Its output is passed on as it comes; the exit code is 0 when its status is 0, else 1.
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    /// The command line, in quotes; `-` reads it from standard input
+    #[arg(value_name = "CMD")]
+    command: String,
+    #[command(flatten)]
+    folders: FolderFlags,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// Runs a command.
+pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCode> {
+    let folders = Folders::resolve(&args.folders)?;
+    let command = text_or_stdin("command", &args.command)?;
+    let limits = args.limits.over(&app.settings.limits);
+    let run = Run {
+        app,
+        store: app.store()?,
+        folders,
+        limits: limits.clone(),
+        models: Models::default(),
+        kind: LiveKind::Shell,
+    };
+    run.carry_out(|_, tree| {
+        Ok(RunRequest {
+            shown: command.clone(),
+            program: Program::Shell { command },
+            name: None,
+            version: None,
+            grants: [].into(),
+            tree,
+            mounts: Vec::new(),
+            limits,
+        })
+    })
+    .await
+}

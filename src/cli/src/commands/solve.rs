@@ -1,0 +1,391 @@
+//! `solve`: a task, or a file of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use orchestrator::wire::TaskJson;
+use orchestrator::{Factory, TaskBudget, TaskReport, TaskRequest, TaskStatus, changed_files};
+use serde::Deserialize;
+use spec::{Limits, format_duration, parse_duration};
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use super::shown_version;
+use crate::app::{App, Models};
+use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, text_or_stdin};
+use crate::exit::{ExitCode, Failure, Interrupted, Problem};
+use crate::folders::{Folders, Results, name_files};
+use crate::interrupt::interruptible;
+use crate::ui::{Live, LiveKind, Text, Tone, Ui};
+use crate::wire::QuestionJson;
+
+/// Solve a task with subagents, and save those that are worth it
+///
+/// The answer is printed on standard output, progress on standard error. Exit code 0 only if the
+/// task was solved.
+#[derive(Debug, Args)]
+pub(crate) struct SolveArgs {
+    /// The task, in words; `-` reads it from standard input
+    #[arg(
+        required_unless_present = "question_file",
+        conflicts_with = "question_file"
+    )]
+    task: Option<String>,
+    /// Solve each line of this file: JSON with "question"; all else in a line is ignored
+    ///
+    /// Each is a task of its own, in order. A bad line or a failed task does not stop the rest.
+    /// With --json each line gives one line. With --out each has a folder named by its line.
+    #[arg(long, value_name = "FILE.jsonl")]
+    question_file: Option<PathBuf>,
+    /// Skills that subagents may be granted: `llm`, `shell_command`, `all` or `none` [default: all]
+    #[arg(long, value_name = "SKILL,...")]
+    grant: Option<Grants>,
+    #[command(flatten)]
+    models: ModelFlags,
+    #[command(flatten)]
+    budget: BudgetFlags,
+    #[command(flatten)]
+    folders: FolderFlags,
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// What a task may use.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Budget options")]
+pub(crate) struct BudgetFlags {
+    /// Requests to the model [default: 40]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    turns: Option<u32>,
+    /// Tokens read and written, those of subagents included [default: 2000000]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    tokens: Option<u64>,
+    /// Wall time of the whole task, such as 20m [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    task_timeout: Option<Duration>,
+}
+
+impl BudgetFlags {
+    /// This budget where it is given, else that of `base`.
+    fn over(&self, base: &TaskBudget) -> TaskBudget {
+        TaskBudget {
+            turns_max: self.turns.unwrap_or(base.turns_max),
+            tokens_max: self.tokens.unwrap_or(base.tokens_max),
+            wall: self.task_timeout.unwrap_or(base.wall),
+        }
+    }
+}
+
+/// Everything that tasks need but the engine.
+struct Solver<'a> {
+    app: &'a App,
+    store: Arc<Store>,
+    folders: Folders,
+    limits: Limits,
+    budget: TaskBudget,
+    grantable: Grants,
+}
+
+/// Solves one task or many.
+pub(crate) async fn solve(app: &App, args: &SolveArgs) -> anyhow::Result<ExitCode> {
+    let folders = Folders::resolve(&args.folders)?;
+    let limits = args.limits.over(&app.settings.limits);
+    limits.check()?;
+    let questions = match &args.question_file {
+        Some(file) => Some(read_questions(file)?),
+        None => None,
+    };
+    let task = args
+        .task
+        .as_deref()
+        .map(|task| text_or_stdin("task", task))
+        .transpose()?;
+    if task.as_ref().is_some_and(|task| task.trim().is_empty()) {
+        return Err(Problem::usage("the task is empty").into());
+    }
+    let models = Models::of_task(app, &args.models)?;
+    let solver = Solver {
+        app,
+        store: app.store()?,
+        folders,
+        limits,
+        budget: args.budget.over(&app.settings.budget),
+        grantable: args.grant.clone().unwrap_or_else(Grants::all),
+    };
+    match (questions, task) {
+        (Some(questions), _) => solver.batch(models, questions).await,
+        (None, task) => solver.one(models, &task.unwrap_or_default()).await,
+    }
+}
+
+impl Solver<'_> {
+    async fn one(&self, models: Models, task: &str) -> anyhow::Result<ExitCode> {
+        let ui = &self.app.ui;
+        let live = Live::start(ui, LiveKind::Task);
+        let report = interruptible(ui, async |cancel| {
+            let store = Arc::clone(&self.store);
+            let factory = self.app.factory(store, models, &live, &cancel).await?;
+            self.task(&factory, &self.folders, task, &live, cancel)
+                .await
+        })
+        .await?;
+        live.finish()?;
+        let (json, delivered) = self.deliver(&self.folders, &report);
+        if ui.is_json() {
+            ui.json(&json)?;
+        }
+        print_report(ui, &report)?;
+        delivered?;
+        Ok(exit_code(report.status))
+    }
+
+    /// Solves question after question. Only an interrupt, or an engine that cannot be used at all,
+    /// ends it early.
+    async fn batch(&self, models: Models, questions: Vec<Line>) -> anyhow::Result<ExitCode> {
+        let ui = &self.app.ui;
+        let count = questions.len();
+        let mut failed = Vec::new();
+        let live = Live::start(ui, LiveKind::Task);
+        let factory = interruptible(ui, async |cancel| {
+            self.app
+                .factory(Arc::clone(&self.store), models, &live, &cancel)
+                .await
+        })
+        .await?;
+        live.finish()?;
+        for Line { number, question } in questions {
+            let folders = self.folders.with_out_below(&number.to_string());
+            let solved = match &question {
+                Ok(question) => {
+                    ui.note(Text::new().with(Tone::Strong, format!("line {number}: {question}")));
+                    let live = Live::start(ui, LiveKind::Task);
+                    let report = interruptible(ui, async |cancel| {
+                        self.task(&factory, &folders, question, &live, cancel).await
+                    })
+                    .await;
+                    live.finish()?;
+                    report
+                }
+                Err(why) => Err(Problem::usage(why.clone()).into()),
+            };
+            let question = question.ok();
+            let code = match solved {
+                Ok(report) => {
+                    let (json, delivered) = self.deliver(&folders, &report);
+                    if ui.is_json() {
+                        ui.json(&QuestionJson::solved(number, question.as_deref(), &json))?;
+                    }
+                    print_report(ui, &report)?;
+                    match delivered {
+                        Ok(()) => exit_code(report.status),
+                        Err(error) => self.failed_line(number, None, &error)?,
+                    }
+                }
+                Err(error) if error.is::<Interrupted>() => return Err(error),
+                Err(error) => self.failed_line(number, Some(question.as_deref()), &error)?,
+            };
+            match code {
+                ExitCode::Success => {}
+                ExitCode::Interrupted => return Err(Interrupted.into()),
+                _ => failed.push(number.to_string()),
+            }
+        }
+        if failed.is_empty() {
+            ui.note(format!("{count} of {count} solved"));
+            return Ok(ExitCode::Success);
+        }
+        let solved = count - failed.len();
+        ui.complain(format!(
+            "{solved} of {count} solved; not line {}",
+            failed.join(", ")
+        ));
+        Ok(ExitCode::Failed)
+    }
+
+    /// Says what became of a line; `question` is there when its JSON line is still to be printed.
+    fn failed_line(
+        &self,
+        number: usize,
+        question: Option<Option<&str>>,
+        error: &anyhow::Error,
+    ) -> anyhow::Result<ExitCode> {
+        let ui = &self.app.ui;
+        let mut failure = Failure::of(error);
+        if let (true, Some(question)) = (ui.is_json(), question) {
+            ui.json(&QuestionJson::failed(number, question, &failure))?;
+        }
+        failure.message = format!("line {number}: {}", failure.message);
+        ui.failure_text(&failure);
+        Ok(ExitCode::Failed)
+    }
+
+    async fn task(
+        &self,
+        factory: &Factory,
+        folders: &Folders,
+        task: &str,
+        live: &Live,
+        cancel: CancellationToken,
+    ) -> anyhow::Result<TaskReport> {
+        let request = TaskRequest {
+            task: task.to_owned(),
+            tree: folders.import(self.app, &self.store, self.limits.workspace)?,
+            mounts: folders.mounts().to_vec(),
+            limits: self.limits.clone(),
+            budget: self.budget.clone(),
+            grantable: self.grantable.0.clone(),
+        };
+        Ok(factory.solve(&request, &live.watcher(), cancel).await?)
+    }
+
+    /// Brings the results to where they belong.
+    fn deliver(&self, folders: &Folders, report: &TaskReport) -> (TaskJson, anyhow::Result<()>) {
+        let id = report.task.to_string();
+        let changed = changed_files(&report.input, &report.output);
+        name_files(&self.app.ui, &changed);
+        let results = Results {
+            id: &id,
+            is_accepted: report.status == TaskStatus::Success,
+            base: &report.input,
+            tree: &report.output,
+            changed: &changed,
+        };
+        let (delivered, result) = folders.deliver(self.app, &self.store, &results);
+        (TaskJson::new(report, delivered.write_back.as_ref()), result)
+    }
+}
+
+fn exit_code(status: TaskStatus) -> ExitCode {
+    match status {
+        TaskStatus::Success => ExitCode::Success,
+        TaskStatus::Cancelled => ExitCode::Interrupted,
+        TaskStatus::Failure | TaskStatus::BudgetUsedUp | TaskStatus::NoFinish => ExitCode::Failed,
+    }
+}
+
+/// The answer is data, the rest is for people.
+fn print_report(ui: &Ui, report: &TaskReport) -> anyhow::Result<()> {
+    match report.status {
+        TaskStatus::Success if ui.is_json() => {}
+        TaskStatus::Success => ui.data(report.answer.as_str())?,
+        status => ui.complain(
+            Text::new()
+                .with(Tone::Bad, format!("{}: ", status.name().replace('_', " ")))
+                .plain(report.answer.as_str()),
+        ),
+    }
+    for saved in &report.saved {
+        let (from, to) = (shown_version(saved.parent.as_ref()), saved.version.short());
+        let text = Text::new()
+            .with(Tone::Good, "saved ")
+            .with(Tone::Strong, saved.name.as_str());
+        let text = text.plain(format!("  {from} -> {to}"));
+        ui.note(if saved.head_moved {
+            text
+        } else {
+            text.plain(format!(
+                "; another process was first: the head stays, this is {}:task-{}",
+                saved.name, report.task
+            ))
+        });
+    }
+    let (agent, subagents) = (report.agent_tokens, report.subagent_tokens);
+    ui.note(Text::new().with(
+        Tone::Dim,
+        format!(
+            "{} turns in {} with {}; tokens read and written: {} and {} by the Meta-Agent, {} and {} by subagents; task {}",
+            report.turns,
+            format_duration(report.wall),
+            report.model,
+            agent.input_tokens,
+            agent.output_tokens,
+            subagents.input_tokens,
+            subagents.output_tokens,
+            report.task
+        ),
+    ));
+    Ok(())
+}
+
+/// One line of a question file.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    /// From 1.
+    number: usize,
+    /// The question, or what is wrong with the line.
+    question: Result<String, String>,
+}
+
+fn read_questions(file: &Path) -> Result<Vec<Line>, Problem> {
+    let shown = file.display();
+    let bytes = std::fs::read(file).map_err(|error| {
+        Problem::of_path(format!("the question file `{shown}` cannot be read"), error)
+    })?;
+    let questions = parse_questions(&bytes);
+    if questions.is_empty() {
+        return Err(Problem::usage(format!(
+            "the question file `{shown}` is empty"
+        )));
+    }
+    Ok(questions)
+}
+
+/// Takes a file apart; blank lines are not counted as questions.
+fn parse_questions(bytes: &[u8]) -> Vec<Line> {
+    #[derive(Deserialize)]
+    struct Question {
+        question: String,
+    }
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    lines
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
+        .map(|(index, line)| {
+            let parsed = serde_json::from_slice::<Question>(line);
+            let question = match parsed {
+                Ok(parsed) if parsed.question.trim().is_empty() => {
+                    Err("the question is empty".to_owned())
+                }
+                Ok(parsed) => Ok(parsed.question),
+                Err(error) => Err(format!("it is not JSON with a \"question\": {error}")),
+            };
+            Line {
+                number: index + 1,
+                question,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_file_is_taken_apart_line_by_line() {
+        let text = "\u{feff}{\"question\": \"a\", \"answer\": 1, \"odd\": []}\r\n\n[1]\nno\n{\"question\": \" \"}\n{\"question\":\"b\"}";
+        let lines = parse_questions(text.as_bytes());
+        let shown: Vec<_> = lines
+            .iter()
+            .map(|line| (line.number, line.question.is_ok()))
+            .collect();
+        assert_eq!(
+            shown,
+            [(1, true), (3, false), (4, false), (5, false), (6, true)]
+        );
+        assert_eq!(lines[0].question.as_deref(), Ok("a"));
+        assert_eq!(parse_questions(b"\n \n"), []);
+        assert!(parse_questions(b"\xff\xfe")[0].question.is_err());
+    }
+
+    #[test]
+    fn a_budget_of_nothing_is_refused() {
+        use clap::Parser as _;
+        for flag in ["--turns", "--tokens", "--task-timeout"] {
+            let line = ["agentfactory", "solve", "task", flag, "0"];
+            assert!(crate::args::Cli::try_parse_from(line).is_err(), "{flag}");
+        }
+    }
+}

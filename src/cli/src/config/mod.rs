@@ -1,0 +1,386 @@
+//! Settings: defaults, file, `.env`, environment and flags, merged once into plain values.
+
+mod file;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use llm::{ApiKey, ModelRef, Provider};
+use orchestrator::TaskBudget;
+use runner::EngineConfig;
+use secrecy::SecretString;
+use spec::Limits;
+
+use crate::args::GlobalFlags;
+use crate::environment::{self as env, Environment};
+use crate::exit::Problem;
+use file::{ConfigFile, EngineTable, ProviderTable};
+
+/// Everything that is configured. Flags of a single command still go over it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The folder that holds everything, absolute.
+    pub(crate) home: PathBuf,
+    /// The model of the Meta-Agent, and of subagents unless they have their own.
+    pub(crate) model: Option<ModelRef>,
+    /// The model of subagents.
+    pub(crate) subagent_model: Option<ModelRef>,
+    /// Endpoints and keys.
+    pub(crate) llm: llm::Settings,
+    /// What runs may use.
+    pub(crate) limits: Limits,
+    /// What tasks may use.
+    pub(crate) budget: TaskBudget,
+    /// Where the engine is.
+    pub(crate) engine: EngineConfig,
+    /// The runtime that sandboxes run under; none means the engine's default.
+    pub(crate) runtime: Option<String>,
+    /// A folder with skills and prompts that are used instead of the built-in ones.
+    pub(crate) skills: Option<PathBuf>,
+    /// A folder with image recipes that are used instead of the built-in ones.
+    pub(crate) images: Option<PathBuf>,
+    /// The folder of what is remembered about the sandbox image; may be removed at any time.
+    pub(crate) image_cache: PathBuf,
+    /// The file that says which base the sandbox image is made on.
+    pub(crate) image_lock: PathBuf,
+    /// The variables that programs of ours on this machine get.
+    pub(crate) program_environment: Vec<(OsString, OsString)>,
+    /// What people should know: ignored lines, addresses that a file in this folder decides.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Merges everything.
+    ///
+    /// # Errors
+    /// [`Problem`] when a file or a variable is wrong.
+    pub(crate) fn resolve(flags: &GlobalFlags, environment: &Environment) -> Result<Self, Problem> {
+        let default = environment
+            .config_dir()
+            .map(|dir| dir.join("agentfactory/config.toml"));
+        let file = match flags.config.as_ref().or(default.as_ref()) {
+            Some(path) => ConfigFile::read(path, flags.config.is_some())?,
+            None => ConfigFile::default(),
+        };
+        let mut warnings = environment.warnings.clone();
+        let limits = file.limits.flags().over(&Limits::default());
+        let home = home(flags, environment)?;
+        // The image belongs to the engine, so all homes of a user share what is known about it.
+        let shared = |dir: Option<PathBuf>| {
+            let dir = dir.map(|dir| dir.join("agentfactory"));
+            let usable = dir.filter(|dir| std::fs::create_dir_all(dir).is_ok());
+            usable.unwrap_or_else(|| home.clone())
+        };
+        Ok(Self {
+            image_cache: shared(environment.cache_dir()).join("images"),
+            image_lock: shared(environment.data_dir()).join("images.lock"),
+            program_environment: environment.for_programs(),
+            home: home.clone(),
+            model: model(environment, env::MODEL)?.or(file.model.map(|model| model.0)),
+            subagent_model: model(environment, env::SUBAGENT_MODEL)?
+                .or(file.subagent_model.map(|model| model.0)),
+            llm: providers(file.providers, environment, &mut warnings)?,
+            limits,
+            budget: {
+                let default = TaskBudget::default();
+                TaskBudget {
+                    turns_max: file.budget.turns.unwrap_or(default.turns_max),
+                    tokens_max: file.budget.tokens.unwrap_or(default.tokens_max),
+                    wall: file
+                        .budget
+                        .task_timeout
+                        .map_or(default.wall, |time| time.0.0),
+                }
+            },
+            runtime: file.engine.runtime.clone(),
+            engine: engine(file.engine, environment, &mut warnings)?,
+            skills: environment.path(env::SKILLS).or(file.skills),
+            images: environment.path(env::IMAGES).or(file.images),
+            warnings,
+        })
+    }
+}
+
+fn home(flags: &GlobalFlags, environment: &Environment) -> Result<PathBuf, Problem> {
+    let chosen = flags.home.clone().or_else(|| environment.path(env::HOME));
+    let home = chosen.or_else(|| environment.data_dir().map(|dir| dir.join("agentfactory")));
+    let home = home.ok_or_else(|| {
+        Problem::usage("there is no home directory to keep things in")
+            .hint(format!("pass --home DIR, or set {}", env::HOME))
+    })?;
+    std::path::absolute(&home).map_err(|error| {
+        Problem::of_path(
+            format!("the home `{}` cannot be used", home.display()),
+            error,
+        )
+    })
+}
+
+fn model(environment: &Environment, name: &str) -> Result<Option<ModelRef>, Problem> {
+    let text = environment.text(name)?;
+    let parsed = text.map(|text| text.parse()).transpose();
+    parsed.map_err(|error: llm::ModelRefError| Problem::usage(format!("{name}: {error}")))
+}
+
+/// The endpoints: built in, then as the file says, then as the environment says.
+fn providers(
+    tables: std::collections::BTreeMap<String, ProviderTable>,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<llm::Settings, Problem> {
+    let mut settings = llm::Settings::default();
+    for (name, table) in tables {
+        let provider = provider(&name, table, settings.providers.get(&name))?;
+        settings.providers.insert(name, provider);
+    }
+    let addresses = [
+        ("anthropic", env::ANTHROPIC_BASE_URL),
+        ("openai", env::OPENAI_BASE_URL),
+    ];
+    for (name, variable) in addresses {
+        if let Some(address) = environment.text(variable)?
+            && let Some(provider) = settings.providers.get_mut(name)
+        {
+            note_source(environment, variable, &address, warnings);
+            provider.base_url = address;
+        }
+    }
+    for key in settings
+        .providers
+        .values_mut()
+        .filter_map(|provider| provider.key.as_mut())
+    {
+        let secret = environment.text(&key.variable)?;
+        key.secret = secret.map(|secret| SecretString::from(secret.trim()));
+    }
+    Ok(settings)
+}
+
+fn provider(
+    name: &str,
+    table: ProviderTable,
+    known: Option<&Provider>,
+) -> Result<Provider, Problem> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    if name.is_empty() || name == "scripted" || !name.chars().all(plain) {
+        let name = spec::printable(name, 80);
+        return Err(Problem::usage(format!("`{name}` cannot name a provider"))
+            .hint("use a-z, 0-9, `-` and `_`; `scripted` is taken"));
+    }
+    let key = table.key_env.map(|variable| ApiKey {
+        variable: variable.0.0,
+        secret: None,
+    });
+    let base_url = table
+        .base_url
+        .or_else(|| known.map(|known| known.base_url.clone()));
+    let base_url = base_url.ok_or_else(|| {
+        Problem::usage(format!("the provider `{name}` has no address"))
+            .hint(format!("set `base_url` in [providers.{name}]"))
+    })?;
+    let default = known.map_or(llm::Protocol::OpenAiChat, |known| known.protocol);
+    Ok(Provider {
+        protocol: table.protocol.map_or(default, |protocol| protocol.0),
+        base_url,
+        key: key.or_else(|| known.and_then(|known| known.key.clone())),
+    })
+}
+
+/// The engine: the environment decides alone as soon as it names one, as the file decides alone
+/// over Docker's own configuration.
+fn engine(
+    file: EngineTable,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<EngineConfig, Problem> {
+    let mut host = environment.text(env::DOCKER_HOST)?;
+    let mut context = environment.text(env::DOCKER_CONTEXT)?;
+    if let Some(host) = &host {
+        note_source(environment, env::DOCKER_HOST, host, warnings);
+    }
+    if host.is_none() && context.is_none() {
+        (host, context) = (file.host, file.context);
+    }
+    let docker_home = || environment.user_home().map(|home| home.join(".docker"));
+    Ok(EngineConfig {
+        host,
+        tls_verify: environment.raw(env::DOCKER_TLS_VERIFY).is_some(),
+        cert_path: environment.path(env::DOCKER_CERT_PATH),
+        context,
+        config_dir: environment.path(env::DOCKER_CONFIG).or_else(docker_home),
+    })
+}
+
+/// Says where keys and files are going to go when the folder that we stand in decides it: it may
+/// be somebody else's.
+fn note_source(environment: &Environment, name: &str, address: &str, warnings: &mut Vec<String>) {
+    if environment.is_from_file(name) && !is_local(address) {
+        let address = spec::printable(address, 120);
+        warnings.push(format!("`.env` of this folder sets {name} to {address}"));
+    }
+}
+
+/// Whether an address is on this machine.
+fn is_local(address: &str) -> bool {
+    let rest = address.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(literal) => literal.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let loopback = host
+        .parse()
+        .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    address.starts_with("unix://") || host == "localhost" || loopback
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn resolve(process: &[(&str, &str)], dotenv: &str, file: &str) -> Result<Settings, Problem> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, file).unwrap();
+        let flags = GlobalFlags {
+            config: Some(path),
+            ..GlobalFlags::default()
+        };
+        let mut all = vec![("HOME", "/h")];
+        all.extend_from_slice(process);
+        Settings::resolve(&flags, &Environment::of(&all, dotenv))
+    }
+
+    fn key(settings: &Settings, provider: &str) -> Option<String> {
+        let key = settings.llm.providers[provider].key.as_ref()?;
+        Some(key.secret.as_ref()?.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn each_source_wins_over_the_one_before() {
+        let model = |process: &[(&str, &str)], dotenv: &str, file: &str| {
+            let settings = resolve(process, dotenv, file).unwrap();
+            settings.model.map(|model| model.to_string())
+        };
+        let (environment, dotenv, file) = (
+            [("AGENTFACTORY_MODEL", "a:env")],
+            "AGENTFACTORY_MODEL=a:dot",
+            "model = 'a:file'",
+        );
+        assert_eq!(model(&[], "", ""), None);
+        assert_eq!(model(&[], "", file).as_deref(), Some("a:file"));
+        assert_eq!(model(&[], dotenv, file).as_deref(), Some("a:dot"));
+        assert_eq!(model(&environment, dotenv, file).as_deref(), Some("a:env"));
+        assert!(resolve(&[("AGENTFACTORY_MODEL", "opus")], "", "").is_err());
+    }
+
+    #[test]
+    fn the_home_is_found() {
+        let home = |process: &[(&str, &str)]| resolve(process, "", "").unwrap().home;
+        assert_eq!(home(&[]), Path::new("/h/.local/share/agentfactory"));
+        assert_eq!(home(&[("AGENTFACTORY_HOME", "/x")]), Path::new("/x"));
+        let flags = GlobalFlags {
+            home: Some("/flag".into()),
+            ..GlobalFlags::default()
+        };
+        let environment = Environment::of(&[("AGENTFACTORY_HOME", "/x"), ("HOME", "/h")], "");
+        assert_eq!(home_of(&flags, &environment), Path::new("/flag"));
+    }
+
+    fn home_of(flags: &GlobalFlags, environment: &Environment) -> PathBuf {
+        Settings::resolve(flags, environment).unwrap().home
+    }
+
+    #[test]
+    fn limits_and_budget_come_from_the_file() {
+        let settings = resolve(
+            &[],
+            "",
+            "[limits]\nmemory = '1G'\n[budget]\nturns = 3\ntask_timeout = '1m'",
+        )
+        .unwrap();
+        assert_eq!(settings.limits.memory, spec::ByteSize::mib(1024));
+        assert_eq!(settings.limits.pids, Limits::default().pids);
+        assert_eq!(settings.budget.turns_max, 3);
+        assert_eq!(settings.budget.tokens_max, TaskBudget::default().tokens_max);
+    }
+
+    #[test]
+    fn keys_and_addresses_come_from_the_environment() {
+        let settings = resolve(
+            &[
+                ("ANTHROPIC_API_KEY", " k1\n"),
+                ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"),
+            ],
+            "OPENAI_API_KEY=k2\nMY_KEY=k3",
+            "[providers.mine]\nbase_url = 'http://m'\nkey_env = 'MY_KEY'\n\
+             [providers.openai]\nbase_url = 'http://file'",
+        )
+        .unwrap();
+        assert_eq!(key(&settings, "anthropic").as_deref(), Some("k1"));
+        assert_eq!(key(&settings, "openai").as_deref(), Some("k2"));
+        assert_eq!(key(&settings, "mine").as_deref(), Some("k3"));
+        assert_eq!(
+            settings.llm.providers["openai"].base_url,
+            "http://127.0.0.1:1/v1"
+        );
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("k1") && !shown.contains("k3"), "{shown}");
+        assert!(resolve(&[], "", "[providers.mine]").is_err());
+        assert!(resolve(&[], "", "[providers.scripted]\nbase_url = 'http://m'").is_err());
+        assert!(resolve(&[], "", "[providers.'a:b']\nbase_url = 'http://m'").is_err());
+    }
+
+    #[test]
+    fn one_source_alone_names_the_engine() {
+        let engine = |process: &[(&str, &str)], file: &str| {
+            let engine = resolve(process, "", file).unwrap().engine;
+            (engine.host, engine.context)
+        };
+        let file = "[engine]\nhost = 'unix:///a'";
+        assert_eq!(engine(&[], file), (Some("unix:///a".to_owned()), None));
+        assert_eq!(
+            engine(&[("DOCKER_CONTEXT", "far")], file),
+            (None, Some("far".to_owned()))
+        );
+        assert_eq!(
+            engine(&[("DOCKER_HOST", "tcp://b:1")], file),
+            (Some("tcp://b:1".to_owned()), None)
+        );
+        let settings = resolve(&[("DOCKER_TLS_VERIFY", "1")], "", "").unwrap();
+        assert!(settings.engine.tls_verify);
+        assert_eq!(
+            settings.engine.config_dir.as_deref(),
+            Some(Path::new("/h/.docker"))
+        );
+    }
+
+    #[test]
+    fn an_address_that_the_folder_decides_is_said() {
+        let warnings = |process: &[(&str, &str)], dotenv: &str| {
+            resolve(process, dotenv, "").unwrap().warnings.len()
+        };
+        assert_eq!(warnings(&[], "OPENAI_BASE_URL=https://elsewhere.test"), 1);
+        assert_eq!(warnings(&[], "DOCKER_HOST=tcp://elsewhere.test:2375"), 1);
+        for local in [
+            "http://127.0.0.1:80",
+            "http://localhost/v1",
+            "http://[::1]:8080",
+        ] {
+            assert_eq!(warnings(&[], &format!("OPENAI_BASE_URL={local}")), 0);
+        }
+        for far in [
+            "http://127.0.0.1.evil.test",
+            "http://localhost:x@evil.test",
+            "http://e/127.0.0.1",
+        ] {
+            assert_eq!(warnings(&[], &format!("OPENAI_BASE_URL={far}")), 1, "{far}");
+        }
+        let own = [("OPENAI_BASE_URL", "https://mine.test")];
+        assert_eq!(warnings(&own, "OPENAI_BASE_URL=https://elsewhere.test"), 0);
+    }
+}

@@ -1,0 +1,199 @@
+//! The environment: every name that the program reads, and the file `.env`.
+//!
+//! It is read once, here, and passed on as a value. What `.env` says is never exported to the
+//! process's own environment, so no child sees it.
+
+mod dotenv;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::exit::Problem;
+
+/// The folder that holds everything.
+pub(crate) const HOME: &str = "AGENTFACTORY_HOME";
+/// The model of the Meta-Agent.
+pub(crate) const MODEL: &str = "AGENTFACTORY_MODEL";
+/// The model of the subagents.
+pub(crate) const SUBAGENT_MODEL: &str = "AGENTFACTORY_SUBAGENT_MODEL";
+/// A folder with skills and prompts that are used instead of the built-in ones.
+pub(crate) const SKILLS: &str = "AGENTFACTORY_SKILLS";
+/// A folder with image recipes that are used instead of the built-in ones.
+pub(crate) const IMAGES: &str = "AGENTFACTORY_IMAGES";
+/// Which log lines are shown, as `tracing` filters are written.
+pub(crate) const LOG: &str = "AGENTFACTORY_LOG";
+/// The engine's address.
+pub(crate) const DOCKER_HOST: &str = "DOCKER_HOST";
+/// The name of a Docker context.
+pub(crate) const DOCKER_CONTEXT: &str = "DOCKER_CONTEXT";
+/// The folder of Docker's own configuration.
+pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Whether the engine's address means TLS.
+pub(crate) const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
+/// The folder of the engine's certificates.
+pub(crate) const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
+/// The address of Anthropic's API.
+pub(crate) const ANTHROPIC_BASE_URL: &str = "ANTHROPIC_BASE_URL";
+/// The address of OpenAI's API.
+pub(crate) const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
+/// The user's home directory.
+const USER_HOME: &str = "HOME";
+/// Source: XDG base directory specification.
+const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
+/// Source: XDG base directory specification.
+const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Source: XDG base directory specification.
+const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// What programs of this machine need to reach the network, and to keep temporary files.
+const FOR_PROGRAMS: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "TMPDIR",
+];
+/// Source: no-color.org.
+const NO_COLOR: &str = "NO_COLOR";
+/// The kind of terminal.
+const TERM: &str = "TERM";
+
+/// The environment as it was at the start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    process: BTreeMap<OsString, OsString>,
+    dotenv: BTreeMap<String, String>,
+    /// What in `.env` was not understood, for people.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Environment {
+    /// Reads the process's environment, and `.env` in this folder.
+    pub(crate) fn capture(folder: &Path) -> Self {
+        let (dotenv, warnings) = dotenv::read(&folder.join(".env"));
+        Self {
+            process: std::env::vars_os().collect(),
+            dotenv,
+            warnings,
+        }
+    }
+
+    /// A variable as a path or any other bytes: the process's own, else that of `.env`. One that
+    /// is set to nothing counts as not set, and hides that of `.env`.
+    pub(crate) fn raw(&self, name: &str) -> Option<OsString> {
+        let own = self.process.get(&OsString::from(name)).cloned();
+        let value = own.or_else(|| self.dotenv.get(name).map(OsString::from));
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// A variable as text.
+    ///
+    /// # Errors
+    /// [`Problem`] when it is not UTF-8.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Problem> {
+        let value = self.raw(name).map(OsString::into_string).transpose();
+        value.map_err(|_| Problem::usage(format!("the environment variable `{name}` is not UTF-8")))
+    }
+
+    /// A variable as a path.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.raw(name).map(PathBuf::from)
+    }
+
+    /// Whether a variable comes from `.env` and not from the process's environment.
+    pub(crate) fn is_from_file(&self, name: &str) -> bool {
+        !self.process.contains_key(&OsString::from(name)) && self.raw(name).is_some()
+    }
+
+    /// The user's home directory.
+    pub(crate) fn user_home(&self) -> Option<PathBuf> {
+        // Without the variable, the system's list of users knows it.
+        self.path(USER_HOME).or_else(std::env::home_dir)
+    }
+
+    /// The directory for data. Source: XDG base directory specification.
+    pub(crate) fn data_dir(&self) -> Option<PathBuf> {
+        self.xdg(XDG_DATA_HOME, ".local/share")
+    }
+
+    /// The directory for configuration. Source: XDG base directory specification.
+    pub(crate) fn config_dir(&self) -> Option<PathBuf> {
+        self.xdg(XDG_CONFIG_HOME, ".config")
+    }
+
+    /// The directory for what can be made again. Source: XDG base directory specification.
+    pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
+        self.xdg(XDG_CACHE_HOME, ".cache")
+    }
+
+    /// The variables that programs of this machine get, such as one that makes an image.
+    pub(crate) fn for_programs(&self) -> Vec<(OsString, OsString)> {
+        let set = FOR_PROGRAMS
+            .iter()
+            .map(|name| (OsString::from(name), self.raw(name)));
+        set.filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+
+    fn xdg(&self, name: &str, below_home: &str) -> Option<PathBuf> {
+        // The specification says that a relative path is to be ignored.
+        let set = self.path(name).filter(|path| path.is_absolute());
+        set.or_else(|| self.user_home().map(|home| home.join(below_home)))
+    }
+
+    /// Whether a terminal can and may show colours.
+    pub(crate) fn allows_colour(&self) -> bool {
+        self.raw(NO_COLOR).is_none() && self.raw(TERM).is_none_or(|term| term != "dumb")
+    }
+}
+
+#[cfg(test)]
+impl Environment {
+    /// An environment of these variables and this `.env`.
+    pub(crate) fn of(process: &[(&str, &str)], dotenv: &str) -> Self {
+        let (dotenv, warnings) = dotenv::parse(dotenv);
+        Self {
+            process: process
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            dotenv,
+            warnings,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let environment = Environment::of(
+            &[("A", "process"), ("C", "")],
+            "A=file\nB=file\nC=file\nD=\n",
+        );
+        let text = |name| environment.text(name).unwrap();
+        assert_eq!(text("A").as_deref(), Some("process"));
+        assert_eq!(text("B").as_deref(), Some("file"));
+        assert_eq!(text("C"), None);
+        assert_eq!(text("D"), None);
+        assert!(environment.is_from_file("B") && !environment.is_from_file("A"));
+    }
+
+    #[test]
+    fn folders_follow_the_xdg_rules() {
+        let data = |process: &[(&str, &str)]| Environment::of(process, "").data_dir().unwrap();
+        assert_eq!(data(&[("HOME", "/h")]), Path::new("/h/.local/share"));
+        assert_eq!(
+            data(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d")]),
+            Path::new("/d")
+        );
+        assert_eq!(
+            data(&[("HOME", "/h"), ("XDG_DATA_HOME", "d")]),
+            Path::new("/h/.local/share")
+        );
+    }
+}

@@ -1,0 +1,429 @@
+//! What happens while it happens: a thread shows it, so that no run waits for a terminal.
+
+use std::io::{self, Write as _};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use orchestrator::{Event, Watcher};
+use runner::images;
+use spec::{ByteSize, OutputStream, RunOutcome, format_duration};
+
+use super::{StreamFilter, Text, Tone, Ui, one_line, printable};
+
+/// What is being watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LiveKind {
+    /// A task: progress, in lines and with a status line on a terminal.
+    Task,
+    /// A subagent: its output is for people.
+    Subagent,
+    /// A shell command: its output is ours.
+    Shell,
+    /// The build of an image.
+    Build,
+}
+
+/// Shows what happens until it is finished or dropped.
+#[derive(Debug)]
+pub(crate) struct Live {
+    watcher: Arc<Sending>,
+    printer: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+/// The end of the channel that events come from.
+#[derive(Debug)]
+struct Sending(Mutex<Sender<Message>>);
+
+/// An event that owns what it tells.
+#[derive(Debug)]
+enum Message {
+    TaskBegan {
+        task: String,
+        model: String,
+    },
+    TurnBegan {
+        turn: u32,
+        turns_max: u32,
+    },
+    ModelText(String),
+    ModelRetry {
+        attempt: u32,
+        wait: Duration,
+        why: String,
+    },
+    TurnEnded {
+        read: u64,
+        written: u64,
+    },
+    SkillEnded {
+        skill: String,
+        subject: String,
+        ok: bool,
+        summary: String,
+    },
+    RunBegan {
+        what: String,
+    },
+    Output {
+        stream: OutputStream,
+        bytes: Vec<u8>,
+    },
+    RunEnded {
+        outcome: &'static str,
+        wall: Duration,
+    },
+    /// A step of an image's build.
+    Phase(String),
+    /// Something worth knowing in it.
+    Note(String),
+    Bytes {
+        done: u64,
+        total: Option<u64>,
+    },
+    End,
+}
+
+impl Live {
+    /// Begins to show.
+    pub(crate) fn start(ui: &Arc<Ui>, kind: LiveKind) -> Self {
+        let (sender, receiver) = channel();
+        let mut printer = Printer::new(Arc::clone(ui), kind);
+        Self {
+            watcher: Arc::new(Sending(Mutex::new(sender))),
+            printer: Some(std::thread::spawn(move || printer.run(&receiver))),
+        }
+    }
+
+    /// What events are told to.
+    pub(crate) fn watcher(&self) -> Arc<dyn Watcher> {
+        Arc::clone(&self.watcher) as _
+    }
+
+    /// What the build of an image is told to.
+    pub(crate) fn progress(&self) -> Arc<dyn images::Progress> {
+        Arc::clone(&self.watcher) as _
+    }
+
+    /// Returns when everything that happened has been shown.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        let Some(printer) = self.printer.take() else {
+            return Ok(());
+        };
+        self.watcher.send(Message::End);
+        printer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Whoever drops it has an error of his own to report.
+            drop(self.end());
+        }
+    }
+}
+
+impl Sending {
+    fn send(&self, message: Message) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without a printer nobody watches any more.
+        drop(sender.send(message));
+    }
+}
+
+impl Watcher for Sending {
+    fn event(&self, event: &Event<'_>) {
+        let message = match event {
+            Event::TaskBegan { task, model } => Message::TaskBegan {
+                task: task.to_string(),
+                model: (*model).to_owned(),
+            },
+            Event::TurnBegan { turn, turns_max } => Message::TurnBegan {
+                turn: *turn,
+                turns_max: *turns_max,
+            },
+            Event::ModelText(text) => Message::ModelText((*text).to_owned()),
+            Event::ModelRetry { attempt, wait, why } => Message::ModelRetry {
+                attempt: *attempt,
+                wait: *wait,
+                why: (*why).to_owned(),
+            },
+            Event::TurnEnded { agent, subagents } => Message::TurnEnded {
+                read: agent.input_tokens + subagents.input_tokens,
+                written: agent.output_tokens + subagents.output_tokens,
+            },
+            Event::SkillEnded {
+                skill,
+                subject,
+                ok,
+                summary,
+            } => Message::SkillEnded {
+                skill: (*skill).to_owned(),
+                subject: (*subject).to_owned(),
+                ok: *ok,
+                summary: (*summary).to_owned(),
+            },
+            Event::RunBegan { what } => Message::RunBegan {
+                what: (*what).to_owned(),
+            },
+            Event::Output { stream, bytes } => Message::Output {
+                stream: *stream,
+                bytes: bytes.to_vec(),
+            },
+            Event::RunEnded { outcome, wall } => Message::RunEnded {
+                outcome: RunOutcome::kind(outcome),
+                wall: *wall,
+            },
+            // Events that this program does not know yet are not shown.
+            _ => return,
+        };
+        self.send(message);
+    }
+}
+
+impl images::Progress for Sending {
+    fn phase(&self, text: &str) {
+        self.send(Message::Phase(text.to_owned()));
+    }
+
+    fn note(&self, text: &str) {
+        self.send(Message::Note(text.to_owned()));
+    }
+
+    fn bytes(&self, done: u64, total: Option<u64>) {
+        self.send(Message::Bytes { done, total });
+    }
+}
+
+/// Shows messages, on its own thread.
+struct Printer {
+    ui: Arc<Ui>,
+    kind: LiveKind,
+    bar: Option<ProgressBar>,
+    /// What the model is saying.
+    said: String,
+    turn: (u32, u32),
+    tokens: (u64, u64),
+    doing: String,
+    filters: [StreamFilter; 2],
+    /// Lines of a subagent that have not ended.
+    lines: [String; 2],
+}
+
+/// How often the status line is drawn.
+const TICK: Duration = Duration::from_millis(120);
+/// Characters of what the model says that are shown.
+const SAID: usize = 300;
+
+impl Printer {
+    fn new(ui: Arc<Ui>, kind: LiveKind) -> Self {
+        Self {
+            ui,
+            kind,
+            bar: None,
+            said: String::new(),
+            turn: (0, 0),
+            tokens: (0, 0),
+            doing: String::new(),
+            filters: Default::default(),
+            lines: Default::default(),
+        }
+    }
+
+    fn run(&mut self, messages: &Receiver<Message>) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for message in messages {
+            match message {
+                Message::End => break,
+                Message::Output { stream, bytes } => {
+                    let shown = self.output(stream, &bytes);
+                    result = result.and(shown);
+                }
+                other => self.show(other),
+            }
+        }
+        self.end_lines();
+        self.clear_status();
+        result
+    }
+
+    fn show(&mut self, message: Message) {
+        let is_task = self.kind == LiveKind::Task;
+        match message {
+            Message::TaskBegan { task, model } => {
+                self.line(Text::new().with(Tone::Dim, format!("task {task}, model {model}")));
+            }
+            Message::TurnBegan { turn, turns_max } => {
+                self.turn = (turn, turns_max);
+                self.said.clear();
+                self.status("asking the model");
+            }
+            Message::ModelText(text) => self.said.push_str(&text),
+            Message::ModelRetry { attempt, wait, why } => {
+                self.said.clear();
+                let wait = format_duration(wait);
+                let why = one_line(&why, SAID);
+                self.line(format!("attempt {attempt} failed: {why}; again in {wait}").into());
+            }
+            Message::TurnEnded { read, written } => {
+                self.tokens = (read, written);
+                let said = one_line(&std::mem::take(&mut self.said), SAID);
+                if !said.is_empty() {
+                    self.line(Text::new().with(Tone::Dim, format!("  {said}")));
+                }
+                if !self.shows_status() {
+                    let progress = self.progress();
+                    self.line(Text::new().with(Tone::Dim, progress));
+                }
+                self.status("working");
+            }
+            Message::SkillEnded {
+                skill,
+                subject,
+                ok,
+                summary,
+            } => {
+                let tone = if ok { Tone::Good } else { Tone::Bad };
+                let text = Text::new().with(tone, if ok { "  + " } else { "  ! " });
+                let text = text.with(Tone::Strong, format!("{skill} {subject}").trim_end());
+                self.line(text.plain(format!(": {}", one_line(&summary, SAID))));
+            }
+            Message::RunBegan { what } if is_task => self.status(&format!("running {what}")),
+            Message::RunBegan { .. } => self.clear_status(),
+            Message::RunEnded { outcome, wall } if is_task => {
+                self.end_lines();
+                self.status(&format!("{outcome} in {}", format_duration(wall)));
+            }
+            Message::RunEnded { .. } => self.end_lines(),
+            Message::Phase(text) => {
+                self.line(Text::new().with(Tone::Dim, "image: ").plain(&text));
+                self.status(&text);
+            }
+            Message::Note(text) => self.line(Text::new().with(Tone::Dim, "image: ").plain(text)),
+            Message::Bytes { done, total } => self.bytes(done, total),
+            Message::Output { .. } | Message::End => {}
+        }
+    }
+
+    /// How far a step is, behind its name.
+    fn bytes(&mut self, done: u64, total: Option<u64>) {
+        let step = self.doing.split(" (").next().unwrap_or_default();
+        let done = ByteSize::bytes(done);
+        let text = match total {
+            Some(total) => format!("{step} ({done} of {})", ByteSize::bytes(total)),
+            None => format!("{step} ({done})"),
+        };
+        self.status(&text);
+    }
+
+    /// Whether there is a line that is drawn again and again.
+    fn shows_status(&self) -> bool {
+        self.ui.err().is_terminal && !self.ui.is_quiet()
+    }
+
+    fn progress(&self) -> String {
+        let ((turn, turns_max), (read, written)) = (self.turn, self.tokens);
+        format!("turn {turn}/{turns_max}, {read} tokens read, {written} written")
+    }
+
+    fn status(&mut self, doing: &str) {
+        one_line(doing, SAID).clone_into(&mut self.doing);
+        if !self.shows_status() {
+            return;
+        }
+        let message = match self.turn {
+            (0, _) => self.doing.clone(),
+            _ => format!("{}: {}", self.progress(), self.doing),
+        };
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}")
+                .expect("the template is a constant");
+            bar.set_style(style);
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        bar.set_message(printable(&message));
+    }
+
+    fn clear_status(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A line of progress, above the status line.
+    fn line(&self, text: Text) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.ui.note(text)),
+            None => self.ui.note(text),
+        }
+    }
+
+    fn output(&mut self, stream: OutputStream, bytes: &[u8]) -> anyhow::Result<()> {
+        match self.kind {
+            // With JSON, standard output is the document's alone.
+            LiveKind::Shell if !self.ui.is_json() => self.pass_on(stream, bytes)?,
+            LiveKind::Task if self.ui.verbosity() == 0 => {}
+            _ if self.ui.is_quiet() => {}
+            _ if !self.ui.err().is_terminal => drop(io::stderr().lock().write_all(bytes)),
+            _ => {
+                let at = index(stream);
+                let text = self.filters[at].feed(bytes);
+                self.lines[at].push_str(&text);
+                while let Some(end) = self.lines[at].find('\n') {
+                    let rest = self.lines[at].split_off(end + 1);
+                    let line = std::mem::replace(&mut self.lines[at], rest);
+                    self.line(Text::new().with(Tone::Dim, format!("| {line}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The output of a shell command is ours: on a terminal made safe, else byte for byte.
+    fn pass_on(&mut self, stream: OutputStream, bytes: &[u8]) -> anyhow::Result<()> {
+        let is_terminal = match stream {
+            OutputStream::Stdout => self.ui.out().is_terminal,
+            OutputStream::Stderr => self.ui.err().is_terminal,
+        };
+        let safe = is_terminal.then(|| self.filters[index(stream)].feed(bytes));
+        let bytes = safe.as_ref().map_or(bytes, |text| text.as_bytes());
+        match stream {
+            OutputStream::Stdout => self.ui.write_out(bytes),
+            OutputStream::Stderr => {
+                drop(io::stderr().lock().write_all(bytes));
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows the last lines of a subagent that have no end.
+    fn end_lines(&mut self) {
+        for at in 0..2 {
+            let line = std::mem::take(&mut self.lines[at]);
+            if !line.is_empty() {
+                self.line(Text::new().with(Tone::Dim, format!("| {line}")));
+            }
+        }
+    }
+}
+
+fn index(stream: OutputStream) -> usize {
+    match stream {
+        OutputStream::Stdout => 0,
+        OutputStream::Stderr => 1,
+    }
+}

@@ -1,0 +1,436 @@
+//! What `--json` prints, but for the JSON of a run ([`spec::wire::RunJson`]) and of a task
+//! ([`orchestrator::wire::TaskJson`]). `JSON.md` beside this crate's manifest explains it to users.
+
+use jiff::Timestamp;
+use orchestrator::wire::TaskJson;
+use serde::Serialize;
+use spec::wire::{FileJson, RunJson};
+use spec::{ByteSize, Digest, Limits, RunId, Skill, SubagentName};
+use store::{Change, ConfigDiff, FileDiff, FileDiffKind, FindingKind, FsckReport, Operation};
+
+use crate::exit::Failure;
+use crate::ui::ErrorJson;
+
+/// `list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListJson {
+    /// The subagents that have a head, by name.
+    pub(crate) subagents: Vec<SubagentJson>,
+}
+
+/// One saved subagent.
+#[derive(Debug, Serialize)]
+pub(crate) struct SubagentJson {
+    pub(crate) name: SubagentName,
+    /// The digest that its head points at.
+    pub(crate) version: Digest,
+    /// How many versions its history holds.
+    pub(crate) versions: usize,
+    /// Since when its head is this version.
+    pub(crate) since: Timestamp,
+    /// What it is granted; null when the version cannot be read.
+    pub(crate) skills: Option<Vec<Skill>>,
+    /// What it does; null when the version cannot be read.
+    pub(crate) description: Option<String>,
+    /// Why the version cannot be read.
+    pub(crate) error: Option<String>,
+}
+
+/// `show`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShowJson {
+    /// A name that has this version; null when it was never published.
+    pub(crate) name: Option<SubagentName>,
+    pub(crate) version: Digest,
+    /// The head before it; null for a first version, and for one that was never a head.
+    pub(crate) parent: Option<Digest>,
+    /// Whether the name's head is this version.
+    pub(crate) is_head: bool,
+    /// The tags of the name that point at it.
+    pub(crate) tags: Vec<String>,
+    /// Where it stands in the history of its name; null when it was never a head.
+    pub(crate) published: Option<PublishedJson>,
+    pub(crate) description: String,
+    pub(crate) entry: String,
+    pub(crate) skills: Vec<Skill>,
+    /// `NAME@DIGEST` of each version that it depends on.
+    pub(crate) depends: Vec<String>,
+    /// Hosts that it may reach.
+    pub(crate) egress: Vec<String>,
+    /// The limits that it asks for; null means those of whoever runs it.
+    pub(crate) limits: Option<LimitsJson>,
+    pub(crate) python: String,
+    /// `NAME==VERSION` of each Python distribution that it needs.
+    pub(crate) requirements: Vec<String>,
+    /// Bytes of manifest, config and source together.
+    pub(crate) size: u64,
+    pub(crate) files: Vec<FileJson>,
+    /// The source, with `--code`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<Vec<CodeJson>>,
+}
+
+/// How a version became the head of its name.
+#[derive(Debug, Serialize)]
+pub(crate) struct PublishedJson {
+    pub(crate) at: Timestamp,
+    /// The operation's number in the log.
+    pub(crate) operation: u64,
+    /// The task that it came from.
+    pub(crate) task: Option<String>,
+    /// The ids of the runs that spoke for it.
+    pub(crate) evidence: Vec<RunId>,
+    pub(crate) note: String,
+    /// Whether that was undone.
+    pub(crate) undone: bool,
+}
+
+/// Limits of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct LimitsJson {
+    pub(crate) wall_ms: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) cpu_millis: u32,
+    pub(crate) pids: u32,
+    pub(crate) workspace_bytes: u64,
+    pub(crate) output_bytes: u64,
+}
+
+/// One source file.
+#[derive(Debug, Serialize)]
+pub(crate) struct CodeJson {
+    pub(crate) path: String,
+    /// Its text; bytes that are not UTF-8 are replaced.
+    pub(crate) text: String,
+}
+
+/// `log`.
+#[derive(Debug, Serialize)]
+pub(crate) struct LogJson {
+    /// Newest first.
+    pub(crate) operations: Vec<OperationJson>,
+}
+
+/// `undo`.
+#[derive(Debug, Serialize)]
+pub(crate) struct UndoJson {
+    /// The operation that was added.
+    pub(crate) operation: OperationJson,
+}
+
+/// One recorded change.
+#[derive(Debug, Serialize)]
+pub(crate) struct OperationJson {
+    /// Its place in the log, from 1.
+    pub(crate) operation: u64,
+    pub(crate) id: Digest,
+    pub(crate) at: Timestamp,
+    /// `publish`, `tag` or `undo`.
+    pub(crate) kind: &'static str,
+    pub(crate) heads: Vec<MoveJson>,
+    pub(crate) tags: Vec<MoveJson>,
+    /// The number of the operation that this one undoes.
+    pub(crate) undoes: Option<u64>,
+    pub(crate) task: Option<String>,
+    pub(crate) evidence: Vec<RunId>,
+    pub(crate) note: String,
+}
+
+/// A head or a tag that moved.
+#[derive(Debug, Serialize)]
+pub(crate) struct MoveJson {
+    pub(crate) name: SubagentName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tag: Option<String>,
+    pub(crate) from: Option<Digest>,
+    pub(crate) to: Option<Digest>,
+}
+
+/// `diff`.
+#[derive(Debug, Serialize)]
+pub(crate) struct DiffJson {
+    pub(crate) from: Digest,
+    pub(crate) to: Digest,
+    pub(crate) files: Vec<FileDiffJson>,
+    pub(crate) config: Vec<ConfigDiffJson>,
+}
+
+/// A file that differs.
+#[derive(Debug, Serialize)]
+pub(crate) struct FileDiffJson {
+    pub(crate) path: String,
+    /// `added`, `removed` or `changed`.
+    pub(crate) kind: &'static str,
+    /// In unified format; null when one side is not UTF-8.
+    pub(crate) text: Option<String>,
+}
+
+/// A field of the config that differs.
+#[derive(Debug, Serialize)]
+pub(crate) struct ConfigDiffJson {
+    pub(crate) field: &'static str,
+    pub(crate) removed: Vec<String>,
+    pub(crate) added: Vec<String>,
+}
+
+/// `fsck`.
+#[derive(Debug, Serialize)]
+pub(crate) struct FsckJson {
+    /// Whether nothing is wrong.
+    pub(crate) clean: bool,
+    pub(crate) findings: Vec<FindingJson>,
+    pub(crate) blobs: u64,
+    pub(crate) bytes: u64,
+    pub(crate) versions: u64,
+    pub(crate) operations: u64,
+    pub(crate) runs: u64,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Serialize)]
+pub(crate) struct FindingJson {
+    /// `damaged`, `missing`, `invalid`, `stray` or `unreadable`.
+    pub(crate) kind: &'static str,
+    pub(crate) path: String,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) why: String,
+    pub(crate) hint: String,
+}
+
+/// `runs list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunsJson {
+    /// Newest first.
+    pub(crate) runs: Vec<RunLineJson>,
+}
+
+/// One recorded run in short.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunLineJson {
+    pub(crate) run: RunId,
+    pub(crate) at: Timestamp,
+    /// The subagent, the entry file or the command.
+    pub(crate) what: String,
+    /// The version; null for a file or a command.
+    pub(crate) version: Option<String>,
+    /// The outcome's `kind`.
+    pub(crate) outcome: &'static str,
+    pub(crate) wall_ms: f64,
+}
+
+/// `runs show`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunRecordJson {
+    pub(crate) at: Timestamp,
+    pub(crate) name: Option<SubagentName>,
+    /// What ran: `kind` is `subagent` or `shell`.
+    pub(crate) program: store::RunProgram,
+    pub(crate) grants: Vec<Skill>,
+    pub(crate) limits: LimitsJson,
+    pub(crate) image: Digest,
+    pub(crate) engine: String,
+    pub(crate) mounts: Vec<String>,
+    /// Requests of the subagent that were answered.
+    pub(crate) exchanges: usize,
+    pub(crate) report: RunJson,
+}
+
+/// `deploy`.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeployJson {
+    /// The folder that was written.
+    pub(crate) path: String,
+    pub(crate) version: Digest,
+    /// Its files, relative to the folder.
+    pub(crate) files: Vec<String>,
+}
+
+/// `images build`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageJson {
+    /// What sandboxes are created from.
+    pub(crate) image: Digest,
+    /// Its name on the engine.
+    pub(crate) tag: String,
+    /// The base, by digest where it has one.
+    pub(crate) base: String,
+    /// `on_engine`, `pulled` or `bootstrapped`.
+    pub(crate) source: &'static str,
+    pub(crate) python: String,
+    pub(crate) python_path: String,
+    pub(crate) size_bytes: u64,
+}
+
+/// `images show`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageShowJson {
+    pub(crate) image: Digest,
+}
+
+/// A line of `solve --question-file`: the JSON of its task, with the line; or why there is none.
+#[derive(Debug, Serialize)]
+pub(crate) struct QuestionJson<'a> {
+    /// The line in the file, from 1.
+    line: usize,
+    /// The question; null when the line could not be read.
+    question: Option<&'a str>,
+    #[serde(flatten)]
+    task: Option<&'a TaskJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorJson<'a>>,
+}
+
+impl<'a> QuestionJson<'a> {
+    /// A line whose task ended, well or not.
+    pub(crate) fn solved(line: usize, question: Option<&'a str>, task: &'a TaskJson) -> Self {
+        Self {
+            line,
+            question,
+            task: Some(task),
+            error: None,
+        }
+    }
+
+    /// A line without a task.
+    pub(crate) fn failed(line: usize, question: Option<&'a str>, failure: &'a Failure) -> Self {
+        Self {
+            line,
+            question,
+            task: None,
+            error: Some(failure.into()),
+        }
+    }
+}
+
+/// `doctor`.
+#[derive(Debug, Serialize)]
+pub(crate) struct DoctorJson {
+    /// Whether sandboxes can run.
+    pub(crate) usable: bool,
+    pub(crate) checks: Vec<CheckJson>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckJson {
+    /// `home`, `engine`, `image` or `model`.
+    pub(crate) topic: &'static str,
+    /// `good`, `note`, `warning` or `problem`; only a problem makes it unusable.
+    pub(crate) level: &'static str,
+    pub(crate) text: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+impl From<&Limits> for LimitsJson {
+    fn from(limits: &Limits) -> Self {
+        let bytes = ByteSize::get;
+        Self {
+            wall_ms: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
+            memory_bytes: bytes(limits.memory),
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+            workspace_bytes: bytes(limits.workspace),
+            output_bytes: bytes(limits.output),
+        }
+    }
+}
+
+impl From<&Operation> for OperationJson {
+    fn from(operation: &Operation) -> Self {
+        let heads = operation
+            .change
+            .head_moves()
+            .into_iter()
+            .map(|one| MoveJson {
+                name: one.name,
+                tag: None,
+                from: one.from,
+                to: one.to,
+            });
+        let tags = operation.change.tag_moves().iter().map(|one| MoveJson {
+            name: one.name.clone(),
+            tag: Some(one.tag.clone()),
+            from: one.from,
+            to: one.to,
+        });
+        let (undoes, task, evidence, note) = match &operation.change {
+            Change::Publish {
+                task,
+                evidence,
+                note,
+                ..
+            } => (None, task.clone(), evidence.clone(), note.clone()),
+            Change::Tag { .. } => (None, None, Vec::new(), String::new()),
+            Change::Undo { seq, .. } => (Some(*seq), None, Vec::new(), String::new()),
+        };
+        Self {
+            operation: operation.seq,
+            id: operation.id,
+            at: operation.at,
+            kind: operation.change.kind(),
+            heads: heads.collect(),
+            tags: tags.collect(),
+            undoes,
+            task,
+            evidence,
+            note,
+        }
+    }
+}
+
+impl From<&FileDiff> for FileDiffJson {
+    fn from(file: &FileDiff) -> Self {
+        Self {
+            path: file.path.to_string(),
+            kind: match file.kind {
+                FileDiffKind::Added => "added",
+                FileDiffKind::Removed => "removed",
+                FileDiffKind::Changed => "changed",
+            },
+            text: file.text.clone(),
+        }
+    }
+}
+
+impl From<&ConfigDiff> for ConfigDiffJson {
+    fn from(field: &ConfigDiff) -> Self {
+        Self {
+            field: field.field,
+            removed: field.removed.clone(),
+            added: field.added.clone(),
+        }
+    }
+}
+
+impl From<&FsckReport> for FsckJson {
+    fn from(report: &FsckReport) -> Self {
+        let findings = report.findings.iter().map(|finding| FindingJson {
+            kind: kind(finding.kind),
+            path: finding.path.display().to_string(),
+            digest: finding.digest,
+            why: finding.why.clone(),
+            hint: finding.hint(),
+        });
+        Self {
+            clean: report.is_clean(),
+            findings: findings.collect(),
+            blobs: report.blobs,
+            bytes: report.bytes,
+            versions: report.versions,
+            operations: report.operations,
+            runs: report.runs,
+        }
+    }
+}
+
+/// The word for a kind of finding.
+pub(crate) fn kind(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::Damaged => "damaged",
+        FindingKind::Missing => "missing",
+        FindingKind::Invalid => "invalid",
+        FindingKind::Stray => "stray",
+        FindingKind::Unreadable => "unreadable",
+    }
+}
