@@ -59,14 +59,27 @@ impl App {
     }
 
     /// What the sandbox image is made from, and where that is remembered.
+    ///
+    /// The image belongs to the engine, so all homes of a user share what is known about it. A user
+    /// whose own folders cannot be written has it in the home.
     pub(crate) fn image_request<'a>(&self, progress: &'a dyn images::Progress) -> BuildRequest<'a> {
+        let settings = &self.settings;
+        let usable = |folder: &Option<PathBuf>| {
+            let folder = folder.as_ref().unwrap_or(&settings.home);
+            let made = std::fs::create_dir_all(folder).is_ok();
+            if made {
+                folder.clone()
+            } else {
+                settings.home.clone()
+            }
+        };
         BuildRequest {
             base: None,
             refresh: false,
-            cache_dir: self.settings.image_cache.clone(),
-            lock_file: self.settings.image_lock.clone(),
-            overrides_dir: self.settings.images.clone(),
-            environment: self.settings.program_environment.clone(),
+            cache_dir: usable(&settings.user_cache).join("images"),
+            lock_file: usable(&settings.user_data).join("images.lock"),
+            overrides_dir: settings.images.clone(),
+            environment: settings.program_environment.clone(),
             progress,
         }
     }

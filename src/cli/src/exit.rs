@@ -286,8 +286,8 @@ mod tests {
 
     use super::*;
 
-    fn check(error: anyhow::Error, code: u8, hint: Option<&str>) {
-        let failure = Failure::of(&error);
+    fn check(error: impl Into<anyhow::Error>, code: u8, hint: Option<&str>) {
+        let failure = Failure::of(&error.into());
         assert_eq!(failure.code.number(), code, "{failure}");
         match hint {
             Some(hint) => assert!(
@@ -307,14 +307,10 @@ mod tests {
             name: "csv-claner".parse().unwrap(),
             nearest: Some("csv-cleaner".parse().unwrap()),
         };
-        check(unknown().into(), 3, Some("csv-cleaner"));
+        check(unknown(), 3, Some("csv-cleaner"));
+        check(FactoryError::Store(unknown()), 3, Some("csv-cleaner"));
         check(
-            FactoryError::Store(unknown()).into(),
-            3,
-            Some("csv-cleaner"),
-        );
-        check(
-            Err::<(), _>(FactoryError::Workspace(unknown().into()))
+            Err::<(), FactoryError>(FactoryError::Workspace(unknown().into()))
                 .context("importing")
                 .unwrap_err(),
             3,
@@ -324,33 +320,25 @@ mod tests {
             prefix: "12345678".to_owned(),
             candidates: vec![Digest::of(b"a"), Digest::of(b"b")],
         };
-        check(ambiguous.into(), 2, Some("more digits"));
-        check(FactoryError::NoModel.into(), 5, Some("--model"));
+        check(ambiguous, 2, Some("more digits"));
+        check(FactoryError::NoModel, 5, Some("--model"));
         let limits = Limits {
             pids: 1,
             ..Limits::default()
         };
         let too_few = limits.check().unwrap_err();
-        check(
-            FactoryError::Limits(too_few.clone()).into(),
-            2,
-            Some("at least"),
-        );
-        check(too_few.into(), 2, Some("at least"));
+        check(FactoryError::Limits(too_few.clone()), 2, Some("at least"));
+        check(too_few, 2, Some("at least"));
         let image = RunnerError::ImageMissing(runner::ImageId(Digest::of(b"")));
-        check(FactoryError::Runner(image).into(), 5, Some("images build"));
+        check(FactoryError::Runner(image), 5, Some("images build"));
         check(
-            RunnerError::Mount(MountError::RootOwned("/".into())).into(),
+            RunnerError::Mount(MountError::RootOwned("/".into())),
             4,
             Some("read-only"),
         );
-        check(Interrupted.into(), 130, None);
+        check(Interrupted, 130, None);
         check(anyhow::anyhow!("anything else"), 1, None);
-        check(
-            Problem::usage("wrong").hint("right").into(),
-            2,
-            Some("right"),
-        );
+        check(Problem::usage("wrong").hint("right"), 2, Some("right"));
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Folders {
     ) -> (Delivered, anyhow::Result<()>) {
         let mut delivered = Delivered::default();
         let exported = match &self.out {
-            Some(out) => self.export(app, store, out, results),
+            Some(out) => Self::export_results(app, store, out, results),
             None => Ok(()),
         };
         let Some(folder) = self.source.as_ref().filter(|_| self.writes_back) else {
@@ -141,12 +141,11 @@ impl Folders {
                 }
             }
         };
-        let written = written.map_err(|error| self.keep(app, store, results, error));
+        let written = written.map_err(|error| Self::keep(app, store, results, error));
         (delivered, exported.and(written))
     }
 
-    fn export(
-        &self,
+    fn export_results(
         app: &App,
         store: &Store,
         out: &Path,
@@ -164,7 +163,6 @@ impl Folders {
 
     /// Keeps results that could not be written back, and says where.
     fn keep(
-        &self,
         app: &App,
         store: &Store,
         results: &Results<'_>,

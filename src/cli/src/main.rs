@@ -56,7 +56,7 @@ fn program() -> ExitCode {
     let ui = Arc::new(Ui::new(&cli.global, &environment));
     let ended = log_to_stderr(&cli.global, &environment)
         .and_then(|()| Ok(Settings::resolve(&cli.global, &environment)?))
-        .and_then(|settings| carry_out(App::new(Arc::clone(&ui), settings), &cli.command));
+        .and_then(|settings| carry_out(&App::new(Arc::clone(&ui), settings), &cli.command));
     ended.unwrap_or_else(|error| {
         let failure = Failure::of(&error);
         ui.failure(&failure);
@@ -116,16 +116,16 @@ fn log_to_stderr(flags: &GlobalFlags, environment: &Environment) -> anyhow::Resu
     Ok(())
 }
 
-fn carry_out(app: App, command: &Command) -> anyhow::Result<ExitCode> {
+fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::List => list::list(&app),
-        Command::Show(args) => show::show(&app, args),
-        Command::Log(args) => log::log(&app, args),
-        Command::Diff(args) => diff::diff(&app, args),
-        Command::Undo(args) => undo::undo(&app, args),
-        Command::Fsck => fsck::fsck(&app),
-        Command::Runs(command) => runs::runs(&app, command),
-        Command::Deploy(args) => deploy::deploy(&app, args),
+        Command::List => list::list(app),
+        Command::Show(args) => show::show(app, args),
+        Command::Log(args) => log::log(app, args),
+        Command::Diff(args) => diff::diff(app, args),
+        Command::Undo(args) => undo::undo(app, args),
+        Command::Fsck => fsck::fsck(app),
+        Command::Runs(command) => runs::runs(app, command),
+        Command::Deploy(args) => deploy::deploy(app, args),
         Command::Solve(_)
         | Command::Run(_)
         | Command::Exec(_)
@@ -136,20 +136,20 @@ fn carry_out(app: App, command: &Command) -> anyhow::Result<ExitCode> {
 }
 
 /// The commands that wait for an engine or a model.
-fn with_engine(app: App, command: &Command) -> anyhow::Result<ExitCode> {
+fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let ended = runtime.block_on(async {
         match command {
-            Command::Solve(args) => solve::solve(&app, args).await,
-            Command::Run(args) => run::run(&app, args).await,
-            Command::Exec(args) => exec::exec(&app, args).await,
-            Command::Shell(args) => shell::shell(&app, args).await,
-            Command::Images(command) => images::images(&app, command).await,
-            _ => doctor::doctor(&app).await,
+            Command::Solve(args) => solve::solve(app, args).await,
+            Command::Run(args) => run::run(app, args).await,
+            Command::Exec(args) => exec::exec(app, args).await,
+            Command::Shell(args) => shell::shell(app, args).await,
+            Command::Images(command) => images::images(app, command).await,
+            _ => doctor::doctor(app).await,
         }
     });
     // What was interrupted for the second time is not waited for.
-    if ended.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
+    if ended.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
         runtime.shutdown_background();
     }
     ended

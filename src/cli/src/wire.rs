@@ -308,14 +308,16 @@ pub(crate) struct DoctorJson {
     /// Whether sandboxes can run.
     pub(crate) usable: bool,
     pub(crate) checks: Vec<CheckJson>,
+    /// What the engine is; null when none answers.
+    pub(crate) engine: Option<runner::doctor::EngineFacts>,
 }
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckJson {
-    /// `home`, `engine`, `image` or `model`.
+    /// `home`, `engine`, `image`, `model`, or a property of the engine.
     pub(crate) topic: &'static str,
-    /// `good`, `note`, `warning` or `problem`; only a problem makes it unusable.
+    /// `ok`, `note`, `warning` or `error`; only an error makes it unusable.
     pub(crate) level: &'static str,
     pub(crate) text: String,
     /// What to do about it.

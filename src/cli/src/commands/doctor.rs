@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use llm::ModelRef;
-use runner::Engine;
-use runner::images;
+use runner::doctor::{EngineFacts, Severity};
+use runner::{Engine, doctor as engine_doctor, images};
 use spec::ByteSize;
 
 use crate::app::App;
@@ -15,11 +15,12 @@ use crate::wire::{CheckJson, DoctorJson};
 /// How well something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
-    Good,
+    Ok,
     Note,
+    /// It works, but protects less or not for long.
     Warning,
     /// Nothing can run.
-    Problem,
+    Error,
 }
 
 /// One thing that was looked at.
@@ -37,35 +38,32 @@ const SPACE_LOW: ByteSize = ByteSize::mib(2 * 1024);
 /// Looks at everything.
 pub(crate) async fn doctor(app: &App) -> anyhow::Result<ExitCode> {
     let mut checks = home(&app.settings.home);
-    checks.extend(engine(app).await);
-    checks.extend(model(app, "model", app.settings.model.as_ref()));
-    if app.settings.subagent_model.is_some() {
-        checks.extend(model(app, "model", app.settings.subagent_model.as_ref()));
+    let (facts, found) = engine(app).await;
+    checks.extend(found);
+    checks.push(model(app, app.settings.model.as_ref()));
+    if let Some(own) = &app.settings.subagent_model {
+        checks.push(model(app, Some(own)));
     }
-    let usable = checks.iter().all(|check| check.level != Level::Problem);
+    let usable = checks.iter().all(|check| check.level != Level::Error);
     if app.ui.is_json() {
-        let checks = checks.into_iter().map(|check| CheckJson {
-            topic: check.topic,
-            level: check.level.name(),
-            text: check.text,
-            hint: check.hint,
-        });
+        let checks = checks.into_iter().map(CheckJson::from).collect();
         app.ui.json(&DoctorJson {
             usable,
-            checks: checks.collect(),
+            checks,
+            engine: facts,
         })?;
     } else {
         for check in &checks {
-            let (tone, word) = check.level.shown();
+            let (tone, word) = (check.level.tone(), check.level.name());
             let line = Text::new().with(tone, format!("{word:<8}"));
             app.ui.data(
-                line.with(Tone::Dim, format!("{:<8}", check.topic))
+                line.with(Tone::Dim, format!("{:<16}", check.topic))
                     .plain(&check.text),
             )?;
             if let Some(hint) = &check.hint {
                 app.ui.data(
                     Text::new()
-                        .with(Tone::Good, "                hint: ")
+                        .with(Tone::Good, format!("{:24}hint: ", ""))
                         .plain(hint),
                 )?;
             }
@@ -81,29 +79,54 @@ pub(crate) async fn doctor(app: &App) -> anyhow::Result<ExitCode> {
 impl Level {
     fn name(self) -> &'static str {
         match self {
-            Self::Good => "good",
+            Self::Ok => "ok",
             Self::Note => "note",
             Self::Warning => "warning",
-            Self::Problem => "problem",
+            Self::Error => "error",
         }
     }
 
-    fn shown(self) -> (Tone, &'static str) {
-        let tone = match self {
-            Self::Good => Tone::Good,
+    fn tone(self) -> Tone {
+        match self {
+            Self::Ok => Tone::Good,
             Self::Note => Tone::Dim,
             Self::Warning => Tone::Warning,
-            Self::Problem => Tone::Bad,
-        };
-        (tone, self.name())
+            Self::Error => Tone::Bad,
+        }
+    }
+}
+
+impl From<Check> for CheckJson {
+    fn from(check: Check) -> Self {
+        Self {
+            topic: check.topic,
+            level: check.level.name(),
+            text: check.text,
+            hint: check.hint,
+        }
+    }
+}
+
+impl From<&engine_doctor::Finding> for Check {
+    fn from(finding: &engine_doctor::Finding) -> Self {
+        Self {
+            topic: finding.topic,
+            level: match finding.severity {
+                Severity::Ok => Level::Ok,
+                Severity::Warning => Level::Warning,
+                Severity::Error => Level::Error,
+            },
+            text: finding.text.clone(),
+            hint: finding.hint.clone(),
+        }
     }
 }
 
 impl Check {
-    fn good(topic: &'static str, text: String) -> Self {
+    fn ok(topic: &'static str, text: String) -> Self {
         Self {
             topic,
-            level: Level::Good,
+            level: Level::Ok,
             text,
             hint: None,
         }
@@ -125,10 +148,10 @@ fn home(home: &Path) -> Vec<Check> {
     let shown = home.display();
     // The store says it best: it makes its folder, or says why not.
     if let Err(error) = store::Store::ensure(&home.join("store")).and_then(|store| store.put(b"")) {
-        return vec![Check::of_error("home", Level::Problem, error)];
+        return vec![Check::of_error("home", Level::Error, error)];
     }
     let Ok(space) = rustix::fs::statvfs(home) else {
-        return vec![Check::good("home", format!("`{shown}` can be written"))];
+        return vec![Check::ok("home", format!("`{shown}` can be written"))];
     };
     let free = ByteSize::bytes(space.f_bavail.saturating_mul(space.f_frsize));
     if free < SPACE_LOW {
@@ -139,59 +162,86 @@ fn home(home: &Path) -> Vec<Check> {
             hint: Some("free some space, or choose another home".to_owned()),
         }];
     }
-    vec![Check::good(
+    vec![Check::ok(
         "home",
         format!("`{shown}` can be written, {free} free"),
     )]
 }
 
-async fn engine(app: &App) -> Vec<Check> {
+async fn engine(app: &App) -> (Option<EngineFacts>, Vec<Check>) {
+    let failed = |error| (None, vec![Check::of_error("engine", Level::Error, error)]);
     let engine = match Engine::connect(&app.settings.engine).await {
         Ok(engine) => engine,
-        Err(error) => return vec![Check::of_error("engine", Level::Problem, error)],
+        Err(error) => return failed(error),
     };
-    let mut checks = vec![Check::good(
-        "engine",
-        format!("answers at `{}`", engine.address()),
-    )];
+    let facts = match engine_doctor::inspect(&engine).await {
+        Ok(facts) => facts,
+        Err(error) => return failed(error),
+    };
+    let mut checks = vec![Check::ok("engine", summary(&facts))];
+    checks.extend(facts.findings.iter().map(Check::from));
+    let runtime = app.settings.runtime.as_ref();
+    if let Some(runtime) = runtime.filter(|runtime| !facts.runtimes.contains(runtime)) {
+        checks.push(Check {
+            topic: "runtime",
+            level: Level::Error,
+            text: format!("the engine has no runtime `{runtime}`, which is configured"),
+            hint: Some(format!("it has {}", facts.runtimes.join(", "))),
+        });
+    }
     checks.push(match images::find(&engine, &app.image_request(&())).await {
-        Ok(Some(image)) => Check::good("image", image.0.to_string()),
+        Ok(Some(image)) => Check::ok("image", image.0.to_string()),
         Ok(None) => Check {
             topic: "image",
             level: Level::Note,
             text: "not built yet; the first run builds it".to_owned(),
             hint: Some("`agentfactory images build` does it now".to_owned()),
         },
+        // It is built again when it is needed.
         Err(error) => Check::of_error("image", Level::Warning, error),
     });
-    checks
+    (Some(facts), checks)
 }
 
-fn model(app: &App, topic: &'static str, model: Option<&ModelRef>) -> Vec<Check> {
+fn summary(facts: &EngineFacts) -> String {
+    format!(
+        "{} (API {}) at `{}`: {} CPUs, {} memory, runtime {}, storage {}, {} on {}",
+        facts.engine,
+        facts.api,
+        facts.address,
+        facts.cpus,
+        ByteSize::bytes(facts.memory_bytes),
+        facts.default_runtime,
+        facts.storage_driver,
+        facts.system,
+        facts.architecture,
+    )
+}
+
+fn model(app: &App, model: Option<&ModelRef>) -> Check {
     let settings = &app.settings.llm;
     let Some(model) = model else {
-        let mut keys = settings.providers.iter().filter_map(|(name, provider)| {
+        let keys = settings.providers.iter().filter_map(|(name, provider)| {
             let key = provider.key.as_ref()?;
             key.secret
                 .as_ref()
                 .map(|_| format!("{name} ({})", key.variable))
         });
-        let found = keys
-            .next()
-            .map(|first| keys.fold(first, |all, next| format!("{all}, {next}")));
-        let found = found.map_or("no key is set".to_owned(), |found| {
-            format!("keys for {found}")
-        });
-        return vec![Check {
-            topic,
+        let keys: Vec<_> = keys.collect();
+        let found = match keys.as_slice() {
+            [] => "no key is set".to_owned(),
+            keys => format!("there are keys for {}", keys.join(", ")),
+        };
+        return Check {
+            topic: "model",
             level: Level::Note,
-            text: format!("none is configured, so only `exec`, `run` and `shell` work; {found}"),
+            text: format!("none is configured, so `solve` needs --model; {found}"),
             hint: orchestrator::FactoryError::NoModel.hint(),
-        }];
+        };
     };
     match llm::connect(model, settings) {
-        Ok(_) => vec![Check::good(topic, described(model, settings))],
-        Err(error) => vec![Check::of_error(topic, Level::Warning, error)],
+        Ok(_) => Check::ok("model", described(model, settings)),
+        Err(error) => Check::of_error("model", Level::Warning, error),
     }
 }
 

@@ -48,12 +48,12 @@ async fn build(app: &App, base: Option<String>, refresh: bool) -> anyhow::Result
             refresh,
             ..app.image_request(&*progress)
         };
-        let build = async {
+        let work = async {
             let engine = Engine::connect(&app.settings.engine).await?;
             Ok::<_, anyhow::Error>(images::build(&engine, &request).await?)
         };
         tokio::select! {
-            built = build => built,
+            built = work => built,
             () = cancel.cancelled() => Err(crate::exit::Interrupted.into()),
         }
     })

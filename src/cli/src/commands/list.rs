@@ -26,7 +26,7 @@ pub(crate) fn list(app: &App) -> anyhow::Result<ExitCode> {
         let mut table = Table::new(&["NAME", "VERSION", "VERSIONS", "SKILLS", "DESCRIPTION"]);
         for one in subagents {
             let damage = one.error.map(|why| format!("(cannot be read: {why})"));
-            table.row(vec![
+            table.row(&[
                 one.name.to_string(),
                 one.version.short(),
                 one.versions.to_string(),

@@ -1,5 +1,6 @@
 //! What `run`, `exec` and `shell` share: one program in one sandbox.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,12 +133,10 @@ fn usage(run: &RunJson) -> String {
     let memory = ByteSize::bytes(run.usage.memory_peak_bytes);
     let mut text = format!("{} wall time, {memory} memory", format_duration(wall));
     for (skill, used) in &run.usage.skills {
-        text.push_str(&format!(", {} calls of {skill}", used.calls));
+        let _ = write!(text, ", {} calls of {skill}", used.calls);
         if used.input_tokens + used.output_tokens > 0 {
-            text.push_str(&format!(
-                " ({} tokens read, {} written)",
-                used.input_tokens, used.output_tokens
-            ));
+            let (read, written) = (used.input_tokens, used.output_tokens);
+            let _ = write!(text, " ({read} tokens read, {written} written)");
         }
     }
     format!("{text}, run {}", run.run)

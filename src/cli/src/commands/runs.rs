@@ -59,7 +59,7 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
     }
     let mut table = Table::new(&["RUN", "AT", "OUTCOME", "WALL", "WHAT"]);
     for run in runs {
-        table.row(vec![
+        table.row(&[
             run.run.to_string(),
             shown_at(run.at),
             run.outcome.to_owned(),

@@ -180,11 +180,17 @@ impl Solver<'_> {
                     print_report(ui, &report)?;
                     match delivered {
                         Ok(()) => exit_code(report.status),
-                        Err(error) => self.failed_line(number, None, &error)?,
+                        Err(error) => self.failed_line(number, &error),
                     }
                 }
                 Err(error) if error.is::<Interrupted>() => return Err(error),
-                Err(error) => self.failed_line(number, Some(question.as_deref()), &error)?,
+                Err(error) => {
+                    if ui.is_json() {
+                        let failure = Failure::of(&error);
+                        ui.json(&QuestionJson::failed(number, question.as_deref(), &failure))?;
+                    }
+                    self.failed_line(number, &error)
+                }
             };
             match code {
                 ExitCode::Success => {}
@@ -204,21 +210,12 @@ impl Solver<'_> {
         Ok(ExitCode::Failed)
     }
 
-    /// Says what became of a line; `question` is there when its JSON line is still to be printed.
-    fn failed_line(
-        &self,
-        number: usize,
-        question: Option<Option<&str>>,
-        error: &anyhow::Error,
-    ) -> anyhow::Result<ExitCode> {
-        let ui = &self.app.ui;
+    /// Says why a line failed.
+    fn failed_line(&self, number: usize, error: &anyhow::Error) -> ExitCode {
         let mut failure = Failure::of(error);
-        if let (true, Some(question)) = (ui.is_json(), question) {
-            ui.json(&QuestionJson::failed(number, question, &failure))?;
-        }
         failure.message = format!("line {number}: {}", failure.message);
-        ui.failure_text(&failure);
-        Ok(ExitCode::Failed)
+        self.app.ui.failure_text(&failure);
+        ExitCode::Failed
     }
 
     async fn task(

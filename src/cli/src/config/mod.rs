@@ -39,10 +39,10 @@ pub(crate) struct Settings {
     pub(crate) skills: Option<PathBuf>,
     /// A folder with image recipes that are used instead of the built-in ones.
     pub(crate) images: Option<PathBuf>,
-    /// The folder of what is remembered about the sandbox image; may be removed at any time.
-    pub(crate) image_cache: PathBuf,
-    /// The file that says which base the sandbox image is made on.
-    pub(crate) image_lock: PathBuf,
+    /// The user's folder for what can be made again, whatever the home is.
+    pub(crate) user_cache: Option<PathBuf>,
+    /// The user's folder for what is worth keeping, whatever the home is.
+    pub(crate) user_data: Option<PathBuf>,
     /// The variables that programs of ours on this machine get.
     pub(crate) program_environment: Vec<(OsString, OsString)>,
     /// What people should know: ignored lines, addresses that a file in this folder decides.
@@ -64,18 +64,11 @@ impl Settings {
         };
         let mut warnings = environment.warnings.clone();
         let limits = file.limits.flags().over(&Limits::default());
-        let home = home(flags, environment)?;
-        // The image belongs to the engine, so all homes of a user share what is known about it.
-        let shared = |dir: Option<PathBuf>| {
-            let dir = dir.map(|dir| dir.join("agentfactory"));
-            let usable = dir.filter(|dir| std::fs::create_dir_all(dir).is_ok());
-            usable.unwrap_or_else(|| home.clone())
-        };
         Ok(Self {
-            image_cache: shared(environment.cache_dir()).join("images"),
-            image_lock: shared(environment.data_dir()).join("images.lock"),
+            user_cache: environment.cache_dir().map(|dir| dir.join("agentfactory")),
+            user_data: environment.data_dir().map(|dir| dir.join("agentfactory")),
             program_environment: environment.for_programs(),
-            home: home.clone(),
+            home: home(flags, environment)?,
             model: model(environment, env::MODEL)?.or(file.model.map(|model| model.0)),
             subagent_model: model(environment, env::SUBAGENT_MODEL)?
                 .or(file.subagent_model.map(|model| model.0)),
@@ -223,7 +216,9 @@ fn note_source(environment: &Environment, name: &str, address: &str, warnings: &
 /// Whether an address is on this machine.
 fn is_local(address: &str) -> bool {
     let rest = address.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#', '\\']).next();
+    let authority = authority.unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(literal) => literal.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),

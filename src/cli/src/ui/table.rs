@@ -24,7 +24,7 @@ impl Table {
     }
 
     /// Adds a row with as many cells as the head has.
-    pub(crate) fn row(&mut self, cells: Vec<String>) {
+    pub(crate) fn row(&mut self, cells: &[String]) {
         // Cells come from models and sandboxes: a cell is one line.
         self.rows.push(
             cells
@@ -74,8 +74,8 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_the_last_is_cut() {
         let mut table = Table::new(&["NAME", "N", "DESCRIPTION"]);
-        table.row(vec!["a".into(), "10".into(), "short".into()]);
-        table.row(vec![
+        table.row(&["a".into(), "10".into(), "short".into()]);
+        table.row(&[
             "longer".into(),
             "9".into(),
             "many words\nthat go on and on".into(),

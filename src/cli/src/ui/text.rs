@@ -1,5 +1,7 @@
 //! Text with a meaning, and text that is safe on a terminal.
 
+use std::fmt::Write as _;
+
 use anstyle::{AnsiColor, Style};
 
 /// What a piece of text means; on a terminal it has a style.
@@ -68,7 +70,7 @@ impl Text {
                 // A style that spans lines colours the margin of some terminals.
                 for line in piece.split_inclusive('\n') {
                     let (line, end) = line.strip_suffix('\n').map_or((line, ""), |l| (l, "\n"));
-                    rendered.push_str(&format!("{style}{line}{style:#}{end}"));
+                    let _ = write!(rendered, "{style}{line}{style:#}{end}");
                 }
             } else {
                 rendered.push_str(&piece);
@@ -111,7 +113,7 @@ pub(crate) fn escaped_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if is_unsafe(character) {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
         } else {
             escaped.push(character);
         }
@@ -127,13 +129,11 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
 
 /// At most so many characters, the last of them `…` when something is missing.
 pub(crate) fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some(_) => {
-            let kept = text.chars().take(most.saturating_sub(1));
-            kept.chain(['…']).collect()
-        }
+    if text.chars().nth(most).is_none() {
+        return text.to_owned();
     }
+    let kept = text.chars().take(most.saturating_sub(1));
+    kept.chain(['…']).collect()
 }
 
 /// Makes a stream of bytes safe, wherever it is cut.
