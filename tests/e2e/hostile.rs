@@ -12,8 +12,11 @@ fn attack(file: &str, flags: &[&str]) -> Option<Value> {
         .join("tests/e2e/security")
         .join(format!("{file}.py"));
     let path = path.to_str().unwrap();
-    let mut arguments = vec!["exec", path, "query", "--json", "--timeout", "20s"];
+    let mut arguments = vec!["exec", path, "query", "--json"];
     arguments.extend_from_slice(flags);
+    if !flags.contains(&"--timeout") {
+        arguments.extend(["--timeout", "20s"]);
+    }
     let finished = env.agentfactory(&arguments);
     let json = finished.json();
     let succeeded = json["outcome"]["kind"] == "completed";

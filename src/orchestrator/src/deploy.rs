@@ -1,12 +1,12 @@
 //! Deploy: a version leaves as something that runs without us.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use spec::{Digest, Skill, SubagentName, VersionRef, WorkspacePath};
+use spec::{Digest, SubagentName, VersionRef};
 use store::Store;
 
-use crate::assets::{Assets, fill, parse_skill_doc};
+use crate::assets::{Assets, fill};
 use crate::error::FactoryError;
 
 /// A folder that was written.
@@ -31,8 +31,6 @@ fn wrong(path: &Path, why: String) -> FactoryError {
 const SCRIPTS: &[&str] = &["run.py", "llm.py", "tools.py"];
 /// Source: the Agent Skills format.
 const DESCRIPTION_CHARS: usize = 1_024;
-/// Source: the Agent Skills format.
-const COMPATIBILITY_CHARS: usize = 500;
 
 /// Writes a version as an Agent Skills folder, which runs on a bare `python3`.
 ///
@@ -65,38 +63,25 @@ pub fn deploy_skill(
         .iter()
         .map(|skill| skill.name())
         .collect();
-    let cut = |text: &str, most: usize| -> String { text.chars().take(most).collect() };
-    // A JSON string is a valid YAML scalar, whatever it contains.
-    let quoted = |text: String| serde_json::Value::String(text).to_string();
-    let needs = needs(&version.content.skills);
-    let compatibility = format!("Needs Python 3.9 or newer. {}", needs.join(" "));
-    let documentation = documentation(&version.content.files);
-    // The template begins with the description already.
-    let documentation = documentation.strip_prefix(version.content.description.trim());
-    let documentation = documentation.unwrap_or_default().trim().to_owned();
+    let description: String = version
+        .content
+        .description
+        .chars()
+        .take(DESCRIPTION_CHARS)
+        .collect();
     let values = BTreeMap::from([
-        ("name", skill_name.clone()),
+        ("name", skill_name),
+        ("subagent", name.to_string()),
         ("description", version.content.description.clone()),
+        // A JSON string is a valid YAML scalar, whatever it contains.
         (
-            "description_quoted",
-            quoted(cut(&version.content.description, DESCRIPTION_CHARS)),
+            "description_yaml",
+            serde_json::Value::String(description).to_string(),
         ),
-        (
-            "compatibility_quoted",
-            quoted(cut(&compatibility, COMPATIBILITY_CHARS)),
-        ),
-        ("needs", format!("- {}", needs.join("\n- "))),
-        ("documentation", documentation),
-        ("entry", version.content.entry.to_string()),
         ("digest", resolved.digest.to_string()),
-        (
-            "skills",
-            if skills.is_empty() {
-                "none".to_owned()
-            } else {
-                skills.join(", ")
-            },
-        ),
+        ("entry", version.content.entry.to_string()),
+        ("python", version.content.python.clone()),
+        ("skills", crate::task::list(version.content.skills.iter())),
     ]);
     let template = assets.text("deploy/SKILL.md.template")?;
     let skill_md = fill(&template, &values).map_err(|why| crate::assets::AssetError::Invalid {
@@ -114,10 +99,10 @@ pub fn deploy_skill(
         );
     }
     let manifest = serde_json::json!({
-        "digest": resolved.digest,
         "entry": version.content.entry.to_string(),
         "name": name,
         "skills": skills,
+        "version": resolved.digest,
     });
     let manifest = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
     files.insert("scripts/subagent.json".to_owned(), manifest.into_bytes());
@@ -143,45 +128,6 @@ fn skill_name(name: &SubagentName) -> String {
         .split(['-', '_'])
         .filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
-}
-
-/// What the grants require outside the sandbox, for people.
-fn needs(skills: &BTreeSet<Skill>) -> Vec<&'static str> {
-    let mut needs: Vec<_> = skills
-        .iter()
-        .map(|skill| match skill {
-            Skill::Llm => {
-                "A language model: `AGENTFACTORY_MODEL` and its key, such as `ANTHROPIC_API_KEY` or \
-                 `OPENAI_API_KEY`; or a local Ollama."
-            }
-            Skill::ShellCommand => {
-                "Shell commands on this machine, which `AGENTFACTORY_ALLOW_SHELL=1` allows."
-            }
-        })
-        .collect();
-    if needs.is_empty() {
-        needs.push("Nothing but Python and its standard library.");
-    }
-    needs
-}
-
-/// The body of the saved documentation, below its title.
-fn documentation(files: &[(WorkspacePath, Vec<u8>)]) -> String {
-    let skill_md = files
-        .iter()
-        .find(|(path, _)| path.as_bytes() == crate::task::SKILL_MD);
-    let text = skill_md.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned());
-    let doc = text.and_then(|text| parse_skill_doc(&text).ok());
-    doc.map_or_else(String::new, |doc| {
-        let body = doc.body;
-        let below = body
-            .strip_prefix("# ")
-            .and_then(|rest| rest.split_once('\n'));
-        below
-            .map_or(body.as_str(), |(_, below)| below)
-            .trim()
-            .to_owned()
-    })
 }
 
 /// Writes a folder that appears complete or not at all.

@@ -4,5 +4,9 @@ import signal
 
 
 def main(query):
-    os.kill(-1, signal.SIGKILL)
+    for target in (-1, 1):
+        try:
+            os.kill(target, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # There is nobody else.
     return {"answer": "alive", "summary": ""}

@@ -20,5 +20,9 @@ def main(query):
             reached.append(name)
         except OSError:
             pass
-    names = [name for _, name in socket.if_nameindex() if name not in ("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0")]
+    with open("/proc/net/dev") as file:
+        names = [line.split(":")[0].strip() for line in file if ":" in line]
+    # The kernel puts its tunnel stubs into every network namespace; none of them is up or has an address.
+    stubs = ("tunl", "sit", "ip6tnl", "gre", "gretap", "erspan", "ip_vti", "ip6_vti", "ip6gre", "dummy")
+    names = [name for name in names if name != "lo" and not name.startswith(stubs)]
     return {"answer": f"reached {reached}, interfaces {names}", "summary": ""}

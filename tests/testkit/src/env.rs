@@ -146,12 +146,10 @@ impl TestEnv {
     /// When there is none but must be one: `scripts/test` sets `AGENTFACTORY_TEST_REQUIRE_ENGINE`.
     #[expect(clippy::print_stderr, reason = "a skip must be seen")]
     pub fn with_engine() -> Option<Self> {
-        let image = Command::new("docker")
-            .args(["image", "inspect", "agentfactory/base:latest"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if image.is_ok_and(|status| status.success()) {
+        let images = Command::new("docker")
+            .args(["image", "ls", "--quiet", "agentfactory/base"])
+            .output();
+        if images.is_ok_and(|output| output.status.success() && !output.stdout.is_empty()) {
             return Some(Self::new());
         }
         assert!(

@@ -25,7 +25,7 @@ use crate::factory::Factory;
 use crate::watch::{Event, Watcher};
 use crate::workspace;
 use drafts::Draft;
-pub(crate) use drafts::SKILL_MD;
+pub(crate) use drafts::{SKILL_MD, list};
 use log::{Step, TaskLog};
 
 /// What a user asks for.
