@@ -959,10 +959,11 @@ def describe(error, limit):
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
         name = f"{kind.__module__}.{name}"
+    here = describe.__code__.co_filename
     frame = error.__traceback__
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
-        if file != __file__ and not file.startswith("<frozen importlib"):
+        if file != here and not file.startswith("<frozen importlib"):
             break
         frame = frame.tb_next
     try:
@@ -1029,6 +1030,7 @@ def serve():
     except Exception as error:
         parent.frames.message(FAILED, {"why": f"{type(error).__name__}: {error}"[:2000]})
         raise
+    os._exit(0)  # The interpreter's own end takes milliseconds, and frees what ends with it.
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ pub enum RunnerError {
         /// The limit.
         limit: u64,
     },
-    /// The content of the input could not be read.
-    #[error("the workspace could not be read")]
+    /// The files of the workspace could not be read, or what came back could not be kept.
+    #[error("the files of the workspace could not be read or kept")]
     Blobs(#[source] std::io::Error),
     /// The engine cannot isolate what it runs.
     #[error("the container engine cannot run untrusted code safely: {why}")]
@@ -118,6 +118,9 @@ impl RunnerError {
             }
             Self::Mount(MountError::BadName(_)) => "name it with `--mount DIR=NAME`",
             Self::Mount(MountError::DifferentOwners) => "mount directories of one user per run",
+            Self::Mount(MountError::RemoteEngine(_)) => {
+                "copy the directory in with `--input` or `--workspace`"
+            }
             Self::Mount(MountError::NotADirectory(_)) => "mount the directory that holds it",
             Self::TooLarge { .. } => "give it less, or bind a directory with `--mount`",
             Self::Unsafe { .. } => "`agentfactory doctor` shows what the engine has to offer",

@@ -142,6 +142,16 @@ pub(crate) fn put_message(out: &mut BytesMut, kind: u8, header: &impl Serialize,
     }
 }
 
+/// Takes encoded frames apart again, without copying.
+pub(crate) fn split_frames(mut frames: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let [_, length @ ..] = *frames.first_chunk::<HEAD>()?;
+        let size = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+        let end = HEAD.saturating_add(size).min(frames.len());
+        Some(frames.split_to(end))
+    })
+}
+
 /// The beginning of a control frame's payload.
 ///
 /// # Panics
@@ -214,6 +224,9 @@ mod tests {
             &Header { size: body.len() },
             &body,
         );
+        let parts: Vec<Vec<u8>> = split_frames(out.clone().freeze()).map(Vec::from).collect();
+        assert_eq!(parts.len(), 4);
+        assert_eq!(parts.concat(), out);
         let frames = decode_all(&[out.to_vec()]).unwrap();
         let (header, mut whole) = {
             let (header, first) = split_control(3, frames[0].payload.clone()).unwrap();

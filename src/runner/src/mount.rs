@@ -23,7 +23,10 @@ pub(crate) struct Granted {
 }
 
 /// Checks mounts against the file system of this machine, which must be the engine's.
-pub(crate) fn check(mounts: &[Mount]) -> Result<Granted, MountError> {
+pub(crate) fn check(mounts: &[Mount], engine: &str) -> Result<Granted, MountError> {
+    if !mounts.is_empty() && !engine.starts_with("unix://") {
+        return Err(MountError::RemoteEngine(engine.to_owned()));
+    }
     let mut names = HashSet::new();
     let mut owner: Option<(u32, u32)> = None;
     let mut resolved = Vec::with_capacity(mounts.len());
@@ -83,6 +86,8 @@ fn is_plain(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    const LOCAL: &str = "unix:///run/engine.sock";
+
     fn mount(source: &std::path::Path, name: &str, writable: bool) -> Mount {
         Mount {
             source: source.to_owned(),
@@ -106,11 +111,11 @@ mod tests {
             "ä",
             &"a".repeat(65),
         ] {
-            let result = check(&[mount(dir.path(), bad, false)]);
+            let result = check(&[mount(dir.path(), bad, false)], LOCAL);
             assert!(matches!(result, Err(MountError::BadName(_))), "{bad}");
         }
         let twice = [mount(dir.path(), "a", false), mount(dir.path(), "a", false)];
-        assert!(matches!(check(&twice), Err(MountError::BadName(_))));
+        assert!(matches!(check(&twice, LOCAL), Err(MountError::BadName(_))));
     }
 
     #[test]
@@ -123,7 +128,7 @@ mod tests {
             &dir.path().join("none"),
             "relative".as_ref(),
         ] {
-            let result = check(&[mount(bad, "a", false)]);
+            let result = check(&[mount(bad, "a", false)], LOCAL);
             assert!(
                 matches!(result, Err(MountError::NotADirectory(_))),
                 "{bad:?}"
@@ -133,18 +138,25 @@ mod tests {
 
     #[test]
     fn without_mounts_it_runs_as_nobody_else() {
-        assert_eq!(check(&[]).unwrap().uid, NOBODY_ELSE);
+        assert_eq!(check(&[], "tcp://far:2376").unwrap().uid, NOBODY_ELSE);
     }
 
     #[test]
     fn what_is_roots_is_never_writable() {
         // The root directory is root's everywhere.
         let root = std::path::Path::new("/");
-        let read_only = check(&[mount(root, "a", false)]).unwrap();
+        let read_only = check(&[mount(root, "a", false)], LOCAL).unwrap();
         assert_eq!(read_only.uid, NOBODY_ELSE);
         assert!(matches!(
-            check(&[mount(root, "a", true)]),
+            check(&[mount(root, "a", true)], LOCAL),
             Err(MountError::RootOwned(_))
         ));
+    }
+
+    #[test]
+    fn directories_of_another_machine_are_not_mounted() {
+        let mounts = [mount(Path::new("/"), "a", false)];
+        let result = check(&mounts, "tcp://far:2376");
+        assert!(matches!(result, Err(MountError::RemoteEngine(_))));
     }
 }

@@ -108,6 +108,9 @@ pub enum MountError {
     /// Not a plain file name, or used twice.
     #[error("`{0}` cannot name a mount")]
     BadName(String),
+    /// The engine sees the directories of its own machine, not of this one.
+    #[error("the engine at `{0}` is on another machine")]
+    RemoteEngine(String),
 }
 
 /// A request of the subagent, as it came out of the sandbox: hostile.

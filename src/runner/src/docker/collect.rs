@@ -16,6 +16,12 @@ const NAMES_SHOWN: usize = 2 * limits::PATH_DEPTH;
 
 /// Pieces of files on their way to the job that stores them.
 pub(super) enum Piece {
+    /// A file that came in one frame.
+    Whole {
+        path: WorkspacePath,
+        executable: bool,
+        content: Bytes,
+    },
     Begin {
         path: WorkspacePath,
         size: u64,
@@ -53,8 +59,26 @@ pub(super) fn store(
                     });
                 }
             }
+            (
+                Piece::Whole {
+                    path,
+                    executable,
+                    content,
+                },
+                None,
+            ) => {
+                let mut sink = blobs.create()?;
+                sink.write_all(&content)?;
+                entries.push(FileEntry {
+                    path,
+                    size: content.len() as u64,
+                    digest: sink.finish()?,
+                    executable,
+                });
+            }
             // The events come in this order or not at all.
-            (Piece::Begin { .. }, Some(_)) | (Piece::Data(_) | Piece::End, None) => {}
+            (Piece::Whole { .. } | Piece::Begin { .. }, Some(_))
+            | (Piece::Data(_) | Piece::End, None) => {}
         }
     }
     Ok(entries)

@@ -16,8 +16,8 @@ use crate::mount::Granted;
 const SECCOMP: &str = include_str!("seccomp.json");
 /// `/dev/shm` and System V shared memory: semaphores of `multiprocessing` fit, data does not.
 const SHM: ByteSize = ByteSize::mib(8);
-/// Directories and files of the source folder.
-const CODE_INODES: u64 = 4_096;
+/// Files of the source folder, each with as many folders as it can have.
+const CODE_INODES: u64 = (limits::SOURCE_FILES * (limits::PATH_DEPTH + 1)) as u64;
 /// Files in `/tmp`: as in the workspace.
 const TMP_INODES: u64 = limits::WORKSPACE_INODES;
 /// Queued real-time signals and POSIX timers. The kernel counts them per user of the host, so one

@@ -33,7 +33,9 @@ pub(super) enum Event {
         /// The beginning of its content.
         first: Bytes,
     },
+    /// More of a file that did not fit into its first frame.
     FileData(Bytes),
+    /// The end of such a file.
     FileEnd,
     Removed(Vec<u8>),
     Left {
@@ -60,7 +62,7 @@ pub(super) struct Ended {
     pub(super) stderr_bytes: u64,
     pub(super) workspace_full: bool,
     pub(super) tmp_full: bool,
-    claimed: bool,
+    pub(super) claimed: bool,
 }
 
 /// Where the stream stands, which decides what may come next.
@@ -207,16 +209,18 @@ impl Events {
         let left = size
             .checked_sub(first.len() as u64)
             .ok_or(malformed(kind, "its body is longer than it says"))?;
-        self.body = Some(Body {
-            kind,
-            header: header.clone(),
-            received: BytesMut::new(),
-            left,
-        });
-        if kind != to_host::FILE {
-            if let Some(body) = &mut self.body {
-                body.received.extend_from_slice(&first);
-            }
+        let is_file = kind == to_host::FILE;
+        // A file that is whole already has no body to wait for.
+        if left > 0 || !is_file {
+            let received = if is_file { &[][..] } else { &first };
+            self.body = Some(Body {
+                kind,
+                header: header.clone(),
+                received: received.into(),
+                left,
+            });
+        }
+        if !is_file {
             return Ok(None);
         }
         let FileHeader { path, executable } = parse(kind, &header)?;
@@ -300,4 +304,242 @@ fn hex(kind: u8, text: &str) -> Result<Vec<u8>, FrameError> {
     bytes
         .collect::<Option<Vec<u8>>>()
         .ok_or(malformed(kind, "its path is not hexadecimal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::frames::{control, put};
+
+    const TOKEN: [u8; TOKEN_BYTES] = [7; TOKEN_BYTES];
+
+    /// A frame as the harness sends it: with the token, except before STARTED.
+    fn frame(kind: u8, header: &Value, body: &[u8]) -> Vec<u8> {
+        let early = kind == to_host::READY;
+        let token = if early { &[][..] } else { &TOKEN };
+        let mut out = BytesMut::new();
+        put(&mut out, kind, &[token, &control(header), body]);
+        out.to_vec()
+    }
+
+    fn raw(kind: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        put(&mut out, kind, &[&TOKEN, bytes]);
+        out.to_vec()
+    }
+
+    fn ended(claim: &[u8]) -> Vec<u8> {
+        let header = json!({
+            "stopped": null, "status": 0, "wall_ns": 5, "cpu_ns": 6, "memory_peak": 7,
+            "oom_kills": 0, "stdout_bytes": 2, "stderr_bytes": 0, "workspace_full": false,
+            "tmp_full": false, "claimed": true, "size": claim.len(),
+        });
+        frame(to_host::ENDED, &header, claim)
+    }
+
+    fn whole_run() -> Vec<Vec<u8>> {
+        vec![
+            frame(to_host::READY, &json!({"protocol": 1, "size": 0}), b""),
+            frame(to_host::STARTED, &json!({"size": 0}), b""),
+            raw(to_host::STDOUT, b"hi"),
+            frame(to_host::REQUEST, &json!({"id": 3, "size": 4}), b"{}"),
+            raw(to_host::DATA, b"{}"),
+            ended(b"claim"),
+            frame(
+                to_host::FILE,
+                &json!({"path": "61ff", "executable": true, "size": 1}),
+                b"x",
+            ),
+            frame(
+                to_host::FILE,
+                &json!({"path": "62", "executable": false, "size": 3}),
+                b"a",
+            ),
+            raw(to_host::DATA, b"bc"),
+            frame(to_host::REMOVED, &json!({"path": "63", "size": 0}), b""),
+            frame(
+                to_host::LEFT,
+                &json!({"path": "64", "why": "socket", "size": 0}),
+                b"",
+            ),
+            frame(to_host::DONE, &json!({"size": 0}), b""),
+        ]
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Event>, FrameError> {
+        let mut events = Events::new(TOKEN);
+        let mut all = Vec::new();
+        events.feed(bytes);
+        while let Some(event) = events.next()? {
+            all.push(event);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn a_whole_run_is_read() {
+        let events = read(&whole_run().concat()).unwrap();
+        let end = Ended {
+            status: Some(0),
+            wall_ns: 5,
+            cpu_ns: 6,
+            memory_peak: 7,
+            stdout_bytes: 2,
+            claimed: true,
+            ..Ended::default()
+        };
+        let expected = [
+            Event::Ready,
+            Event::Started,
+            Event::Output(OutputStream::Stdout, Bytes::from("hi")),
+            Event::Request {
+                id: 3,
+                body: Bytes::from("{}{}"),
+            },
+            Event::Ended {
+                end,
+                claim: Some(Bytes::from("claim")),
+            },
+            Event::FileBegin {
+                path: b"a\xff".to_vec(),
+                size: 1,
+                executable: true,
+                first: Bytes::from("x"),
+            },
+            Event::FileBegin {
+                path: b"b".to_vec(),
+                size: 3,
+                executable: false,
+                first: Bytes::from("a"),
+            },
+            Event::FileData(Bytes::from("bc")),
+            Event::FileEnd,
+            Event::Removed(b"c".to_vec()),
+            Event::Left {
+                path: b"d".to_vec(),
+                why: "socket".to_owned(),
+            },
+            Event::Done,
+        ];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn frames_out_of_order_or_without_the_token_are_refused() {
+        let run = whole_run();
+        let check = |frames: &[&[u8]], expected: FrameError| {
+            assert_eq!(read(&frames.concat()), Err(expected));
+        };
+        let started: Vec<u8> = run[..2].concat();
+        // Nothing of a run counts before it has started, and nothing more after its end.
+        check(&[&run[5]], FrameError::Unexpected(to_host::ENDED));
+        check(&[&started, &run[6]], FrameError::Unexpected(to_host::FILE));
+        check(&[&started, &run[11]], FrameError::Unexpected(to_host::DONE));
+        check(
+            &[&started, &run[1]],
+            FrameError::Unexpected(to_host::STARTED),
+        );
+        check(
+            &[&run.concat(), &run[11]],
+            FrameError::Unexpected(to_host::DONE),
+        );
+        check(
+            &[&started, &ended(b""), &ended(b"")],
+            FrameError::Unexpected(to_host::ENDED),
+        );
+        check(&[&started, &raw(99, b"")], FrameError::Unexpected(99));
+        // A body is followed by the rest of it, and by nothing else.
+        check(
+            &[&started, &run[3], &run[2]],
+            FrameError::Unexpected(to_host::STDOUT),
+        );
+        check(&[&started, &run[4]], FrameError::Unexpected(to_host::DATA));
+        let mut forged = BytesMut::new();
+        put(&mut forged, to_host::STDOUT, &[&[8; TOKEN_BYTES], b"hi"]);
+        check(&[&started, &forged], FrameError::Token);
+        let mut short = BytesMut::new();
+        put(&mut short, to_host::STDOUT, &[b"hi"]);
+        check(&[&started, &short], FrameError::Token);
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let started = whole_run()[..2].concat();
+        let check = |frame: Vec<u8>| {
+            let result = read(&[started.clone(), frame].concat());
+            assert!(
+                matches!(result, Err(FrameError::Malformed { .. })),
+                "{result:?}"
+            );
+        };
+        check(frame(to_host::REQUEST, &json!({"id": 1, "size": 1}), b"xx"));
+        check(frame(
+            to_host::REQUEST,
+            &json!({"id": 1, "size": 1_u64 << 40}),
+            b"",
+        ));
+        check(frame(to_host::REQUEST, &json!({"id": -1, "size": 0}), b""));
+        check(frame(to_host::REQUEST, &json!({"size": 0}), b""));
+        check(frame(to_host::REQUEST, &json!([]), b""));
+        check(raw(to_host::REQUEST, b"x"));
+        check(raw(to_host::REQUEST, b"\xff\xff{}"));
+        let mut body = frame(to_host::REQUEST, &json!({"id": 1, "size": 1}), b"");
+        body.extend(raw(to_host::DATA, b"xx"));
+        check(body);
+        let files = [started.clone(), ended(b"")].concat();
+        for path in ["6", "6g", "zz", "é"] {
+            let file = json!({"path": path, "executable": false, "size": 0});
+            let result = read(&[files.clone(), frame(to_host::FILE, &file, b"")].concat());
+            assert!(
+                matches!(result, Err(FrameError::Malformed { .. })),
+                "{path}"
+            );
+        }
+        let other = frame(to_host::READY, &json!({"protocol": 2, "size": 0}), b"");
+        assert!(matches!(read(&other), Err(FrameError::Malformed { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_of_a_run_gives_the_same_events(cuts in prop::collection::vec(1_usize..40, 1..60)) {
+            let bytes = whole_run().concat();
+            let mut events = Events::new(TOKEN);
+            let (mut all, mut at) = (Vec::new(), 0);
+            for size in cuts.iter().cycle() {
+                let end = (at + size).min(bytes.len());
+                events.feed(&bytes[at..end]);
+                while let Some(event) = events.next().unwrap() {
+                    all.push(event);
+                }
+                at = end;
+                if at == bytes.len() {
+                    break;
+                }
+            }
+            prop_assert_eq!(all, read(&bytes).unwrap());
+        }
+
+        #[test]
+        fn a_damaged_run_never_panics(at in any::<prop::sample::Index>(), byte: u8, length in any::<prop::sample::Index>()) {
+            let mut bytes = whole_run().concat();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes.truncate(length.index(bytes.len()) + 1);
+            drop(read(&bytes));
+        }
+
+        #[test]
+        fn any_frames_are_events_or_refused(frames in prop::collection::vec((14_u8..30, any::<Vec<u8>>(), any::<bool>()), 0..20)) {
+            let mut out = BytesMut::from(&whole_run()[..2].concat()[..]);
+            for (kind, payload, with_token) in &frames {
+                let token = if *with_token { &TOKEN[..] } else { &[] };
+                put(&mut out, *kind, &[token, payload]);
+            }
+            drop(read(&out));
+        }
+    }
 }

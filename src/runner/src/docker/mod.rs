@@ -87,7 +87,8 @@ impl DockerSandboxes {
     ) -> Result<RunReport, RunnerError> {
         spec.limits.check().map_err(RunnerError::Limits)?;
         restore::check_sizes(&spec)?;
-        let granted = mount::check(&spec.mounts).map_err(RunnerError::Mount)?;
+        let granted =
+            mount::check(&spec.mounts, self.engine.address()).map_err(RunnerError::Mount)?;
         let begun = Instant::now();
         let name = format!("agentfactory-{}", spec.run);
         let labels = reap::labels(

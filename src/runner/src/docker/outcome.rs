@@ -165,3 +165,89 @@ fn disk_limit(scope: DiskScope, limits: &Limits) -> RunOutcome {
     };
     RunOutcome::DiskLimit { scope, limit }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ended(status: Option<u8>, signal: Option<u8>) -> Ended {
+        Ended {
+            status,
+            signal,
+            ..Ended::default()
+        }
+    }
+
+    fn kind(end: &Ended, claim: Option<&serde_json::Value>, program: &Program) -> &'static str {
+        let claim = claim.map(|claim| claim.to_string().into_bytes());
+        judge(end, claim.as_deref(), program, &Limits::default()).kind()
+    }
+
+    #[test]
+    fn a_claim_counts_only_where_nothing_contradicts_it() {
+        let subagent = Program::Subagent {
+            files: Vec::new(),
+            entry: spec::WorkspacePath::from_text("main.py").unwrap(),
+            query: String::new(),
+        };
+        let shell = Program::Shell {
+            command: String::new(),
+        };
+        let result = json!({"kind": "result", "answer": "a", "summary": ""});
+        let raised = json!({
+            "kind": "raised", "exception": "E", "message": "", "traceback": "",
+            "no_space": false, "path": "",
+        });
+        let no_space = json!({
+            "kind": "raised", "exception": "E", "message": "", "traceback": "",
+            "no_space": true, "path": "",
+        });
+        let check = |end: &Ended, claim: Option<&serde_json::Value>, expected: &str| {
+            assert_eq!(kind(end, claim, &subagent), expected, "{end:?} {claim:?}");
+        };
+        let (ok, failed) = (ended(Some(0), None), ended(Some(1), None));
+        let killed = ended(None, Some(9));
+        let starved = Ended {
+            oom_kills: 1,
+            ..killed.clone()
+        };
+        let full = Ended {
+            workspace_full: true,
+            ..failed.clone()
+        };
+        let full_ok = Ended {
+            workspace_full: true,
+            ..ok.clone()
+        };
+        let flood = Ended {
+            stopped: Some("stdout".to_owned()),
+            ..ok.clone()
+        };
+        check(&ok, Some(&result), "completed");
+        check(&failed, Some(&result), "exited");
+        check(&killed, Some(&result), "signalled");
+        check(&starved, Some(&result), "out_of_memory");
+        check(&flood, Some(&result), "output_limit");
+        check(&full_ok, Some(&result), "completed");
+        check(&ok, None, "exited");
+        check(&full_ok, None, "exited");
+        check(&full, None, "disk_limit");
+        check(&failed, Some(&raised), "raised");
+        check(&full, Some(&raised), "disk_limit");
+        check(&failed, Some(&no_space), "disk_limit");
+        check(&killed, Some(&raised), "signalled");
+        check(&ok, Some(&json!({"kind": "result"})), "bad_result");
+        check(&ok, Some(&json!("text")), "bad_result");
+        let long = json!({"kind": "result", "answer": "a".repeat(2 << 20), "summary": ""});
+        check(&ok, Some(&long), "bad_result");
+        check(&ended(None, None), None, "sandbox_lost");
+        let shell_killed = Ended {
+            oom_kills: 1,
+            ..ended(Some(137), None)
+        };
+        assert_eq!(kind(&shell_killed, None, &shell), "out_of_memory");
+        assert_eq!(kind(&shell_killed, None, &subagent), "exited");
+    }
+}

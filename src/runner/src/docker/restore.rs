@@ -1,5 +1,6 @@
 //! What goes into a sandbox before its program begins: files, then RUN.
 
+use std::collections::HashSet;
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
@@ -49,13 +50,27 @@ pub(super) fn check_sizes(spec: &SandboxSpec) -> Result<(), RunnerError> {
         }
     }
     let entries = spec.tree.entries();
-    // Each file may bring folders of its own; those are counted when they are made.
-    let files = entries.len() as u64;
-    check("number of workspace files", files, limits::WORKSPACE_INODES)?;
+    let folders: HashSet<&[u8]> = entries
+        .iter()
+        .flat_map(|entry| folders_of(entry.path.as_bytes()))
+        .collect();
+    // The workspace is a folder itself.
+    let inodes = (entries.len() + folders.len() + 1) as u64;
+    check(
+        "number of files and folders in the workspace",
+        inodes,
+        limits::WORKSPACE_INODES,
+    )?;
     let held = entries
         .iter()
         .fold(0_u64, |held, entry| held.saturating_add(pages(entry.size)));
     check("workspace", held, spec.limits.workspace.get())
+}
+
+/// The folders above a path, inside its root.
+fn folders_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.map(|(at, _)| &path[..at])
 }
 
 /// Encodes everything that the sandbox is told before it begins. Blocks on the blobs and on the

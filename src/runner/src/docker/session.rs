@@ -17,6 +17,7 @@ use spec::{
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +27,11 @@ use super::events::{Ended, Event, Events};
 use super::outcome::{bad_channel, judge, lost};
 use super::restore::{self, REQUESTS_OPEN};
 use super::watch::{Gone, Watch};
-use crate::frames::{TOKEN_BYTES, put, put_message, to_sandbox};
+use crate::frames::{TOKEN_BYTES, put, put_message, split_frames, to_sandbox};
 use crate::{RunHost, RunnerError, SandboxSpec, ToolRequest};
 
-/// Batches of frames on their way in, and pieces of files on their way out.
-const QUEUED: usize = 16;
+/// Batches of frames on their way in, and pieces of files on their way out: at most 256 KiB each.
+const QUEUED: usize = 64;
 /// Bytes of the harness's own standard error that are kept for the message of a lost sandbox.
 const DIAGNOSIS: usize = 2_000;
 /// How long the engine may take to say with which status a sandbox ended.
@@ -125,8 +126,10 @@ struct Session<'a> {
     stage: Stage,
     deadline: Instant,
     stop: Option<Stop>,
-    /// Frames for the running sandbox; few, because requests that are open are few.
-    control: mpsc::UnboundedSender<Bytes>,
+    /// Replies to the running sandbox; few, because requests that are open are few.
+    replies: mpsc::UnboundedSender<Bytes>,
+    /// Lets CANCEL pass the replies.
+    cancel_frame: CancellationToken,
     writer: JoinSet<()>,
     answers: JoinSet<(u32, Bytes)>,
     open: HashSet<u32>,
@@ -154,12 +157,14 @@ impl<'a> Session<'a> {
     ) -> Self {
         // A random UUID has 122 random bits from the system's generator.
         let token = *uuid::Uuid::new_v4().as_bytes();
-        let (control, control_out) = mpsc::unbounded_channel();
+        let (replies, replies_out) = mpsc::unbounded_channel();
+        let cancel_frame = CancellationToken::new();
+        let cancelled = cancel_frame.clone();
         let mut writer = JoinSet::new();
         let batches = start_restore(spec, host, token, jobs);
         writer.spawn(async move {
             // A failed write means that the sandbox is gone, which the reader finds out too.
-            drop(write(input, batches, control_out).await);
+            drop(write(input, batches, replies_out, cancelled).await);
         });
         Self {
             spec,
@@ -168,7 +173,8 @@ impl<'a> Session<'a> {
             stage: Stage::Starting,
             deadline: Instant::now() + 2 * limits::START,
             stop: None,
-            control,
+            replies,
+            cancel_frame,
             writer,
             answers: JoinSet::new(),
             open: HashSet::new(),
@@ -284,6 +290,14 @@ impl<'a> Session<'a> {
                 executable,
                 first,
             } => match self.checks.file(path, size) {
+                Ok(path) if first.len() as u64 == size => {
+                    let whole = Piece::Whole {
+                        path,
+                        executable,
+                        content: first,
+                    };
+                    self.store(whole, jobs).await
+                }
                 Ok(path) => {
                     let begin = Piece::Begin {
                         path,
@@ -344,6 +358,9 @@ impl<'a> Session<'a> {
             arguments: serde_json::Value,
         }
         self.first_byte();
+        if self.stop.is_some() {
+            return None;
+        }
         if self.open.len() >= REQUESTS_OPEN || !self.open.insert(id) {
             return Some(Over::Lost("it broke the rules of requests".to_owned()));
         }
@@ -383,12 +400,11 @@ impl<'a> Session<'a> {
         let mut out = BytesMut::new();
         let size = answer.len();
         put_message(&mut out, to_sandbox::REPLY, &Header { id, size }, answer);
-        self.send(out);
-    }
-
-    fn send(&self, frames: BytesMut) {
-        // A writer that is gone means a sandbox that is gone, which the reader finds out.
-        drop(self.control.send(frames.freeze()));
+        // In pieces, so that CANCEL never waits for a whole reply. A writer that is gone means a
+        // sandbox that is gone, which the reader finds out.
+        for frame in split_frames(out.freeze()) {
+            drop(self.replies.send(frame));
+        }
     }
 
     // Stopping.
@@ -398,9 +414,7 @@ impl<'a> Session<'a> {
         self.stop = Some(why);
         match self.stage {
             Stage::Running => {
-                let mut out = BytesMut::new();
-                put(&mut out, to_sandbox::CANCEL, &[]);
-                self.send(out);
+                self.cancel_frame.cancel();
                 self.stage = Stage::Stopping;
                 self.deadline = Instant::now() + limits::STOP_GRACE;
                 None
@@ -450,6 +464,11 @@ impl<'a> Session<'a> {
             jobs.spawn_blocking(move || Job::Stored(collect::store(&blobs, pieces_out)));
             pieces
         });
+        let piece = match pieces.try_send(piece) {
+            Ok(()) => return None,
+            Err(TrySendError::Closed(_)) => return Some(Over::Done),
+            Err(TrySendError::Full(piece)) => piece,
+        };
         match tokio::time::timeout_at(self.deadline, pieces.send(piece)).await {
             Ok(Ok(())) => None,
             // The job ended early, and will say why.
@@ -565,16 +584,29 @@ fn start_restore(
 async fn write(
     mut input: Input,
     mut batches: mpsc::Receiver<Bytes>,
-    mut control: mpsc::UnboundedReceiver<Bytes>,
+    mut replies: mpsc::UnboundedReceiver<Bytes>,
+    cancelled: CancellationToken,
 ) -> io::Result<()> {
     while let Some(batch) = batches.recv().await {
         input.write_all(&batch).await?;
     }
     input.flush().await?;
-    while let Some(frames) = control.recv().await {
-        input.write_all(&frames).await?;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => break,
+            frame = replies.recv() => frame,
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        input.write_all(&frame).await?;
         input.flush().await?;
     }
+    let mut cancel = BytesMut::new();
+    put(&mut cancel, to_sandbox::CANCEL, &[]);
+    input.write_all(&cancel).await?;
+    input.flush().await?;
+    // The end of the stream would end the sandbox at once; it has a word to say first.
+    while replies.recv().await.is_some() {}
     Ok(())
 }
 

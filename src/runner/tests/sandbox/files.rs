@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use runner::Mount;
+use runner::{Mount, RunnerError, Sandboxes as _};
 use spec::{ByteSize, RunOutcome};
 
 use crate::env::{Env, answer, stderr};
@@ -221,5 +221,34 @@ async fn a_mounted_directory_is_read_only_unless_said() {
     assert_eq!(
         std::fs::read_to_string(dir.path().join("new")).unwrap(),
         "new\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_is_exactly_full_can_be_restored() {
+    let Some(mut env) = Env::open().await else {
+        return;
+    };
+    env.limits.workspace = ByteSize::kib(256);
+    let env = (0..64).fold(env, |env, n| env.file(&format!("d{n}/f"), &[1; 4_096]));
+    let report = env.shell("cat d*/f | wc -c").await;
+    assert_eq!(crate::env::stdout(&report), "262144\n");
+    let env = env.file("more", b"x");
+    let program = runner::Program::Shell {
+        command: String::new(),
+    };
+    let run = env
+        .sandboxes
+        .run(env.spec(program), env.host(), env.cancel.clone());
+    let error = run.await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RunnerError::TooLarge {
+                what: "workspace",
+                ..
+            }
+        ),
+        "{error:?}"
     );
 }

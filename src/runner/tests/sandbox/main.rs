@@ -3,9 +3,17 @@
 //! Without an engine or without an image the tests say so and pass; they fail when
 //! `AGENTFACTORY_TEST_REQUIRE_ENGINE=1` asks for the real thing.
 
+#[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod env;
+#[cfg(test)]
 mod files;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod outcomes;
+#[cfg(test)]
 mod tools;

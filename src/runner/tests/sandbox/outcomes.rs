@@ -322,16 +322,16 @@ async fn a_full_disk_ends_it_unless_the_run_copes() {
     };
     env.limits.workspace = ByteSize::mib(8);
     let (workspace, tmp) = (env.limits.workspace, env.limits.tmp());
-    let fill = |path: &str| {
+    let filling = |path: &str| {
         format!(
             "def main(q):\n    with open('{path}', 'wb') as file:\n        \
              while True: file.write(bytes(1 << 20))\n"
         )
     };
     let full = |scope, limit| RunOutcome::DiskLimit { scope, limit };
-    let report = env.python(&fill("big")).await;
+    let report = env.python(&filling("big")).await;
     assert_eq!(report.outcome, full(DiskScope::Workspace, workspace));
-    let report = env.python(&fill("/tmp/big")).await;
+    let report = env.python(&filling("/tmp/big")).await;
     assert_eq!(report.outcome, full(DiskScope::Tmp, tmp));
     let many = "def main(q):\n    for n in range(100000): open(str(n), 'w').close()";
     assert_eq!(

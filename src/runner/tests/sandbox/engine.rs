@@ -1,0 +1,148 @@
+//! Engines that vanish, and sandboxes that nobody owns.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use runner::{DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, Sandboxes as _, reap};
+use spec::RunOutcome;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+use crate::env::{Env, exists, subagent};
+
+/// Stands between us and the engine until it is cut.
+async fn relay(listener: UnixListener, socket: &Path) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut ours, _) = listener.accept().await.unwrap();
+        let mut theirs = UnixStream::connect(socket).await.unwrap();
+        connections.spawn(async move {
+            drop(tokio::io::copy_bidirectional(&mut ours, &mut theirs).await);
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_vanishes_loses_the_sandbox_and_nothing_stays() {
+    let Some(env) = Env::open().await else { return };
+    let Some(socket) = env.engine.address().strip_prefix("unix://") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("engine.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut relay = Box::pin(relay(listener, Path::new(socket)));
+    let work = async {
+        let config = EngineConfig {
+            host: Some(format!("unix://{}", path.display())),
+            ..EngineConfig::default()
+        };
+        let engine = Engine::connect(&config).await.unwrap();
+        let options = DockerOptions {
+            owner: Owner::of_this_process().unwrap(),
+            runtime: None,
+            now: Timestamp::now,
+        };
+        let sandboxes = DockerSandboxes::new(engine, options);
+        let spec = env.spec(subagent(
+            &[(
+                "main.py",
+                "import time\nprint('begun')\ndef main(q): time.sleep(600)",
+            )],
+            "",
+        ));
+        let run = spec.run;
+        let report = sandboxes.run(spec, env.host(), env.cancel.clone()).await;
+        (report.unwrap(), run)
+    };
+    let relay_until_output = async {
+        tokio::select! {
+            () = &mut relay => {}
+            () = env.observer.first.notified() => {}
+        }
+        drop(relay);
+        Instant::now()
+    };
+    let ((report, run), cut_at) = tokio::join!(work, relay_until_output);
+    assert!(cut_at.elapsed() < Duration::from_secs(10));
+    let RunOutcome::SandboxLost { why } = &report.outcome else {
+        panic!("{report:#?}");
+    };
+    assert!(
+        why.starts_with("it ended without a report") || why.starts_with("its stream"),
+        "{why}"
+    );
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while exists(&run).await {
+        assert!(
+            Instant::now() < deadline,
+            "the end of its stream ends the sandbox"
+        );
+    }
+}
+
+/// Creates a container with the labels of a sandbox, and starts it or not.
+async fn container(env: &Env, owner: &str, lease: i64, start: bool) -> String {
+    let labels = [
+        format!("agentfactory.owner={owner}"),
+        format!("agentfactory.lease={lease}"),
+        "agentfactory.run=test".to_owned(),
+    ];
+    let mut docker = Command::new("docker");
+    docker.args(["create", "-i", "--network", "none", "--entrypoint", "cat"]);
+    for label in &labels {
+        docker.args(["--label", label]);
+    }
+    let output = docker.arg(env.image.0.to_string()).output().await.unwrap();
+    let id = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    assert_eq!(id.len(), 64, "{}", String::from_utf8_lossy(&output.stderr));
+    if start {
+        let started = Command::new("docker")
+            .args(["start", &id])
+            .output()
+            .await
+            .unwrap();
+        assert!(started.status.success());
+    }
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_owns_is_reaped_and_nothing_else() {
+    let Some(env) = Env::open().await else { return };
+    let now = Timestamp::now();
+    let later = now.as_second() + 600;
+    let alive = Owner::of_this_process().unwrap().to_string();
+    let (here, _) = alive.rsplit_once('/').unwrap();
+    let dead = format!("{here}/1");
+    let elsewhere = "another-1/boot/1/1";
+    let gone = [
+        container(&env, &dead, later, true).await,
+        container(&env, &dead, later, false).await,
+        container(&env, elsewhere, now.as_second() - 1, false).await,
+        container(&env, "nonsense", now.as_second() - 1, false).await,
+    ];
+    let kept = [
+        container(&env, &alive, later, true).await,
+        container(&env, elsewhere, later, false).await,
+    ];
+    reap(&env.engine, now).await.unwrap();
+    let is_there = async |id: &str| {
+        let inspect = Command::new("docker").args(["inspect", id]).output();
+        inspect.await.unwrap().status.success()
+    };
+    for id in &gone {
+        assert!(!is_there(id).await, "{id}");
+    }
+    for id in &kept {
+        assert!(is_there(id).await, "{id}");
+        let removed = Command::new("docker")
+            .args(["rm", "-f", id])
+            .output()
+            .await
+            .unwrap();
+        assert!(removed.status.success());
+    }
+}
