@@ -178,7 +178,7 @@ fn an_endpoint_that_does_not_answer_properly_is_said_with_what_to_do() {
         (EndpointReply::html(), 5, "not its protocol"),
         (EndpointReply::garbage(), 5, "not its protocol"),
         (
-            EndpointReply::status(400, "model: no such model"),
+            EndpointReply::status(404, "model: no such model"),
             5,
             "no such model",
         ),

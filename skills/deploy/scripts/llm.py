@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import re
 import socket
 import time
 import urllib.error
@@ -81,6 +82,16 @@ def _checked(system, messages, max_tokens):
     return system, plain, max_tokens
 
 
+def _endpoint(base, method):
+    """The address of a method: a base that names no version, such as /v1, gets it."""
+    address = urllib.parse.urlsplit(base)
+    path = address.path.rstrip("/")
+    if not path.endswith(method):
+        versioned = any(re.fullmatch(r"v\d+[a-z0-9]*", part) for part in path.split("/"))
+        path += method if versioned else "/v1" + method
+    return urllib.parse.urlunsplit(address._replace(path=path))
+
+
 def _ask(system, messages, max_tokens):
     provider, _, model = os.environ.get("AGENTFACTORY_MODEL", "").strip().partition(":")
     if not provider or not model:
@@ -96,13 +107,13 @@ def _ask(system, messages, max_tokens):
         raise Failure(f"{prefix}_API_KEY holds characters that no key has")
     base = base or default
     if provider == "anthropic":
-        url = base + ("/messages" if base.endswith("/v1") else "/v1/messages")
+        url = _endpoint(base, "/messages")
         headers = {"anthropic-version": "2023-06-01", **({"x-api-key": key} if key else {})}
         body = {"model": model, "max_tokens": max_tokens, "messages": messages}
         if system:
             body["system"] = system
         return _anthropic_text(_post(url, headers, body))
-    url = base + "/chat/completions"
+    url = _endpoint(base, "/chat/completions")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     if system:
         messages = [{"role": "system", "content": system}, *messages]

@@ -255,6 +255,15 @@ async fn handle(
             .body(Body::from_stream(chunks))
     };
     let response = match reply {
+        EndpointReply::Said(said) if body["stream"] != true => {
+            let whole = match shared.protocol {
+                EndpointProtocol::Anthropic => anthropic::whole(&said, &body, sequence),
+                EndpointProtocol::OpenAi => openai::whole(&said, &body, sequence),
+            };
+            Response::builder()
+                .header("content-type", "application/json")
+                .body(Body::from(whole.to_string()))
+        }
         EndpointReply::Said(said) => events(stream_of(&said).into_bytes(), End::Clean),
         EndpointReply::CutOff(said) => {
             let mut text = stream_of(&said).into_bytes();

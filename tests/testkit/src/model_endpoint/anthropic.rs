@@ -9,6 +9,20 @@ use super::reply::{Said, pieces};
 /// Characters of a delta: small enough that every reply has several.
 const DELTA_CHARS: usize = 12;
 
+/// A reply of text to a request that does not stream.
+pub(super) fn whole(said: &Said, request: &Value, sequence: usize) -> Value {
+    json!({
+        "id": format!("msg_{sequence:024}"),
+        "type": "message",
+        "role": "assistant",
+        "model": request["model"],
+        "content": [{ "type": "text", "text": said.text }],
+        "stop_reason": if said.cut_at_max_tokens { "max_tokens" } else { "end_turn" },
+        "stop_sequence": null,
+        "usage": { "input_tokens": said.input_tokens, "output_tokens": said.output_tokens },
+    })
+}
+
 /// The whole stream of a reply.
 pub(super) fn stream(said: &Said, request: &Value, sequence: usize) -> String {
     let mut stream = Stream::default();

@@ -9,6 +9,26 @@ use super::reply::{Said, pieces};
 /// Characters of a delta: small enough that every reply has several.
 const DELTA_CHARS: usize = 12;
 
+/// A reply of text to a request that does not stream.
+pub(super) fn whole(said: &Said, request: &Value, sequence: usize) -> Value {
+    json!({
+        "id": format!("chatcmpl-{sequence:024}"),
+        "object": "chat.completion",
+        "created": 0,
+        "model": request["model"],
+        "choices": [{
+            "index": 0,
+            "message": { "role": "assistant", "content": said.text },
+            "finish_reason": if said.cut_at_max_tokens { "length" } else { "stop" },
+        }],
+        "usage": {
+            "prompt_tokens": said.input_tokens,
+            "completion_tokens": said.output_tokens,
+            "total_tokens": said.input_tokens + said.output_tokens,
+        },
+    })
+}
+
 /// The whole stream of a reply.
 pub(super) fn stream(said: &Said, request: &Value, sequence: usize) -> String {
     let with_usage = request["stream_options"]["include_usage"] == true;
