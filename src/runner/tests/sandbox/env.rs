@@ -13,6 +13,7 @@ use runner::{
 };
 use serde_json::{Value, json};
 use spec::{FileEntry, Limits, OutputStream, RunId, RunOutcome, RunReport, Tree, WorkspacePath};
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 /// An engine with an image, and what a run needs on our side.
@@ -54,10 +55,15 @@ impl Env {
             Ok(engine) => engine,
             Err(error) => return missing(&format!("no engine: {error}")),
         };
-        let Some(image) = variable("AGENTFACTORY_TEST_IMAGE") else {
-            return missing("AGENTFACTORY_TEST_IMAGE does not name a sandbox image");
+        let name = variable("AGENTFACTORY_TEST_IMAGE");
+        let name = name.as_deref().unwrap_or("agentfactory/base:latest");
+        let inspect = ["image", "inspect", "--format", "{{.Id}}", name];
+        let output = Command::new("docker").args(inspect).output().await.unwrap();
+        let id = String::from_utf8(output.stdout).unwrap();
+        let Ok(id) = id.trim().parse() else {
+            return missing(&format!("there is no image `{name}`"));
         };
-        let image = ImageId(image.parse().expect("an image id is a digest"));
+        let image = ImageId(id);
         let options = DockerOptions {
             owner: Owner::of_this_process().unwrap(),
             runtime: variable("AGENTFACTORY_TEST_RUNTIME"),
@@ -146,7 +152,7 @@ impl Env {
 
 /// Whether the container of a run is still on the engine.
 pub(crate) async fn exists(run: &RunId) -> bool {
-    let output = tokio::process::Command::new("docker")
+    let output = Command::new("docker")
         .args([
             "ps",
             "-aq",

@@ -1,6 +1,7 @@
 //! Sandboxes on a real engine: each way in which a run can end, and what a hostile one may try.
 //!
-//! Without an engine or without an image the tests say so and pass; they fail when
+//! The image is `agentfactory/base:latest`, or what `AGENTFACTORY_TEST_IMAGE` names. Without an
+//! engine or an image the tests say so and pass; they fail when
 //! `AGENTFACTORY_TEST_REQUIRE_ENGINE=1` asks for the real thing.
 
 #[cfg(test)]
@@ -9,6 +10,8 @@ mod bench;
 mod engine;
 #[cfg(test)]
 mod env;
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
