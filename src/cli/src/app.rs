@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::ModelFlags;
 use crate::config::Settings;
 use crate::exit::Interrupted;
+use crate::interrupt::Interrupts;
 use crate::ui::{Live, Ui};
 
 /// The program, ready for a command.
@@ -25,6 +26,8 @@ pub(crate) struct App {
     pub(crate) ui: Arc<Ui>,
     /// Everything that is configured.
     pub(crate) settings: Settings,
+    /// Whether somebody wants it to stop.
+    pub(crate) interrupts: Interrupts,
 }
 
 /// The models of a run or task.
@@ -42,7 +45,11 @@ impl App {
         for warning in &settings.warnings {
             ui.warn(warning);
         }
-        Self { ui, settings }
+        Self {
+            ui,
+            settings,
+            interrupts: Interrupts::default(),
+        }
     }
 
     /// The library, which is made when it is not there.

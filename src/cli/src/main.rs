@@ -24,6 +24,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use tokio::task::JoinSet;
 
 use app::App;
 use args::{Cli, Command, GlobalFlags};
@@ -79,6 +80,9 @@ fn not_a_command(error: &clap::Error, environment: &Environment) -> ExitCode {
         };
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default();
+        let tip = text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix("tip: "));
         let message = message
             .strip_prefix("error: ")
             .unwrap_or(message)
@@ -86,7 +90,7 @@ fn not_a_command(error: &clap::Error, environment: &Environment) -> ExitCode {
         Ui::new(&flags, environment).failure_document(&Failure {
             code: ExitCode::Usage,
             message,
-            hint: None,
+            hint: tip.map(str::to_owned),
         });
     }
     ExitCode::Usage
@@ -139,6 +143,8 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
 fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let ended = runtime.block_on(async {
+        let mut listening = JoinSet::new();
+        listening.spawn(app.interrupts.listen(&app.ui)?);
         match command {
             Command::Solve(args) => solve::solve(app, args).await,
             Command::Run(args) => run::run(app, args).await,

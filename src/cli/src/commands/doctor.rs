@@ -178,8 +178,7 @@ async fn engine(app: &App) -> (Option<EngineFacts>, Vec<Check>) {
         Ok(facts) => facts,
         Err(error) => return failed(error),
     };
-    let mut checks = vec![Check::ok("engine", summary(&facts))];
-    checks.extend(facts.findings.iter().map(Check::from));
+    let mut checks: Vec<_> = facts.findings.iter().map(Check::from).collect();
     let runtime = app.settings.runtime.as_ref();
     if let Some(runtime) = runtime.filter(|runtime| !facts.runtimes.contains(runtime)) {
         checks.push(Check {
@@ -201,21 +200,6 @@ async fn engine(app: &App) -> (Option<EngineFacts>, Vec<Check>) {
         Err(error) => Check::of_error("image", Level::Warning, error),
     });
     (Some(facts), checks)
-}
-
-fn summary(facts: &EngineFacts) -> String {
-    format!(
-        "{} (API {}) at `{}`: {} CPUs, {} memory, runtime {}, storage {}, {} on {}",
-        facts.engine,
-        facts.api,
-        facts.address,
-        facts.cpus,
-        ByteSize::bytes(facts.memory_bytes),
-        facts.default_runtime,
-        facts.storage_driver,
-        facts.system,
-        facts.architecture,
-    )
 }
 
 fn model(app: &App, model: Option<&ModelRef>) -> Check {

@@ -37,9 +37,13 @@ pub(crate) struct ExecArgs {
 
 /// Runs a file.
 pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode> {
-    if let Err(error) = std::fs::metadata(&args.file) {
-        let shown = args.file.display();
-        return Err(Problem::of_path(format!("`{shown}` cannot be used"), error).into());
+    let shown = args.file.display();
+    match std::fs::metadata(&args.file) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(Problem::usage(format!("`{shown}` is not a file")).into()),
+        Err(error) => {
+            return Err(Problem::of_path(format!("`{shown}` cannot be used"), error).into());
+        }
     }
     let folders = Folders::resolve(&args.folders)?;
     let query = text_or_stdin("query", &args.query)?;
@@ -54,7 +58,7 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
         models: Models::of_subagents(app, &args.models, &grants)?,
         kind: LiveKind::Subagent,
     };
-    let shown = args.file.display().to_string();
+    let shown = shown.to_string();
     run.carry_out(|_, tree| {
         Ok(RunRequest {
             program,

@@ -8,7 +8,6 @@ use spec::ByteSize;
 use super::field;
 use crate::app::App;
 use crate::exit::{ExitCode, Problem};
-use crate::interrupt::interruptible;
 use crate::ui::{Live, LiveKind};
 use crate::wire::{ImageJson, ImageShowJson};
 
@@ -41,23 +40,25 @@ pub(crate) async fn images(app: &App, command: &ImagesCommand) -> anyhow::Result
 
 async fn build(app: &App, base: Option<String>, refresh: bool) -> anyhow::Result<ExitCode> {
     let live = Live::start(&app.ui, LiveKind::Build);
-    let built = interruptible(&app.ui, async |cancel| {
-        let progress = live.progress();
-        let request = images::BuildRequest {
-            base,
-            refresh,
-            ..app.image_request(&*progress)
-        };
-        let work = async {
-            let engine = Engine::connect(&app.settings.engine).await?;
-            Ok::<_, anyhow::Error>(images::build(&engine, &request).await?)
-        };
-        tokio::select! {
-            built = work => built,
-            () = cancel.cancelled() => Err(crate::exit::Interrupted.into()),
-        }
-    })
-    .await?;
+    let built = app
+        .interrupts
+        .guard(async |cancel| {
+            let progress = live.progress();
+            let request = images::BuildRequest {
+                base,
+                refresh,
+                ..app.image_request(&*progress)
+            };
+            let work = async {
+                let engine = Engine::connect(&app.settings.engine).await?;
+                Ok::<_, anyhow::Error>(images::build(&engine, &request).await?)
+            };
+            tokio::select! {
+                built = work => built,
+                () = cancel.cancelled() => Err(crate::exit::Interrupted.into()),
+            }
+        })
+        .await?;
     live.finish()?;
     let BuiltImage {
         image,

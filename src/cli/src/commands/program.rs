@@ -13,7 +13,6 @@ use store::Store;
 use crate::app::{App, Models};
 use crate::exit::ExitCode;
 use crate::folders::{Folders, Results, name_files, name_left_behind};
-use crate::interrupt::interruptible;
 use crate::outcome::outcome_text;
 use crate::ui::{Live, LiveKind, Text, Tone, Ui};
 
@@ -48,16 +47,18 @@ impl Run<'_> {
         limits.check()?;
         let tree = folders.import(app, &store, limits.workspace)?;
         let live = Live::start(&app.ui, kind);
-        let (request, finished) = interruptible(&app.ui, async |cancel| {
-            let factory = app
-                .factory(Arc::clone(&store), models, &live, &cancel)
-                .await?;
-            let mut request = request(&factory, Arc::clone(&tree))?;
-            request.mounts = folders.mounts().to_vec();
-            let finished = factory.run(&request, &live.watcher(), cancel).await?;
-            Ok((request, finished))
-        })
-        .await?;
+        let (request, finished) = app
+            .interrupts
+            .guard(async |cancel| {
+                let factory = app
+                    .factory(Arc::clone(&store), models, &live, &cancel)
+                    .await?;
+                let mut request = request(&factory, Arc::clone(&tree))?;
+                request.mounts = folders.mounts().to_vec();
+                let finished = factory.run(&request, &live.watcher(), cancel).await?;
+                Ok((request, finished))
+            })
+            .await?;
         live.finish()?;
 
         let is_accepted = finished.succeeded(&request.program);

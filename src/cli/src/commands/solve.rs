@@ -17,7 +17,6 @@ use crate::app::{App, Models};
 use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, text_or_stdin};
 use crate::exit::{ExitCode, Failure, Interrupted, Problem};
 use crate::folders::{Folders, Results, name_files};
-use crate::interrupt::interruptible;
 use crate::ui::{Live, LiveKind, Text, Tone, Ui};
 use crate::wire::QuestionJson;
 
@@ -124,19 +123,23 @@ impl Solver<'_> {
     async fn one(&self, models: Models, task: &str) -> anyhow::Result<ExitCode> {
         let ui = &self.app.ui;
         let live = Live::start(ui, LiveKind::Task);
-        let report = interruptible(ui, async |cancel| {
-            let store = Arc::clone(&self.store);
-            let factory = self.app.factory(store, models, &live, &cancel).await?;
-            self.task(&factory, &self.folders, task, &live, cancel)
-                .await
-        })
-        .await?;
+        let report = self
+            .app
+            .interrupts
+            .guard(async |cancel| {
+                let store = Arc::clone(&self.store);
+                let factory = self.app.factory(store, models, &live, &cancel).await?;
+                self.task(&factory, &self.folders, task, &live, cancel)
+                    .await
+            })
+            .await?;
         live.finish()?;
+        print_answer(ui, &report)?;
         let (json, delivered) = self.deliver(&self.folders, &report);
         if ui.is_json() {
             ui.json(&json)?;
         }
-        print_report(ui, &report)?;
+        print_summary(ui, &report);
         delivered?;
         Ok(exit_code(report.status))
     }
@@ -148,12 +151,15 @@ impl Solver<'_> {
         let count = questions.len();
         let mut failed = Vec::new();
         let live = Live::start(ui, LiveKind::Task);
-        let factory = interruptible(ui, async |cancel| {
-            self.app
-                .factory(Arc::clone(&self.store), models, &live, &cancel)
-                .await
-        })
-        .await?;
+        let factory = self
+            .app
+            .interrupts
+            .guard(async |cancel| {
+                self.app
+                    .factory(Arc::clone(&self.store), models, &live, &cancel)
+                    .await
+            })
+            .await?;
         live.finish()?;
         for Line { number, question } in questions {
             let folders = self.folders.with_out_below(&number.to_string());
@@ -161,10 +167,13 @@ impl Solver<'_> {
                 Ok(question) => {
                     ui.note(Text::new().with(Tone::Strong, format!("line {number}: {question}")));
                     let live = Live::start(ui, LiveKind::Task);
-                    let report = interruptible(ui, async |cancel| {
-                        self.task(&factory, &folders, question, &live, cancel).await
-                    })
-                    .await;
+                    let report = self
+                        .app
+                        .interrupts
+                        .guard(async |cancel| {
+                            self.task(&factory, &folders, question, &live, cancel).await
+                        })
+                        .await;
                     live.finish()?;
                     report
                 }
@@ -173,11 +182,12 @@ impl Solver<'_> {
             let question = question.ok();
             let code = match solved {
                 Ok(report) => {
+                    print_answer(ui, &report)?;
                     let (json, delivered) = self.deliver(&folders, &report);
                     if ui.is_json() {
                         ui.json(&QuestionJson::solved(number, question.as_deref(), &json))?;
                     }
-                    print_report(ui, &report)?;
+                    print_summary(ui, &report);
                     match delivered {
                         Ok(()) => exit_code(report.status),
                         Err(error) => self.failed_line(number, &error),
@@ -262,17 +272,24 @@ fn exit_code(status: TaskStatus) -> ExitCode {
     }
 }
 
-/// The answer is data, the rest is for people.
-fn print_report(ui: &Ui, report: &TaskReport) -> anyhow::Result<()> {
-    match report.status {
-        TaskStatus::Success if ui.is_json() => {}
-        TaskStatus::Success => ui.data(report.answer.as_str())?,
-        status => ui.complain(
+/// The answer is data; why there is none is for people.
+fn print_answer(ui: &Ui, report: &TaskReport) -> anyhow::Result<()> {
+    let status = report.status;
+    if status != TaskStatus::Success {
+        let status = status.name().replace('_', " ");
+        ui.complain(
             Text::new()
-                .with(Tone::Bad, format!("{}: ", status.name().replace('_', " ")))
+                .with(Tone::Bad, format!("{status}: "))
                 .plain(report.answer.as_str()),
-        ),
+        );
+    } else if !ui.is_json() {
+        ui.data(report.answer.as_str())?;
     }
+    Ok(())
+}
+
+/// What was saved, and what it took.
+fn print_summary(ui: &Ui, report: &TaskReport) {
     for saved in &report.saved {
         let (from, to) = (shown_version(saved.parent.as_ref()), saved.version.short());
         let text = Text::new()
@@ -303,7 +320,6 @@ fn print_report(ui: &Ui, report: &TaskReport) -> anyhow::Result<()> {
             report.task
         ),
     ));
-    Ok(())
 }
 
 /// One line of a question file.

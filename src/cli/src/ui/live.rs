@@ -31,6 +31,8 @@ pub(crate) enum LiveKind {
 pub(crate) struct Live {
     watcher: Arc<Sending>,
     printer: Option<JoinHandle<anyhow::Result<()>>>,
+    /// Closed when the printer has ended.
+    ended: Receiver<()>,
 }
 
 /// The end of the channel that events come from.
@@ -91,9 +93,15 @@ impl Live {
     pub(crate) fn start(ui: &Arc<Ui>, kind: LiveKind) -> Self {
         let (sender, receiver) = channel();
         let mut printer = Printer::new(Arc::clone(ui), kind);
+        let (alive, ended) = channel();
+        let print = move || {
+            let _alive = alive;
+            printer.run(&receiver)
+        };
         Self {
             watcher: Arc::new(Sending(Mutex::new(sender))),
-            printer: Some(std::thread::spawn(move || printer.run(&receiver))),
+            printer: Some(std::thread::spawn(print)),
+            ended,
         }
     }
 
@@ -112,25 +120,20 @@ impl Live {
     /// # Errors
     /// When standard output cannot be written.
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
-        self.end()
-    }
-
-    fn end(&mut self) -> anyhow::Result<()> {
-        let Some(printer) = self.printer.take() else {
-            return Ok(());
-        };
         self.watcher.send(Message::End);
-        printer
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let printed = self.printer.take().map(JoinHandle::join);
+        printed.map_or(Ok(()), |printed| {
+            printed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // Whoever drops it has an error of his own to report.
-            drop(self.end());
+        if self.printer.take().is_some() {
+            self.watcher.send(Message::End);
+            // Whoever drops it has an error to report, and no time for a terminal that is stopped.
+            let _ended = self.ended.recv_timeout(PATIENCE);
         }
     }
 }
@@ -222,6 +225,8 @@ struct Printer {
     lines: [String; 2],
 }
 
+/// How long an error waits for what happened before it to be shown.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the status line is drawn.
 const TICK: Duration = Duration::from_millis(120);
 /// Characters of what the model says that are shown.
