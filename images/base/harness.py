@@ -52,6 +52,8 @@ SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 ARGUMENT_MAX = 120_000
 PR_SET_DUMPABLE = 4
 ENOSPC, EDQUOT = 28, 122
+# Kept, because what runs in the child may replace the module's own.
+EXIT = os._exit
 
 
 def write_all(fd, *parts):
@@ -268,6 +270,7 @@ class Parent:
         self.from_child = bytearray()
         self.to_child = bytearray()
         self.requests = set()
+        self.early = []  # What the child wrote before it began: why it could not.
 
     def main(self):
         os.umask(0o022)
@@ -282,6 +285,9 @@ class Parent:
             stopped = str(stop)
         wall_ns = time.monotonic_ns() - self.started if self.started else 0
         self.kill_all()
+        if self.started is None:
+            early = b"".join(self.early).decode("utf-8", "replace")
+            raise RuntimeError(f"the child ended before it began ({self.status}): {early}")
         missed = self.drain()
         stopped = stopped or missed
         self.report(stopped, wall_ns)
@@ -477,7 +483,10 @@ class Parent:
         if not data:
             self.poll.unregister(output.fd)
             return False
-        room = (self.limits["output"] if self.limits else 0) - output.seen
+        if self.started is None:
+            self.early.append(data[:1000])
+            return True
+        room = self.limits["output"] - output.seen
         output.seen += len(data)
         if room > 0:
             self.frames.send(output.kind, data[:room])
@@ -506,14 +515,12 @@ class Parent:
         """Takes what the dead still had in their pipes. Returns why they would have been stopped."""
         stopped = None
         try:
-            if self.limits:
-                self.limits["requests"] = 1 << 30  # They are read, to find the claim.
+            self.limits["requests"] = 1 << 30  # They are read, to find the claim.
             self.poll = select.poll()
             self.poll.register(self.child_out, select.POLLIN)
-            if self.started:
-                self.take_messages()
-                while self.on_child():
-                    pass
+            self.take_messages()
+            while self.on_child():
+                pass
         except Stop as stop:
             stopped = str(stop)
         for output in self.outputs.values():
@@ -555,22 +562,25 @@ class Collector:
         self.unreported = 0
 
     def run(self):
-        self.walk()
-        for relative in self.snapshot:
-            try:
-                os.lstat(WORKSPACE + b"/" + relative)
-            except (FileNotFoundError, NotADirectoryError):
-                self.frames.send_later(REMOVED, control({"path": relative.hex(), "size": 0}))
+        gone = set(self.snapshot)
+        self.walk(gone)
+        for relative in sorted(gone):
+            self.frames.send_later(REMOVED, control({"path": relative.hex(), "size": 0}))
         if self.unreported:
             header = {"path": b"...".hex(), "why": f"and {self.unreported} more", "size": 0}
             self.frames.send_later(LEFT, control(header))
 
-    def walk(self):
+    def walk(self, gone):
+        """Visits everything in a fixed order, and takes what is still there out of `gone`.
+
+        Where something else has replaced a file, that is left behind and the file counts as there;
+        a folder in its place can be collected, so then it is gone.
+        """
         folders = [b""]
         while folders:
             folder = folders.pop()
             below = []
-            for name in sorted(self.names(folder)):
+            for name in self.names(folder, gone):
                 relative = folder + b"/" + name if folder else name
                 path = WORKSPACE + b"/" + relative
                 if len(relative) > self.limits["path"]:
@@ -582,23 +592,26 @@ class Collector:
                 status = os.lstat(path)
                 if stat.S_ISDIR(status.st_mode):
                     below.append(relative)
-                elif not stat.S_ISREG(status.st_mode):
+                    continue
+                gone.discard(relative)
+                if not stat.S_ISREG(status.st_mode):
                     self.leave(relative, KINDS.get(stat.S_IFMT(status.st_mode), "not a file"))
                 elif self.snapshot.get(relative) != identity(status):
                     self.take(relative, path, status)
             folders.extend(reversed(below))
 
-    def names(self, folder):
+    def names(self, folder, gone):
         path = WORKSPACE + b"/" + folder
         try:
-            return os.listdir(path)
-        except PermissionError:
-            pass
-        try:  # It belongs to the same user, who may open it.
-            os.chmod(path, 0o700)
-            return os.listdir(path)
+            # Reading names takes one permission, looking at what they name another. The folder
+            # belongs to the same user, who may have both.
+            if os.lstat(path).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.chmod(path, stat.S_IRWXU)
+            return sorted(os.listdir(path))
         except OSError:
             self.leave(folder, "unreadable")
+            inside = folder + b"/"
+            gone.difference_update([known for known in gone if known.startswith(inside)])
             return []
 
     def take(self, relative, path, status):
@@ -674,7 +687,7 @@ def run_child(channel_in, channel_out, out, err):
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        os._exit(status)
+        EXIT(status)
 
 
 def prepare(channel_in, channel_out, out, err):
@@ -1030,7 +1043,7 @@ def serve():
     except Exception as error:
         parent.frames.message(FAILED, {"why": f"{type(error).__name__}: {error}"[:2000]})
         raise
-    os._exit(0)  # The interpreter's own end takes milliseconds, and frees what ends with it.
+    EXIT(0)  # The interpreter's own end takes milliseconds, and frees what ends with it.
 
 
 if __name__ == "__main__":

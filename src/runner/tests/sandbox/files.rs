@@ -19,6 +19,8 @@ async fn only_what_changed_comes_back() {
         "dir/deep/file",
         "link",
         "swap/file",
+        "turn",
+        "stay",
     ]
     .iter()
     .fold(env, |env, path| env.file(path, b"old"));
@@ -37,6 +39,11 @@ async fn only_what_changed_comes_back() {
                  os.chmod('a/b/tool', 0o755)\n    \
                  shutil.rmtree('swap')\n    \
                  os.symlink('a', 'swap')\n    \
+                 os.remove('turn')\n    \
+                 os.mkdir('turn')\n    \
+                 open('turn/in', 'w').close()\n    \
+                 os.remove('stay')\n    \
+                 os.symlink('keep', 'stay')\n    \
                  open(b'\\xff\\n', 'w').close()\n    \
                  left = open('unclosed', 'w')\n    \
                  left.write('flushed')\n    \
@@ -52,6 +59,7 @@ async fn only_what_changed_comes_back() {
         ("dir", "a file now"),
         ("edit", "new"),
         ("second", "old"),
+        ("turn/in", ""),
         ("unclosed", "flushed"),
     ]
     .map(|(path, text)| (path.to_owned(), text.into()))
@@ -64,13 +72,13 @@ async fn only_what_changed_comes_back() {
         .collect();
     assert_eq!(executable.len(), 1);
     let removed: Vec<_> = report.removed.iter().map(ToString::to_string).collect();
-    assert_eq!(removed, ["dir/deep/file", "drop", "swap/file"]);
+    assert_eq!(removed, ["dir/deep/file", "drop", "swap/file", "turn"]);
     let left: Vec<_> = report
         .left_behind
         .iter()
         .map(|l| (&*l.path, &*l.why))
         .collect();
-    assert_eq!(left, [("swap", "symbolic link")]);
+    assert_eq!(left, [("stay", "symbolic link"), ("swap", "symbolic link")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +110,9 @@ async fn what_is_not_a_plain_file_is_left_and_named() {
                  os.mkdir('closed')\n    \
                  open('closed/in', 'w').write('x')\n    \
                  os.chmod('closed', 0)\n    \
+                 os.mkdir('names')\n    \
+                 open('names/in', 'w').write('y')\n    \
+                 os.chmod('names', 0o400)\n    \
                  open('sparse', 'w').truncate(1 << 23)\n    \
                  open('sparse2', 'w').truncate(1 << 24)\n    \
                  for _ in range(70):\n        \
@@ -133,6 +144,7 @@ async fn what_is_not_a_plain_file_is_left_and_named() {
     let changed = env.changed(&report);
     assert_eq!(changed["secret"], b"mine");
     assert_eq!(changed["closed/in"], b"x");
+    assert_eq!(changed["names/in"], b"y");
     assert_eq!(changed["sparse"], vec![0; 1 << 23]);
 }
 

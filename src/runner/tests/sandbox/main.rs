@@ -17,6 +17,8 @@ mod files;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod odd;
+#[cfg(test)]
 mod outcomes;
 #[cfg(test)]
 mod tools;

@@ -251,7 +251,7 @@ async fn the_wall_time_ends_a_run_that_ignores_everything() {
         report.usage.wall >= limit && report.usage.wall < 3 * limit,
         "{report:#?}"
     );
-    assert!(report.usage.cpu > Duration::from_millis(300), "{report:#?}");
+    assert!(report.usage.cpu > Duration::from_millis(100), "{report:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
