@@ -8,6 +8,7 @@ mod outcome;
 mod restore;
 mod session;
 mod watch;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;

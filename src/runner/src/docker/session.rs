@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use spec::{
     Captured, FileEntry, OutputStream, PhaseTimings, RunOutcome, RunReport, RunUsage, limits,
 };
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
@@ -27,7 +26,8 @@ use super::events::{Ended, Event, Events};
 use super::outcome::{bad_channel, judge, lost};
 use super::restore::{self, REQUESTS_OPEN};
 use super::watch::{Gone, Watch};
-use crate::frames::{TOKEN_BYTES, put, put_message, split_frames, to_sandbox};
+use super::write::{Input, write};
+use crate::frames::{TOKEN_BYTES, put_message, split_frames, to_sandbox};
 use crate::{RunHost, RunnerError, SandboxSpec, ToolRequest};
 
 /// Batches of frames on their way in, and pieces of files on their way out: at most 256 KiB each.
@@ -81,7 +81,6 @@ enum Job {
     Stored(io::Result<Vec<FileEntry>>),
 }
 
-type Input = Pin<Box<dyn AsyncWrite + Send>>;
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
 /// Sees a run to its end, in a container that is attached to and about to be started.
@@ -578,36 +577,6 @@ fn start_restore(
         Job::Restored(sent)
     });
     batches_out
-}
-
-/// Writes what comes, until nothing can come any more; then the sandbox sees the end.
-async fn write(
-    mut input: Input,
-    mut batches: mpsc::Receiver<Bytes>,
-    mut replies: mpsc::UnboundedReceiver<Bytes>,
-    cancelled: CancellationToken,
-) -> io::Result<()> {
-    while let Some(batch) = batches.recv().await {
-        input.write_all(&batch).await?;
-    }
-    input.flush().await?;
-    loop {
-        let frame = tokio::select! {
-            biased;
-            () = cancelled.cancelled() => break,
-            frame = replies.recv() => frame,
-        };
-        let Some(frame) = frame else { return Ok(()) };
-        input.write_all(&frame).await?;
-        input.flush().await?;
-    }
-    let mut cancel = BytesMut::new();
-    put(&mut cancel, to_sandbox::CANCEL, &[]);
-    input.write_all(&cancel).await?;
-    input.flush().await?;
-    // The end of the stream would end the sandbox at once; it has a word to say first.
-    while replies.recv().await.is_some() {}
-    Ok(())
 }
 
 fn refusal(text: &str) -> Bytes {
