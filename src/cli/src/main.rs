@@ -111,6 +111,7 @@ fn log_to_stderr(flags: &GlobalFlags, environment: &Environment) -> anyhow::Resu
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .log_internal_errors(false)
         .with_ansi(
             flags.color != args::ColorChoice::Never
                 && environment.allows_colour()

@@ -237,6 +237,15 @@ fn a_wrong_configuration_points_at_its_line() {
         ended.stderr
     );
     assert!(!ended.stderr.contains("sk-1234"), "{}", ended.stderr);
+    env.write("config/agentfactory/config.toml", "skills = 'missing'");
+    let ended = env.run(["list"]).status(2);
+    assert!(
+        ended
+            .stderr
+            .contains("config/agentfactory/missing` is not a folder"),
+        "{}",
+        ended.stderr
+    );
     env.write("config/agentfactory/config.toml", "");
     let ended = env.set("AGENTFACTORY_LOG", "no=such=filter").run(["list"]);
     assert!(ended.status(2).stderr.contains("AGENTFACTORY_LOG"));

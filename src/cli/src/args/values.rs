@@ -14,9 +14,14 @@ use crate::exit::Problem;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cpus(u32);
 
+/// Source: Docker's smallest share of a processor.
+const MIN_MILLIS: u32 = 10;
+
 /// A text that is not a number of processors.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a number of processors: write 0.5, 1 or 2, with at most three decimals")]
+#[error(
+    "`{0}` is not a number of processors: write 0.5, 1 or 2; at least 0.01, with at most three decimals"
+)]
 pub(crate) struct CpusError(String);
 
 impl Cpus {
@@ -42,7 +47,7 @@ impl FromStr for Cpus {
             .checked_mul(1_000)
             .and_then(|whole| whole.checked_add(decimals));
         millis
-            .filter(|millis| *millis > 0)
+            .filter(|millis| *millis >= MIN_MILLIS)
             .map(Self)
             .ok_or_else(error)
     }
@@ -177,6 +182,7 @@ mod tests {
         check("1", Some(1_000));
         check("0.5", Some(500));
         check("0.25", Some(250));
+        check("0.01", Some(10));
         check("1.999", Some(1_999));
         check("64", Some(64_000));
         for bad in [
@@ -191,6 +197,7 @@ mod tests {
             "1e3",
             "nan",
             "inf",
+            "0.009",
             "0.0001",
             "1,5",
             "4294968",

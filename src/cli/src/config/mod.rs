@@ -87,8 +87,8 @@ impl Settings {
             },
             runtime: file.engine.runtime.clone(),
             engine: engine(file.engine, environment, &mut warnings)?,
-            skills: environment.path(env::SKILLS).or(file.skills),
-            images: environment.path(env::IMAGES).or(file.images),
+            skills: overriding("skills", environment.path(env::SKILLS).or(file.skills))?,
+            images: overriding("images", environment.path(env::IMAGES).or(file.images))?,
             warnings,
         })
     }
@@ -107,6 +107,20 @@ fn home(flags: &GlobalFlags, environment: &Environment) -> Result<PathBuf, Probl
             error,
         )
     })
+}
+
+/// A folder that replaces built-in files. A missing one would silently replace nothing.
+fn overriding(what: &str, folder: Option<PathBuf>) -> Result<Option<PathBuf>, Problem> {
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            let shown = folder.display();
+            Err(
+                Problem::usage(format!("the {what} folder `{shown}` is not a folder"))
+                    .hint("correct the setting, or remove it to use the built-in files"),
+            )
+        }
+        folder => Ok(folder),
+    }
 }
 
 fn model(environment: &Environment, name: &str) -> Result<Option<ModelRef>, Problem> {
