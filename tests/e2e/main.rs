@@ -9,3 +9,4 @@ mod hostile;
 mod layers;
 mod library;
 mod solve;
+mod trouble;

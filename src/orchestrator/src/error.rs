@@ -66,6 +66,11 @@ impl FactoryError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            // The runner does not know the store that its files come from.
+            Self::Runner(runner::RunnerError::Blobs(source)) => {
+                let below = source.get_ref().and_then(|below| below.downcast_ref::<store::StoreError>());
+                below.and_then(store::StoreError::hint)
+            }
             Self::Runner(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Workspace(error) => error.hint(),

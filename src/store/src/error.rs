@@ -293,14 +293,14 @@ impl StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "check who owns it and its permissions".to_owned()
             }
+            Self::Io { .. } => "check that the home is a directory on a working disk".to_owned(),
             Self::UnknownRun { .. }
             | Self::BlobMissing { .. }
             | Self::NothingToUndo { .. }
             | Self::RunExists { .. }
             | Self::Refused { .. }
             | Self::TooLarge { .. }
-            | Self::BadVersion { .. }
-            | Self::Io { .. } => return None,
+            | Self::BadVersion { .. } => return None,
         };
         Some(text)
     }
