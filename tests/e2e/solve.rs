@@ -379,3 +379,42 @@ fn a_batch_goes_on_after_a_bad_line_and_a_failed_task() {
     assert_eq!(answers, ["one", "cannot", "three"], "{}", finished.stdout);
     assert!(finished.stderr.contains("line 2"), "{}", finished.stderr);
 }
+
+/// The paper's own questions, where they are at hand beside the checkout.
+#[test]
+#[expect(clippy::print_stderr, reason = "a skip must be seen")]
+fn the_questions_of_the_paper_are_read() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    let script = env.write(
+        "always.yaml",
+        "format: 1\nagent:\n  - repeat: true\n    calls:\n      - {tool: finish, arguments: {answer: seen, save: []}}\n",
+    );
+    let model = format!("scripted:{}", script.display());
+    for round in ["questions_round1.jsonl", "questions_round2.jsonl"] {
+        let file = testkit::repository()
+            .join("../shared/data/paper")
+            .join(round);
+        let Ok(questions) = std::fs::read_to_string(&file) else {
+            eprintln!("SKIPPED: {round} is not at hand");
+            return;
+        };
+        let arguments = [
+            "solve",
+            "--question-file",
+            file.to_str().unwrap(),
+            "--model",
+            &model,
+            "--json",
+        ];
+        let finished = env.agentfactory(arguments).expect_status(0);
+        assert_eq!(
+            finished.stdout.lines().count(),
+            questions
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .count()
+        );
+    }
+}
