@@ -1,14 +1,16 @@
 //! What `run`, `exec` and `shell` share: one program in one sandbox.
 
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestrator::{Factory, FinishedRun, RunRequest};
+use orchestrator::{Factory, FactoryError, FinishedRun, RunRequest};
 use runner::Program;
 use spec::wire::{OutcomeJson, RunJson};
 use spec::{ByteSize, FileEntry, Limits, Tree, format_duration};
 use store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Models};
 use crate::exit::ExitCode;
@@ -55,18 +57,18 @@ impl Run<'_> {
                     .await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;
                 request.mounts = folders.mounts().to_vec();
-                let finished = factory.run(&request, &live.watcher(), cancel).await?;
+                let finished = run_for_reader(app, &factory, &request, &live, cancel).await?;
                 Ok((request, finished))
             })
             .await?;
-        live.finish()?;
+        let shown = live.finish();
 
         let is_accepted = finished.succeeded(&request.program);
-        if app.ui.is_json() {
-            app.ui.json(&finished.json)?;
+        let printed = if app.ui.is_json() {
+            app.ui.json(&finished.json)
         } else {
-            print_finished(&app.ui, &finished, &request.program)?;
-        }
+            print_finished(&app.ui, &finished, &request.program)
+        };
         name_left_behind(&app.ui, "left behind", &finished.report.left_behind);
         if let Some(output) = &finished.output {
             let results = Results {
@@ -76,19 +78,42 @@ impl Run<'_> {
                 tree: output,
                 changed: &finished.report.changed,
             };
+            // What could not be shown is delivered all the same.
             folders.deliver(app, &store, &results).1?;
         }
+        shown.and(printed)?;
         Ok(match (&finished.json.outcome, is_accepted) {
             (_, true) => ExitCode::Success,
+            _ if app.ui.reader_gone().is_cancelled() => ExitCode::Failed,
             (OutcomeJson::Cancelled {}, false) => ExitCode::Interrupted,
             (_, false) => ExitCode::Failed,
         })
     }
 }
 
+/// Runs a program, unless nobody reads its output any more.
+async fn run_for_reader(
+    app: &App,
+    factory: &Factory,
+    request: &RunRequest,
+    live: &Live,
+    cancel: CancellationToken,
+) -> Result<FinishedRun, FactoryError> {
+    let watcher = live.watcher();
+    let mut running = pin!(factory.run(request, &watcher, cancel.clone()));
+    tokio::select! {
+        finished = &mut running => finished,
+        () = app.ui.reader_gone().cancelled() => {
+            cancel.cancel();
+            running.await
+        }
+    }
+}
+
 fn print_finished(ui: &Ui, finished: &FinishedRun, program: &Program) -> anyhow::Result<()> {
     if matches!(program, Program::Shell { .. }) {
-        if !finished.succeeded(program) {
+        let is_stopped = ui.reader_gone().is_cancelled();
+        if !finished.succeeded(program) && !is_stopped {
             ui.complain(failed(&finished.json.outcome));
         }
         name_files(ui, &finished.report.changed);

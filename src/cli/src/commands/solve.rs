@@ -133,14 +133,11 @@ impl Solver<'_> {
                     .await
             })
             .await?;
-        live.finish()?;
-        print_answer(ui, &report)?;
+        let shown = live.finish().and_then(|()| print_answer(ui, &report));
         let (json, delivered) = self.deliver(&self.folders, &report);
-        if ui.is_json() {
-            ui.json(&json)?;
-        }
+        let printed = if ui.is_json() { ui.json(&json) } else { Ok(()) };
         print_summary(ui, &report);
-        delivered?;
+        delivered.and(shown).and(printed)?;
         Ok(exit_code(report.status))
     }
 

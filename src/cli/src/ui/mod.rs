@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{ColorChoice, GlobalFlags};
 use crate::environment::Environment;
@@ -26,7 +27,7 @@ pub(crate) struct Ui {
     out: Stream,
     err: Stream,
     /// Whoever read standard output went away; what would follow is not wanted.
-    is_closed: AtomicBool,
+    reader_gone: CancellationToken,
     /// A JSON document stands on standard output.
     has_printed: AtomicBool,
 }
@@ -78,7 +79,7 @@ impl Ui {
             verbose: flags.verbose,
             out: stream(io::stdout().is_terminal()),
             err: stream(io::stderr().is_terminal()),
-            is_closed: AtomicBool::new(false),
+            reader_gone: CancellationToken::new(),
             has_printed: AtomicBool::new(false),
         }
     }
@@ -96,6 +97,11 @@ impl Ui {
     /// How much people want to see.
     pub(crate) fn verbosity(&self) -> u8 {
         self.verbose
+    }
+
+    /// Is cancelled when whoever read standard output went away.
+    pub(crate) fn reader_gone(&self) -> &CancellationToken {
+        &self.reader_gone
     }
 
     /// What is known of standard error.
@@ -141,13 +147,13 @@ impl Ui {
     }
 
     fn write_out(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        if self.is_closed.load(Ordering::Relaxed) {
+        if self.reader_gone.is_cancelled() {
             return Ok(());
         }
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.is_closed.store(true, Ordering::Relaxed);
+                self.reader_gone.cancel();
                 Ok(())
             }
             result => result.context("standard output cannot be written"),
