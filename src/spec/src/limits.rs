@@ -108,9 +108,17 @@ pub enum LimitsError {
     /// No processor time at all.
     #[error("a limit of 0 CPUs cannot run anything")]
     Cpus,
-    /// A size of zero.
+    /// A size that holds nothing.
     #[error("the {0} limit is too small")]
     TooSmall(&'static str),
+    /// More than any run is given.
+    #[error("the {what} limit is too large")]
+    TooLarge {
+        /// Which limit.
+        what: &'static str,
+        /// The most, for people.
+        most: String,
+    },
 }
 
 impl LimitsError {
@@ -122,7 +130,8 @@ impl LimitsError {
             )),
             Self::Pids(_) => Some(format!("use at least {PIDS_MIN}")),
             Self::Cpus => Some("use a number such as 0.5 or 2".to_owned()),
-            Self::TooSmall(_) => Some("use at least 64K".to_owned()),
+            Self::TooSmall(_) => Some(format!("use at least {SIZE_MIN}")),
+            Self::TooLarge { most, .. } => Some(format!("use at most {most}")),
         }
     }
 }
@@ -131,6 +140,16 @@ impl LimitsError {
 pub const PIDS_MIN: u32 = 4;
 /// Smaller tmpfs and buffers hold nothing useful.
 const SIZE_MIN: ByteSize = ByteSize::kib(4);
+/// A week: a lease that never ends is none.
+const WALL_MAX: Duration = Duration::from_hours(168);
+/// More than the machines that this runs on have; the engine says where it has less.
+const MEMORY_MAX: ByteSize = ByteSize::mib(1 << 20);
+/// Output is held in memory and in the run's record.
+const OUTPUT_MAX: ByteSize = ByteSize::mib(64);
+/// Source: the kernel's default `pid_max`.
+const PIDS_MAX: u32 = 32_768;
+/// Source: more than the kernel's `NR_CPUS` in any distribution.
+const CPU_MILLIS_MAX: u32 = 8_192_000;
 
 impl Limits {
     /// Size of the tmpfs at `/tmp` under these limits: a small sandbox has a small one.
@@ -153,6 +172,22 @@ impl Limits {
         }
         if self.cpu_millis == 0 {
             return Err(LimitsError::Cpus);
+        }
+        let too_large = |what, most: String| Err(LimitsError::TooLarge { what, most });
+        if self.wall > WALL_MAX {
+            return too_large("time", format!("{}h", WALL_MAX.as_secs() / 3_600));
+        }
+        if self.memory > MEMORY_MAX {
+            return too_large("memory", MEMORY_MAX.to_string());
+        }
+        if self.output > OUTPUT_MAX {
+            return too_large("output", OUTPUT_MAX.to_string());
+        }
+        if self.pids > PIDS_MAX {
+            return too_large("process", PIDS_MAX.to_string());
+        }
+        if self.cpu_millis > CPU_MILLIS_MAX {
+            return too_large("CPU", (CPU_MILLIS_MAX / 1_000).to_string());
         }
         if self.workspace < SIZE_MIN {
             return Err(LimitsError::TooSmall("workspace"));
@@ -187,6 +222,36 @@ mod tests {
     #[test]
     fn the_defaults_agree_with_each_other() {
         assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn limits_beyond_all_measure_are_refused() {
+        let check = |limits: Limits| {
+            assert!(
+                matches!(limits.check(), Err(LimitsError::TooLarge { .. })),
+                "{limits:?}"
+            );
+        };
+        check(Limits {
+            wall: Duration::from_hours(1_000_000),
+            ..Limits::default()
+        });
+        check(Limits {
+            memory: ByteSize::bytes(u64::MAX),
+            ..Limits::default()
+        });
+        check(Limits {
+            output: ByteSize::mib(1 << 20),
+            ..Limits::default()
+        });
+        check(Limits {
+            pids: u32::MAX,
+            ..Limits::default()
+        });
+        check(Limits {
+            cpu_millis: u32::MAX,
+            ..Limits::default()
+        });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Captured, Digest, FileEntry, OutputStream, RunId, RunOutcome, RunReport, Tree};
+use crate::{Captured, Digest, FileEntry, RunId, RunOutcome, RunReport, Tree};
 
 /// The version of the format that [`RunJson`] is.
 pub const RUN_FORMAT: u32 = 1;
