@@ -16,6 +16,7 @@ mod task;
 mod watch;
 pub mod wire;
 mod workspace;
+mod write_back;
 
 pub use assets::{AssetError, Assets};
 pub use budget::TaskBudget;
@@ -25,6 +26,5 @@ pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, RunRequest, program_from_file};
 pub use task::{Saved, TaskReport, TaskRequest, TaskStatus};
 pub use watch::{Event, Unwatched, Watcher};
-pub use workspace::{
-    Imported, WorkspaceError, WriteBack, changed_files, export, import, write_back,
-};
+pub use workspace::{Imported, WorkspaceError, changed_files, export, import};
+pub use write_back::{WriteBack, write_back};

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use spec::wire::FileJson;
 
 use crate::task::TaskReport;
-use crate::workspace::{WriteBack, changed_files};
+use crate::workspace::changed_files;
+use crate::write_back::WriteBack;
 
 /// The version of the format that [`TaskJson`] is.
 pub const TASK_FORMAT: u32 = 1;

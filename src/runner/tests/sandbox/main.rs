@@ -5,7 +5,6 @@
 //! `AGENTFACTORY_TEST_REQUIRE_ENGINE=1` asks for the real thing.
 
 #[cfg(test)]
-mod bench;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
