@@ -201,7 +201,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("docker.sock");
         let socket = format!("unix://{}", socket.display());
-        for host in ["tcp://127.0.0.1:1".to_owned(), socket] {
+        let tls = "https://127.0.0.1:1".to_owned();
+        for host in ["tcp://127.0.0.1:1".to_owned(), tls, socket] {
             let error = connect(host).await;
             assert!(
                 matches!(error, RunnerError::EngineUnreachable { .. }),

@@ -94,6 +94,10 @@ impl RunnerError {
                 "your user may not use the engine's socket: join the group `docker` \
                  (`sudo usermod -aG docker $USER`, then log in again)"
             }
+            Self::EngineUnreachable { address, .. } if address.starts_with("https://") => {
+                "start Docker there, and see that `DOCKER_CERT_PATH` has a `ca.pem`, `cert.pem` and \
+                 `key.pem` for it"
+            }
             Self::EngineUnreachable { .. } => "start Docker or set `DOCKER_HOST`",
             Self::EngineAddress { address, .. } if address.starts_with("ssh://") => {
                 return Some(format!(
@@ -124,10 +128,26 @@ impl RunnerError {
             Self::Mount(MountError::NotADirectory(_)) => "mount the directory that holds it",
             Self::TooLarge { .. } => "give it less, or bind a directory with `--mount`",
             Self::Unsafe { .. } => "`agentfactory doctor` shows what the engine has to offer",
+            Self::Engine { source, .. } if is_gone(source) => {
+                "the engine has stopped or restarted; try again when `docker ps` answers"
+            }
             Self::Engine { .. } | Self::Blobs(_) => return None,
         };
         Some(hint.to_owned())
     }
+}
+
+/// Whether the connection is what failed, and not what was asked.
+fn is_gone(error: &bollard::errors::Error) -> bool {
+    use bollard::errors::Error;
+    matches!(
+        error,
+        Error::HyperLegacyError { .. }
+            | Error::HyperResponseError { .. }
+            | Error::IOError { .. }
+            | Error::SocketNotFoundError(_)
+            | Error::RequestTimeoutError
+    )
 }
 
 /// Whether a permission is what is missing.

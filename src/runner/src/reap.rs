@@ -131,9 +131,15 @@ fn start_of(pid: u32) -> io::Result<u64> {
 
 /// The labels of a sandbox whose lease ends at `expires_at`.
 pub(crate) fn labels(owner: &Owner, run: RunId, expires_at: Timestamp) -> HashMap<String, String> {
+    let mut labels = lease(owner, expires_at);
+    labels.insert(RUN.to_owned(), run.to_string());
+    labels
+}
+
+/// The labels of any container of ours that [`reap`] may remove when its lease has ended.
+pub(crate) fn lease(owner: &Owner, expires_at: Timestamp) -> HashMap<String, String> {
     HashMap::from([
         (OWNER.to_owned(), owner.to_string()),
-        (RUN.to_owned(), run.to_string()),
         (LEASE.to_owned(), expires_at.as_second().to_string()),
     ])
 }

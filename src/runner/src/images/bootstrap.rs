@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bollard::models::ImageInspect;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use spec::Digest;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -31,7 +31,10 @@ const ASK: Duration = Duration::from_secs(30);
 /// The time of everything that is generated; the same in all builds.
 const SOURCE_DATE_EPOCH: &str = "1700000000";
 
-/// How many lines of what mmdebstrap says are kept for an error.
+/// The exit status of a program that starts another one and does not find it.
+const NOT_FOUND: i32 = 127;
+
+/// How many of the lines in which mmdebstrap complains are kept for an error.
 const LINES_KEPT: usize = 12;
 
 /// How many bootstrapped bases stay cached: one for each of two architectures or recipes.
@@ -187,8 +190,21 @@ async fn run(
         recipe.suite
     ));
     let sources = apt::sources(&recipe.suite, environment).await;
-    let mut command = program("mmdebstrap", environment);
+    let mut command = if rustix::process::geteuid().is_root() {
+        // What it mounts is then gone with it, however it ends, and the next build removes its
+        // files. Other users get the first from its mode; and it cannot use folders of theirs.
+        let mut command = program("unshare", environment);
+        command.args(["--mount", "--", "mmdebstrap"]);
+        if environment.iter().all(|(name, _)| name != "TMPDIR") {
+            command.env("TMPDIR", cache.partial());
+        }
+        command
+    } else {
+        program("mmdebstrap", environment)
+    };
     command
+        // It waits for its children when it is told to end, so they are told too.
+        .process_group(0)
         .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
         .arg(format!("--variant={}", recipe.variant))
         .arg(format!("--include={}", recipe.include.join(",")))
@@ -232,6 +248,9 @@ async fn run(
     guard.disarm();
     if status.success() {
         return Ok(raw);
+    }
+    if status.code() == Some(NOT_FOUND) {
+        return Err(ImageError::NoMmdebstrap);
     }
     Err(ImageError::Mmdebstrap {
         status: status.to_string(),
@@ -277,7 +296,11 @@ async fn follow(
                     continue;
                 };
                 let line = String::from_utf8_lossy(&line).trim().to_owned();
-                progress.note(line.strip_prefix("I: ").unwrap_or(&line));
+                if let Some(step) = line.strip_prefix("I: ") {
+                    progress.note(step);
+                    continue;
+                }
+                progress.note(&line);
                 last_lines.push_back(line);
                 if last_lines.len() > LINES_KEPT {
                     last_lines.pop_front();
@@ -312,7 +335,7 @@ impl Drop for Terminate {
     fn drop(&mut self) {
         if let Some(pid) = self.0.take() {
             // It has not been waited for, so the number is still its own.
-            let _ended = kill_process(pid, Signal::TERM);
+            let _ended = kill_process_group(pid, Signal::TERM);
         }
     }
 }

@@ -86,6 +86,7 @@ def main():
                 continue
             send_folders(os.path.dirname(cached))
             send(cached, content)
+    send("complete", b"")
     out.close()
 
 

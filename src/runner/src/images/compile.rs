@@ -15,6 +15,7 @@ use bollard::query_parameters::{
     StartContainerOptions, WaitContainerOptionsBuilder,
 };
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tar::EntryType;
 use tokio::io::AsyncWriteExt as _;
@@ -26,6 +27,7 @@ use super::files::{Cache, Cached};
 use super::layer::{Kind, Layer, Node};
 use super::recipe::Recipe;
 use crate::docker::calls::{call, refusal};
+use crate::reap::{self, Owner};
 use crate::{Engine, RunnerError};
 
 /// Where our files are in an image.
@@ -38,6 +40,8 @@ const SCRIPT: &str = include_str!("compile.py");
 const OLDEST_PYTHON: (u32, u32) = (3, 11);
 /// How long compiling may take; two seconds are usual.
 const DEADLINE: Duration = Duration::from_mins(5);
+/// How long nobody else removes the container; the clocks of the engine and of others differ.
+const LEASE: Duration = Duration::from_hours(1);
 /// What the container may send: the bytecode of a standard library has 11 MB.
 const OUTPUT_MAX: usize = 256 << 20;
 /// What it may say when something is wrong.
@@ -130,7 +134,7 @@ struct Said {
 /// Puts our files and the bytecode together.
 fn assemble(output: &[u8], recipe: &Recipe) -> io::Result<(Layer, Said)> {
     let mut layer = Layer::default();
-    let mut said = None;
+    let (mut said, mut complete) = (None, false);
     for entry in tar::Archive::new(output).entries()? {
         let mut entry = entry?;
         let path = String::from_utf8(entry.path_bytes().into_owned()).map_err(io::Error::other)?;
@@ -145,6 +149,7 @@ fn assemble(output: &[u8], recipe: &Recipe) -> io::Result<(Layer, Said)> {
             EntryType::Regular if path == "facts.json" => {
                 said = Some(serde_json::from_slice(&bytes)?);
             }
+            EntryType::Regular if path == "complete" => complete = true,
             EntryType::Regular if is_bytecode(&path) => layer.file(&path, bytes),
             EntryType::Directory => {
                 let node = Node {
@@ -157,6 +162,9 @@ fn assemble(output: &[u8], recipe: &Recipe) -> io::Result<(Layer, Said)> {
             }
             other => return Err(io::Error::other(format!("it sent `{path}`, a {other:?}"))),
         }
+    }
+    if !complete {
+        return Err(io::Error::other("it ended too early"));
     }
     let said = said.ok_or_else(|| io::Error::other("it did not say which Python it is"))?;
     for (path, mode) in MOUNT_POINTS {
@@ -195,9 +203,10 @@ fn add_parents(layer: &mut Layer) {
 
 /// Runs the container and returns what it wrote.
 async fn output(engine: &Engine, base: &Base, recipe: &Recipe) -> Result<Vec<u8>, ImageError> {
+    let body = body(base, labels(engine).await?);
     let create = engine
         .docker
-        .create_container(None::<CreateContainerOptions>, body(base));
+        .create_container(None::<CreateContainerOptions>, body);
     let id = call("create a container", create).await?.id;
     let result = tokio::time::timeout(DEADLINE, converse(engine, base, recipe, &id)).await;
     let options = RemoveContainerOptionsBuilder::default().force(true).build();
@@ -215,6 +224,19 @@ async fn output(engine: &Engine, base: &Base, recipe: &Recipe) -> Result<Vec<u8>
             why: format!("it did not end within {} s", DEADLINE.as_secs()),
         })
     })
+}
+
+/// The labels by which the container is removed if we cannot: one that never started stays.
+async fn labels(engine: &Engine) -> Result<HashMap<String, String>, RunnerError> {
+    let info = call("describe itself", engine.docker.info()).await?;
+    let now = info.system_time.and_then(|time| time.parse().ok());
+    let expires_at = now
+        .and_then(|now: Timestamp| now.checked_add(LEASE).ok())
+        .unwrap_or(Timestamp::MAX);
+    let owner = Owner::of_this_process().unwrap_or_else(|_| Owner::named("image build"));
+    let mut labels = reap::lease(&owner, expires_at);
+    labels.insert(LABEL_IMAGE.to_owned(), "build".to_owned());
+    Ok(labels)
 }
 
 async fn converse(
@@ -260,8 +282,8 @@ async fn converse(
     };
     let receive = async {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        while let Some(chunk) = attached.output.next().await {
-            let chunk = chunk.map_err(|source| RunnerError::Engine { action, source })?;
+        // Some connections do not end properly; whether all has come is seen in what has come.
+        while let Some(Ok(chunk)) = attached.output.next().await {
             match chunk {
                 LogOutput::StdErr { message } => {
                     let room = ERRORS_MAX.saturating_sub(errors.len());
@@ -273,10 +295,9 @@ async fn converse(
                 _ => errors.extend_from_slice(b"it sent too much"),
             }
         }
-        Ok::<_, RunnerError>((out, String::from_utf8_lossy(&errors).trim().to_owned()))
+        (out, String::from_utf8_lossy(&errors).trim().to_owned())
     };
-    let ((), received) = tokio::join!(send, receive);
-    let (out, errors) = received?;
+    let ((), (out, errors)) = tokio::join!(send, receive);
     let status = match ended.next().await {
         Some(Ok(answer)) => answer.status_code,
         Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
@@ -296,7 +317,7 @@ async fn converse(
     })
 }
 
-fn body(base: &Base) -> ContainerCreateBody {
+fn body(base: &Base, labels: HashMap<String, String>) -> ContainerCreateBody {
     let command = ["python3", "-S", "-s", "-B", "-c", SCRIPT];
     ContainerCreateBody {
         image: Some(base.id.clone()),
@@ -305,10 +326,7 @@ fn body(base: &Base) -> ContainerCreateBody {
         env: Some(environment(base)),
         user: Some("65534:65534".to_owned()),
         working_dir: Some("/".to_owned()),
-        labels: Some(HashMap::from([(
-            LABEL_IMAGE.to_owned(),
-            "build".to_owned(),
-        )])),
+        labels: Some(labels),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
@@ -378,6 +396,8 @@ mod tests {
         r#"{"executable":"/usr/bin/python3","version":[3,13,5]}"#,
     );
 
+    const COMPLETE: (&str, EntryType, &str) = ("complete", EntryType::Regular, "");
+
     #[test]
     fn the_layer_has_our_files_and_keeps_folders_of_the_base() {
         let bytecode = "usr/lib/python3/__pycache__/a.pyc";
@@ -385,6 +405,7 @@ mod tests {
             FACTS,
             ("usr/lib", EntryType::Directory, ""),
             (bytecode, EntryType::Regular, "bytes"),
+            COMPLETE,
         ]);
         let (layer, said) = assemble(&output, &recipe()).unwrap();
         assert_eq!(said.version, [3, 13, 5]);
@@ -417,7 +438,7 @@ mod tests {
     #[test]
     fn nothing_but_bytecode_is_taken() {
         let check = |file: (&str, EntryType, &str)| {
-            let output = sent(&[FACTS, file]);
+            let output = sent(&[FACTS, file, COMPLETE]);
             assert!(assemble(&output, &recipe()).is_err(), "{file:?}");
         };
         check(("etc/passwd", EntryType::Regular, "root::0:0"));
@@ -425,7 +446,9 @@ mod tests {
         check(("/usr/__pycache__/x.pyc", EntryType::Regular, ""));
         check(("usr/__pycache__/x.pyc", EntryType::Symlink, ""));
         check(("opt/agentfactory/x.sh", EntryType::Regular, ""));
-        assert!(assemble(&sent(&[]), &recipe()).is_err());
+        assert!(assemble(&sent(&[FACTS, COMPLETE]), &recipe()).is_ok());
+        assert!(assemble(&sent(&[FACTS]), &recipe()).is_err());
+        assert!(assemble(&sent(&[COMPLETE]), &recipe()).is_err());
         assert!(assemble(b"not an archive at all", &recipe()).is_err());
     }
 }

@@ -99,6 +99,18 @@ impl ImageError {
         }
     }
 
+    /// Whether the engine was there and did not want what it was sent.
+    pub(super) fn is_refusal(&self) -> bool {
+        use bollard::errors::Error;
+        let Self::Engine(RunnerError::Engine { source, .. }) = self else {
+            return false;
+        };
+        matches!(
+            source,
+            Error::DockerStreamError { .. } | Error::DockerResponseServerError { .. }
+        )
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -124,6 +136,9 @@ impl ImageError {
             Self::NoMmdebstrap => {
                 "`sudo apt-get install --yes mmdebstrap uidmap debian-archive-keyring`, or name an \
                  image that the engine has or can pull: `agentfactory images build --base IMAGE`"
+            }
+            Self::Mmdebstrap { last_lines, .. } if last_lines.contains("No space left") => {
+                "make room, or set `TMPDIR` to a folder that has 500 MB"
             }
             Self::Mmdebstrap { .. } => {
                 "the message is mmdebstrap's own; or name an image that the engine has or can \

@@ -133,6 +133,8 @@ struct Note<T> {
 impl Cache {
     /// Opens the cache, waits until no other build uses it, and clears what a killed one left.
     pub(super) async fn open(root: &Path, progress: &dyn Progress) -> Result<Self, ImageError> {
+        // Programs that are given a path in it may run elsewhere.
+        let root = &std::path::absolute(root).map_err(ImageError::file("find", root))?;
         std::fs::create_dir_all(root).map_err(ImageError::file("create", root))?;
         let path = root.join("build.lock");
         let lock = File::options()
@@ -169,7 +171,8 @@ impl Cache {
         Ok(cache)
     }
 
-    fn partial(&self) -> PathBuf {
+    /// A folder for what is not finished; it is emptied when the next build begins.
+    pub(super) fn partial(&self) -> PathBuf {
         self.root.join("partial")
     }
 

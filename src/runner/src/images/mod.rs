@@ -227,11 +227,14 @@ async fn load(
         tags: &tags,
         layers,
     };
-    let sent = archive(&layers).load(engine).await;
-    if sent.is_ok()
-        && let Some(image) = loaded(engine, &tag, &config.layers).await?
-    {
-        return Ok((image, tag));
+    match archive(&layers).load(engine).await {
+        Ok(()) => {
+            if let Some(image) = loaded(engine, &tag, &config.layers).await? {
+                return Ok((image, tag));
+            }
+        }
+        Err(error) if error.is_refusal() => {}
+        Err(error) => return Err(error),
     }
     // Engines that keep images in containerd want every layer.
     progress.note("this engine wants the whole image");

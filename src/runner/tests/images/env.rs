@@ -110,8 +110,9 @@ impl Env {
 
     async fn clean(&self) {
         let created = std::mem::take(&mut *self.lock());
-        let created: Vec<&str> = created.iter().map(String::as_str).collect();
-        self.remove(&created).await;
+        for image in created.iter().filter(|image| !self.before.contains(image)) {
+            self.untag(image).await;
+        }
         let now = self.docker.inspect_image(LATEST).await.ok();
         match &self.latest_before {
             Some(id) => self.tag(id, LATEST).await,
@@ -127,18 +128,6 @@ impl Env {
     /// Notes an image that the test made.
     pub(crate) fn created(&self, image: &str) {
         self.lock().push(image.to_owned());
-    }
-
-    /// Removes images; none, and `false`, if one of them was there before the test.
-    pub(crate) async fn remove(&self, images: &[&str]) -> bool {
-        let keep = |image: &&str| self.before.iter().any(|before| before == image);
-        let kept = images.iter().any(keep);
-        for image in images {
-            if !kept || (!keep(image) && *image != LATEST) {
-                self.untag(image).await;
-            }
-        }
-        !kept
     }
 
     pub(crate) async fn untag(&self, image: &str) {
@@ -201,12 +190,16 @@ impl Env {
     }
 }
 
-/// The recipe, with a default base that is in no registry: nothing listens on that port.
+/// The recipe, with a default base that is in no registry: nothing listens on that port. One more
+/// file makes images that nobody else has.
 fn write_recipe(folder: &Path) {
     let recipe = include_str!("../../../../images/base/recipe.json");
     let recipe = recipe.replace("\"python:3.13-slim\"", "\"127.0.0.1:1/python:3.13-slim\"");
     let overrides = folder.join("overrides");
-    std::fs::create_dir(&overrides).expect("the folder is new");
+    let shims = overrides.join("shims");
+    std::fs::create_dir_all(&shims).expect("the folder is new");
+    let marker = format!("FOLDER = '{}'\n", folder.display());
+    std::fs::write(shims.join("test_marker.py"), marker).expect("the folder is writable");
     std::fs::write(overrides.join("recipe.json"), recipe).expect("the folder is writable");
 }
 

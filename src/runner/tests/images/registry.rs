@@ -81,10 +81,10 @@ async fn scenario(env: &Env) {
     let name = format!("127.0.0.1:{}/library/python:3.13-slim", registry.port);
     env.created(&name);
 
-    // Something with Python that the registry can serve.
-    let own = images::build(&env.engine, &env.request("own", &()))
-        .await
-        .unwrap();
+    // Something with Python that the registry can serve; the packages are kept between runs.
+    let mut request = env.request("own", &());
+    request.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let own = images::build(&env.engine, &request).await.unwrap();
     env.created(&own.tag);
     env.created(&own.base);
     env.tag(&own.base, &name).await;
