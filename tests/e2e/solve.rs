@@ -382,7 +382,6 @@ fn a_batch_goes_on_after_a_bad_line_and_a_failed_task() {
 
 /// The paper's own questions, where they are at hand beside the checkout.
 #[test]
-#[expect(clippy::print_stderr, reason = "a skip must be seen")]
 fn the_questions_of_the_paper_are_read() {
     let Some(env) = TestEnv::with_engine() else {
         return;
