@@ -234,8 +234,8 @@ impl Broker for SkillBroker {
             if let Some(skill) = skill {
                 let used = ledger.usage.entry(skill).or_default();
                 used.calls += 1;
-                used.input_tokens += usage.input_tokens;
-                used.output_tokens += usage.output_tokens;
+                used.input_tokens = used.input_tokens.saturating_add(usage.input_tokens);
+                used.output_tokens = used.output_tokens.saturating_add(usage.output_tokens);
             }
             ledger.bytes += size(&request.arguments) + size(&answer);
             ledger.cassette.push(Exchange::new(

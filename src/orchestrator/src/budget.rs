@@ -87,10 +87,10 @@ impl Tokens {
 
     pub(crate) fn is_used_up(&self) -> bool {
         let (agent, subagents) = (self.agent(), self.subagents());
-        let used = agent.input_tokens
-            + agent.output_tokens
-            + subagents.input_tokens
-            + subagents.output_tokens;
+        let used = [agent, subagents].iter().fold(0_u64, |used, usage| {
+            used.saturating_add(usage.input_tokens)
+                .saturating_add(usage.output_tokens)
+        });
         used >= self.max
     }
 }

@@ -130,6 +130,8 @@ impl Factory {
         });
         let at = self.context.now();
         let run = self.context.run_id();
+        // A home that cannot be written is noticed before anything runs.
+        self.store.put(&request.tree.to_bytes())?;
         let broker = Arc::new(SkillBroker::new(
             request.grants.clone(),
             self.subagent_model.clone(),

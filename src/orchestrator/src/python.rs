@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ruff_python_ast::token::TokenKind;
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, Stmt};
+use ruff_python_parser::{Mode, lexer};
 
 /// A syntax error, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,37 +16,55 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
 }
 
-/// The deepest nesting of brackets and blocks that is parsed: the parser recurses.
-const NESTING_MAX: usize = 100;
+/// Tokens of one logical line that can nest or chain: the tree that they make is walked and dropped
+/// recursively.
+const NESTING_MAX: usize = 3_000;
+/// Blocks within blocks. Source: the compiler of `CPython` takes 100 levels.
+const INDENT_MAX: usize = 100;
+/// Twenty KiB for each of [`NESTING_MAX`] levels.
+const STACK_BYTES: usize = 64 << 20;
 
-/// Whether source is too deeply nested to be given to a recursive parser.
+/// Whether the tree of this source would be too deep to be walked. The lexer does not recurse.
 fn is_too_deep(source: &str) -> bool {
-    let mut depth = 0_usize;
-    let mut chain = 0_usize;
-    for byte in source.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => {
-                depth += 1;
-                if depth > NESTING_MAX {
-                    return true;
-                }
-            }
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+    let mut lexer = lexer::lex(source, Mode::Module);
+    let (mut nesting, mut indent) = (0_usize, 0_usize);
+    loop {
+        match lexer.next_token() {
+            TokenKind::EndOfFile => return false,
+            TokenKind::Newline => nesting = 0,
+            TokenKind::Indent => indent += 1,
+            TokenKind::Dedent => indent = indent.saturating_sub(1),
+            TokenKind::Name
+            | TokenKind::Int
+            | TokenKind::Float
+            | TokenKind::Complex
+            | TokenKind::String
+            | TokenKind::FStringMiddle
+            | TokenKind::FStringEnd
+            | TokenKind::Comma
+            | TokenKind::Comment
+            | TokenKind::NonLogicalNewline
+            | TokenKind::Rpar
+            | TokenKind::Rsqb
+            | TokenKind::Rbrace
+            | TokenKind::None
+            | TokenKind::True
+            | TokenKind::False => {}
+            _ => nesting += 1,
         }
-        // Chains such as `----…1` and `a.b.c…` recurse without brackets.
-        chain = if matches!(byte, b'-' | b'+' | b'~' | b'.' | b'*') {
-            chain + 1
-        } else {
-            0
-        };
-        if chain > 4 * NESTING_MAX {
+        if nesting > NESTING_MAX || indent > INDENT_MAX {
             return true;
         }
     }
-    source.lines().any(|line| {
-        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        indent > 4 * NESTING_MAX || line.len() > 20_000
+}
+
+/// Does something with a tree on a stack that holds its depth.
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work);
+        thread.ok()?.join().ok()
     })
 }
 
@@ -53,7 +73,7 @@ pub(crate) fn syntax_error(source: &str) -> Option<SyntaxError> {
     if is_too_deep(source) {
         return None;
     }
-    let error = ruff_python_parser::parse_module(source).err()?;
+    let error = on_a_large_stack(|| ruff_python_parser::parse_module(source).err())??;
     let at = usize::from(error.location.start()).min(source.len());
     let line = source[..at].lines().count().max(1);
     Some(SyntaxError {
@@ -105,20 +125,22 @@ impl<'a> Visitor<'a> for Imports {
 }
 
 fn imports(source: &str) -> Imports {
-    let mut imports = Imports::default();
+    let open = || Imports {
+        is_open: true,
+        ..Imports::default()
+    };
     if is_too_deep(source) {
-        imports.is_open = true;
-        return imports;
+        return open();
     }
-    match ruff_python_parser::parse_module(source) {
-        Ok(module) => {
-            for stmt in module.suite() {
-                imports.visit_stmt(stmt);
-            }
+    let found = on_a_large_stack(|| {
+        let module = ruff_python_parser::parse_module(source).ok()?;
+        let mut imports = Imports::default();
+        for stmt in module.suite() {
+            imports.visit_stmt(stmt);
         }
-        Err(_) => imports.is_open = true,
-    }
-    imports
+        Some(imports)
+    });
+    found.flatten().unwrap_or_else(open)
 }
 
 /// The files that could satisfy `import a.b.c`, outermost first.
@@ -234,6 +256,13 @@ mod tests {
             (0..5_000)
                 .map(|depth| " ".repeat(depth) + "if 1:\n")
                 .collect(),
+            "x = ".to_owned() + &"lambda: \\\n".repeat(20_000) + "1\n",
+            "x = ".to_owned() + &"not \\\n".repeat(600_000) + "1\n",
+            "x = (".to_owned() + &"1\n+".repeat(200_000) + "1)\n",
+            "x = (a".to_owned() + &"()\n.b".repeat(200_000) + ")\n",
+            "x = ".to_owned() + &"f'{".repeat(3_000) + "\n",
+            "x = ".to_owned() + &"'\"\"\"' + ".repeat(100_000) + "1\n",
+            "x = ".to_owned() + &"-".repeat(2_900) + "1\n",
             "if 1: pass\n".to_owned() + &"elif 1: pass\n".repeat(20_000),
         ];
         for source in sources {

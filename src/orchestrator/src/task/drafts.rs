@@ -123,8 +123,9 @@ impl Draft {
         self.completed.clear();
     }
 
-    /// The files that a version of it holds: what the entry file imports, and what is not Python.
-    pub(crate) fn content(&self) -> VersionContent {
+    /// Whether a version of it holds each of its files: what the entry file imports, and what is not
+    /// Python.
+    fn kept(&self) -> impl Fn(&WorkspacePath) -> bool {
         let text = |path: &str| {
             let path = WorkspacePath::from_bytes(path.as_bytes().to_vec()).ok()?;
             self.files
@@ -133,16 +134,31 @@ impl Draft {
         };
         let entry = String::from_utf8_lossy(self.entry.as_bytes()).into_owned();
         let (found, is_open) = python::import_closure(&entry, text);
-        let keep = |path: &WorkspacePath| {
+        move |path: &WorkspacePath| {
+            let path = path.as_bytes();
             is_open
-                || *path == self.entry
-                || !path.as_bytes().ends_with(b".py")
-                || std::str::from_utf8(path.as_bytes()).is_ok_and(|path| found.contains_key(path))
-        };
+                || !path.ends_with(b".py")
+                || std::str::from_utf8(path).is_ok_and(|path| found.contains_key(path))
+        }
+    }
+
+    /// The files that a version of it does not hold.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        let kept = self.kept();
+        self.files
+            .keys()
+            .filter(|path| !kept(path))
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// What a version of it is.
+    pub(crate) fn content(&self) -> VersionContent {
+        let kept = self.kept();
         let mut files: Vec<_> = self
             .files
             .iter()
-            .filter(|(path, _)| keep(path))
+            .filter(|(path, _)| kept(path))
             .map(|(path, content)| (path.clone(), content.clone()))
             .collect();
         let skill_md = WorkspacePath::from_bytes(SKILL_MD.to_vec());

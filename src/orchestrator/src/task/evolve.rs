@@ -5,7 +5,7 @@ use spec::SubagentName;
 use super::Session;
 use super::arguments::{ModifySubagent, name, path};
 use super::drafts::{Draft, list};
-use super::install::syntax_notes;
+use super::install::notes;
 use super::skills::{Answer, Refusal};
 
 impl Session<'_> {
@@ -65,7 +65,7 @@ impl Session<'_> {
         } else {
             "; run it with run_subagent"
         });
-        content.push_str(&syntax_notes(&draft));
+        content.push_str(&notes(&draft));
         self.drafts.insert(name.clone(), draft);
         Ok(Answer {
             content,

@@ -11,9 +11,18 @@ use super::skills::{Answer, Refusal};
 use super::{Saved, Session, TaskStatus};
 use crate::python;
 
-/// What the sandbox's compiler is going to say, said before a run is spent on it.
-pub(super) fn syntax_notes(draft: &Draft) -> String {
+/// What is better said before a run is spent on it: what the compiler is going to say, and what
+/// will not be there.
+pub(super) fn notes(draft: &Draft) -> String {
     let mut notes = String::new();
+    let left_out = draft.left_out();
+    if !left_out.is_empty() {
+        let _ = write!(
+            notes,
+            "\nleft out, because the entry file does not import it: {}",
+            left_out.join(", ")
+        );
+    }
     for (path, content) in draft
         .files
         .iter()
@@ -82,7 +91,7 @@ impl Session<'_> {
             content
                 .push_str("\nnote: a saved subagent has this name; saving this one supersedes it");
         }
-        content.push_str(&syntax_notes(&draft));
+        content.push_str(&notes(&draft));
         self.drafts.insert(name.clone(), draft);
         Ok(Answer {
             content,
@@ -149,58 +158,87 @@ impl Session<'_> {
     }
 
     /// Makes versions of drafts and moves their heads, all in one operation.
+    ///
+    /// Where somebody else published a name meanwhile, theirs stays its head; ours gets a tag.
     fn promote(&self, accepted: &[(Draft, String)]) -> Result<Vec<Saved>, Refusal> {
         let store = &self.factory.store;
         let mut saved = Vec::new();
-        let mut moves = Vec::new();
-        let mut evidence = Vec::new();
-        let mut notes = Vec::new();
-        let mut staged = Vec::new();
-        for (draft, note) in accepted {
-            let version = store.stage(&draft.content())?;
-            let to = version.digest();
-            staged.push(version);
-            if draft.parent != Some(to) {
-                moves.push(Move {
-                    name: draft.name.clone(),
-                    from: draft.parent,
-                    to,
+        for (draft, _) in accepted {
+            let version = store.stage(&draft.content())?.digest();
+            // One that is as it was before is not saved again.
+            if draft.parent != Some(version) {
+                let name = draft.name.clone();
+                saved.push(Saved {
+                    name,
+                    version,
+                    parent: draft.parent,
+                    head_moved: true,
                 });
-                evidence.extend(&draft.completed);
-                if !note.is_empty() {
-                    notes.push(format!("{}: {note}", draft.name));
-                }
             }
-            saved.push(Saved {
-                name: draft.name.clone(),
-                version: to,
-                parent: draft.parent,
-                head_moved: true,
-            });
         }
-        if moves.is_empty() {
-            return Ok(saved);
+        for _ in 0..PUBLISH_ATTEMPTS {
+            let publication = self.publication(accepted, &mut saved)?;
+            if publication.moves.is_empty() {
+                break;
+            }
+            match store.publish(publication) {
+                Ok(_) => break,
+                // Another head moved since it was looked at: look again.
+                Err(error) if error.kind() == store::StoreErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        let publication = Publication {
-            moves,
+        for one in saved.iter().filter(|one| !one.head_moved) {
+            let tag = format!("task-{}", self.id);
+            store.tag(&one.name, &tag, &one.version, self.factory.now())?;
+        }
+        Ok(saved)
+    }
+
+    /// The moves that are still possible; the others are marked.
+    fn publication(
+        &self,
+        accepted: &[(Draft, String)],
+        saved: &mut [Saved],
+    ) -> Result<Publication, Refusal> {
+        let mut publication = Publication {
+            moves: Vec::new(),
             at: self.factory.now(),
             task: Some(self.id.to_string()),
-            evidence,
-            note: notes.join("\n"),
+            evidence: Vec::new(),
+            note: String::new(),
         };
-        match store.publish(publication) {
-            Ok(_) => Ok(saved),
-            Err(error) if error.kind() == store::StoreErrorKind::Conflict => {
-                // Somebody else published meanwhile. Theirs stays the head; ours keeps a name.
-                for one in &mut saved {
-                    let tag = format!("task-{}", self.id);
-                    store.tag(&one.name, &tag, &one.version, self.factory.now())?;
-                    one.head_moved = false;
-                }
-                tracing::warn!(error = %error, "a head moved during the task; the versions were tagged instead");
-                Ok(saved)
+        for one in saved {
+            let head = self.factory.head(&one.name)?;
+            if head == Some(one.version) {
+                one.head_moved = true; // Somebody else made the very same.
+                continue;
             }
-            Err(error) => Err(error.into()),
+            one.head_moved = head == one.parent;
+            if !one.head_moved {
+                tracing::warn!(name = %one.name, "its head moved during the task: ours gets a tag");
+                continue;
+            }
+            publication.moves.push(Move {
+                name: one.name.clone(),
+                from: one.parent,
+                to: one.version,
+            });
+            for (draft, note) in accepted.iter().filter(|(draft, _)| draft.name == one.name) {
+                publication.evidence.extend(&draft.completed);
+                if !note.is_empty() {
+                    let line = if publication.note.is_empty() {
+                        ""
+                    } else {
+                        "\n"
+                    };
+                    let _ = write!(publication.note, "{line}{}: {note}", draft.name);
+                }
+            }
         }
+        Ok(publication)
     }
 }
+
+/// How often heads may move between a look and a publication.
+const PUBLISH_ATTEMPTS: u32 = 5;

@@ -200,7 +200,14 @@ impl Factory {
         let words = words_of(task);
         let mut fitting = Vec::new();
         for head in self.store.heads()? {
-            let version = self.store.version(&head.digest)?;
+            // One that is damaged is `fsck`'s affair; the others can be used.
+            let version = match self.store.version(&head.digest) {
+                Ok(version) => version,
+                Err(error) => {
+                    tracing::warn!(name = %head.name, error = %chain(&error), "a saved subagent cannot be read");
+                    continue;
+                }
+            };
             let text = format!("{} {}", head.name, version.content.description);
             let shared = words_of(&text).intersection(&words).count();
             fitting.push((shared, head, version));

@@ -233,27 +233,31 @@ impl Session<'_> {
         let mut limits = self.request.limits.clone();
         limits.wall = limits.wall.min(self.time_left());
         let request = match self.drafts.get(&name) {
-            Some(draft) => RunRequest {
-                program: runner::Program::Subagent {
-                    files: draft
-                        .files
-                        .iter()
-                        .map(|(path, content)| runner::SourceFile {
-                            path: path.clone(),
-                            content: content.clone().into(),
-                        })
-                        .collect(),
-                    entry: draft.entry.clone(),
-                    query: given.query,
-                },
-                name: Some(name.clone()),
-                version: None,
-                shown: name.to_string(),
-                grants: draft.skills.clone(),
-                tree: self.tree.clone(),
-                mounts: self.request.mounts.clone(),
-                limits,
-            },
+            Some(draft) => {
+                // Exactly what a version of it would hold: what is proven is what is saved.
+                let content = draft.content();
+                RunRequest {
+                    program: runner::Program::Subagent {
+                        files: content
+                            .files
+                            .into_iter()
+                            .map(|(path, content)| runner::SourceFile {
+                                path,
+                                content: content.into(),
+                            })
+                            .collect(),
+                        entry: content.entry,
+                        query: given.query,
+                    },
+                    name: Some(name.clone()),
+                    version: None,
+                    shown: name.to_string(),
+                    grants: content.skills,
+                    tree: self.tree.clone(),
+                    mounts: self.request.mounts.clone(),
+                    limits,
+                }
+            }
             None if self.factory.head(&name)?.is_some() => {
                 let reference = VersionRef::Head(name.clone());
                 let mut request =
