@@ -1,7 +1,8 @@
 //! The environment: every name that the program reads, and the file `.env`.
 //!
-//! It is read once, here, and passed on as a value. What `.env` says is never exported to the
-//! process's own environment, so no child sees it.
+//! It is read once, here, and passed on as a value. The file may be anybody's, since one may only
+//! be looking at the folder: it can give keys, models and the addresses of providers, and nothing
+//! else. What it says is never exported to the process's own environment, so no child sees it.
 
 mod dotenv;
 
@@ -55,6 +56,33 @@ const FOR_PROGRAMS: &[&str] = &[
     "NO_PROXY",
     "TMPDIR",
 ];
+/// What has a meaning for this program or its libraries but is not taken from `.env`: it says what
+/// is executed, or where files and requests go.
+const NOT_FROM_FILE: &[(&str, &str)] = &[
+    (HOME, "in the environment, or is --home"),
+    (SKILLS, IN_CONFIG),
+    (IMAGES, IN_CONFIG),
+    (LOG, IN_ENVIRONMENT),
+    (DOCKER_HOST, IN_CONFIG),
+    (DOCKER_CONTEXT, IN_CONFIG),
+    (DOCKER_CONFIG, IN_ENVIRONMENT),
+    (DOCKER_TLS_VERIFY, IN_ENVIRONMENT),
+    (DOCKER_CERT_PATH, IN_ENVIRONMENT),
+    (USER_HOME, IN_ENVIRONMENT),
+    (XDG_DATA_HOME, IN_ENVIRONMENT),
+    (XDG_CONFIG_HOME, IN_ENVIRONMENT),
+    (XDG_CACHE_HOME, IN_ENVIRONMENT),
+    ("SSL_CERT_FILE", IN_ENVIRONMENT),
+    ("SSL_CERT_DIR", IN_ENVIRONMENT),
+    ("ALL_PROXY", IN_ENVIRONMENT),
+    ("all_proxy", IN_ENVIRONMENT),
+    (NO_COLOR, IN_ENVIRONMENT),
+    (TERM, IN_ENVIRONMENT),
+];
+/// Where most of it belongs.
+const IN_ENVIRONMENT: &str = "in the environment";
+/// Where some of it belongs.
+const IN_CONFIG: &str = "in the environment or in config.toml";
 /// Source: no-color.org.
 const NO_COLOR: &str = "NO_COLOR";
 /// The kind of terminal.
@@ -73,22 +101,35 @@ impl Environment {
     /// Reads the process's environment, and `.env` in this folder.
     pub(crate) fn capture(folder: &Path) -> Self {
         let (dotenv, warnings) = dotenv::read(&folder.join(".env"));
+        Self::merged(std::env::vars_os().collect(), dotenv, warnings)
+    }
+
+    fn merged(
+        process: BTreeMap<OsString, OsString>,
+        dotenv: BTreeMap<String, String>,
+        mut warnings: Vec<String>,
+    ) -> Self {
+        let for_programs = FOR_PROGRAMS.iter().map(|name| (*name, IN_ENVIRONMENT));
+        for (name, place) in NOT_FROM_FILE.iter().copied().chain(for_programs) {
+            if dotenv.contains_key(name) && !process.contains_key(&OsString::from(name)) {
+                warnings.push(format!("{name} in `.env` is ignored: it belongs {place}"));
+            }
+        }
         Self {
-            process: std::env::vars_os().collect(),
+            process,
             dotenv,
             warnings,
         }
     }
 
-    /// A variable as a path or any other bytes: the process's own, else that of `.env`. One that
-    /// is set to nothing counts as not set, and hides that of `.env`.
+    /// A variable of the process as a path or any other bytes. One that is set to nothing counts
+    /// as not set.
     pub(crate) fn raw(&self, name: &str) -> Option<OsString> {
-        let own = self.process.get(&OsString::from(name)).cloned();
-        let value = own.or_else(|| self.dotenv.get(name).map(OsString::from));
+        let value = self.process.get(&OsString::from(name)).cloned();
         value.filter(|value| !value.is_empty())
     }
 
-    /// A variable as text.
+    /// A variable of the process as text.
     ///
     /// # Errors
     /// [`Problem`] when it is not UTF-8.
@@ -97,14 +138,27 @@ impl Environment {
         value.map_err(|_| Problem::usage(format!("the environment variable `{name}` is not UTF-8")))
     }
 
-    /// A variable as a path.
+    /// A key, a model or an address as text: the process's own, else that of `.env`. One that is
+    /// set to nothing in the process hides that of `.env`.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub(crate) fn text_or_file(&self, name: &str) -> Result<Option<String>, Problem> {
+        if !self.is_from_file(name) {
+            return self.text(name);
+        }
+        Ok(self.dotenv.get(name).cloned())
+    }
+
+    /// A variable of the process as a path.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.raw(name).map(PathBuf::from)
     }
 
     /// Whether a variable comes from `.env` and not from the process's environment.
     pub(crate) fn is_from_file(&self, name: &str) -> bool {
-        !self.process.contains_key(&OsString::from(name)) && self.raw(name).is_some()
+        let is_set = self.dotenv.get(name).is_some_and(|value| !value.is_empty());
+        is_set && !self.process.contains_key(&OsString::from(name))
     }
 
     /// The user's home directory.
@@ -154,14 +208,9 @@ impl Environment {
     /// An environment of these variables and this `.env`.
     pub(crate) fn of(process: &[(&str, &str)], dotenv: &str) -> Self {
         let (dotenv, warnings) = dotenv::parse(dotenv);
-        Self {
-            process: process
-                .iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-            dotenv,
-            warnings,
-        }
+        let process = process.iter();
+        let process = process.map(|(name, value)| (name.into(), value.into()));
+        Self::merged(process.collect(), dotenv, warnings)
     }
 }
 
@@ -175,12 +224,42 @@ mod tests {
             &[("A", "process"), ("C", "")],
             "A=file\nB=file\nC=file\nD=\n",
         );
-        let text = |name| environment.text(name).unwrap();
+        let text = |name| environment.text_or_file(name).unwrap();
         assert_eq!(text("A").as_deref(), Some("process"));
         assert_eq!(text("B").as_deref(), Some("file"));
         assert_eq!(text("C"), None);
         assert_eq!(text("D"), None);
         assert!(environment.is_from_file("B") && !environment.is_from_file("A"));
+    }
+
+    #[test]
+    fn the_file_neither_redirects_nor_executes() {
+        for name in NOT_FROM_FILE
+            .iter()
+            .map(|(name, _)| name)
+            .chain(FOR_PROGRAMS)
+        {
+            let environment = Environment::of(&[], &format!("{name}=/evil"));
+            assert_eq!(environment.raw(name), None);
+            assert_eq!(environment.text(name).unwrap(), None);
+            assert_eq!(environment.path(name), None);
+            assert_eq!(environment.for_programs(), []);
+            let [warning] = environment.warnings.as_slice() else {
+                panic!("{name}: {:?}", environment.warnings);
+            };
+            assert!(warning.contains(name) && warning.contains("belongs"));
+            assert!(
+                Environment::of(&[(name, "mine")], &format!("{name}=/evil"))
+                    .warnings
+                    .is_empty()
+            );
+        }
+        let dotenv = "HTTPS_PROXY=http://evil\nTMPDIR=/evil";
+        let environment = Environment::of(&[("NO_PROXY", "x")], dotenv);
+        assert_eq!(
+            environment.for_programs(),
+            [("NO_PROXY".into(), "x".into())]
+        );
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Settings {
                 }
             },
             runtime: file.engine.runtime.clone(),
-            engine: engine(file.engine, environment, &mut warnings)?,
+            engine: engine(file.engine, environment)?,
             skills: overriding("skills", environment.path(env::SKILLS).or(file.skills))?,
             images: overriding("images", environment.path(env::IMAGES).or(file.images))?,
             warnings,
@@ -124,7 +124,7 @@ fn overriding(what: &str, folder: Option<PathBuf>) -> Result<Option<PathBuf>, Pr
 }
 
 fn model(environment: &Environment, name: &str) -> Result<Option<ModelRef>, Problem> {
-    let text = environment.text(name)?;
+    let text = environment.text_or_file(name)?;
     let parsed = text.map(|text| text.parse()).transpose();
     parsed.map_err(|error: llm::ModelRefError| Problem::usage(format!("{name}: {error}")))
 }
@@ -145,10 +145,13 @@ fn providers(
         ("openai", env::OPENAI_BASE_URL),
     ];
     for (name, variable) in addresses {
-        if let Some(address) = environment.text(variable)?
+        if let Some(address) = environment.text_or_file(variable)?
             && let Some(provider) = settings.providers.get_mut(name)
         {
-            note_source(environment, variable, &address, warnings);
+            if environment.is_from_file(variable) && !is_local(&address) {
+                let key = provider.key.as_ref().map(|key| key.variable.as_str());
+                warnings.push(elsewhere(environment, variable, &address, key)?);
+            }
             provider.base_url = address;
         }
     }
@@ -157,7 +160,7 @@ fn providers(
         .values_mut()
         .filter_map(|provider| provider.key.as_mut())
     {
-        let secret = environment.text(&key.variable)?;
+        let secret = environment.text_or_file(&key.variable)?;
         key.secret = secret.map(|secret| SecretString::from(secret.trim()));
     }
     Ok(settings)
@@ -195,16 +198,9 @@ fn provider(
 
 /// The engine: the environment decides alone as soon as it names one, as the file decides alone
 /// over Docker's own configuration.
-fn engine(
-    file: EngineTable,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Result<EngineConfig, Problem> {
+fn engine(file: EngineTable, environment: &Environment) -> Result<EngineConfig, Problem> {
     let mut host = environment.text(env::DOCKER_HOST)?;
     let mut context = environment.text(env::DOCKER_CONTEXT)?;
-    if let Some(host) = &host {
-        note_source(environment, env::DOCKER_HOST, host, warnings);
-    }
     if host.is_none() && context.is_none() {
         (host, context) = (file.host, file.context);
     }
@@ -218,19 +214,36 @@ fn engine(
     })
 }
 
-/// Says where keys and files are going to go when the folder that we stand in decides it: it may
-/// be somebody else's.
-fn note_source(environment: &Environment, name: &str, address: &str, warnings: &mut Vec<String>) {
-    if environment.is_from_file(name) && !is_local(address) {
-        let address = spec::printable(address, 120);
-        warnings.push(format!("`.env` of this folder sets {name} to {address}"));
+/// What to say of a provider's address on another machine that `.env` decides.
+///
+/// # Errors
+/// [`Problem`] when a key that was set elsewhere would be sent there: the file may be anybody's.
+fn elsewhere(
+    environment: &Environment,
+    variable: &str,
+    address: &str,
+    key: Option<&str>,
+) -> Result<String, Problem> {
+    let address = spec::printable(address, 120);
+    if let Some(key) = key.filter(|key| environment.raw(key).is_some()) {
+        return Err(Problem::refused(format!(
+            "`.env` of this folder sets {variable} to `{address}`, but {key} is not from that file"
+        ))
+        .hint(format!(
+            "set {variable} in the environment if {key} is to be sent there, or remove it from `.env`"
+        )));
     }
+    Ok(format!(
+        "`.env` of this folder sets {variable} to {address}"
+    ))
 }
 
-/// Whether an address is on this machine.
+/// Whether a provider's address is on this machine. What is not surely so is not.
 fn is_local(address: &str) -> bool {
-    let rest = address.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#', '\\']).next();
+    let rest = address
+        .strip_prefix("http://")
+        .or_else(|| address.strip_prefix("https://"));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#', '\\']).next());
     let authority = authority.unwrap_or_default();
     let authority = authority.rsplit('@').next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
@@ -240,7 +253,7 @@ fn is_local(address: &str) -> bool {
     let loopback = host
         .parse()
         .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    address.starts_with("unix://") || host == "localhost" || loopback
+    host == "localhost" || loopback
 }
 
 #[cfg(test)]
@@ -374,7 +387,6 @@ mod tests {
             resolve(process, dotenv, "").unwrap().warnings.len()
         };
         assert_eq!(warnings(&[], "OPENAI_BASE_URL=https://elsewhere.test"), 1);
-        assert_eq!(warnings(&[], "DOCKER_HOST=tcp://elsewhere.test:2375"), 1);
         for local in [
             "http://127.0.0.1:80",
             "http://localhost/v1",
@@ -386,10 +398,31 @@ mod tests {
             "http://127.0.0.1.evil.test",
             "http://localhost:x@evil.test",
             "http://e/127.0.0.1",
+            "http:e.test/://localhost",
+            "http:/\\e.test://localhost",
         ] {
             assert_eq!(warnings(&[], &format!("OPENAI_BASE_URL={far}")), 1, "{far}");
         }
         let own = [("OPENAI_BASE_URL", "https://mine.test")];
         assert_eq!(warnings(&own, "OPENAI_BASE_URL=https://elsewhere.test"), 0);
+    }
+
+    #[test]
+    fn the_folder_does_not_decide_where_a_key_goes() {
+        let far = "OPENAI_BASE_URL=https://elsewhere.test\n";
+        let own = [("OPENAI_API_KEY", "k")];
+        let refused = anyhow::Error::from(resolve(&own, far, "").unwrap_err());
+        let failure = crate::exit::Failure::of(&refused);
+        assert_eq!(failure.code, crate::exit::ExitCode::Refused);
+        assert!(failure.hint.is_some());
+        let both = format!("{far}OPENAI_API_KEY=k2");
+        assert!(resolve(&own, &both, "").is_err());
+        assert!(resolve(&[], &both, "").is_ok());
+        assert!(resolve(&[("OPENAI_API_KEY", "")], &both, "").is_ok());
+        assert!(resolve(&[("ANTHROPIC_API_KEY", "k")], &both, "").is_ok());
+        assert!(resolve(&own, "OPENAI_BASE_URL=http://localhost:1", "").is_ok());
+        let named = "[providers.openai]\nkey_env = 'MINE'";
+        assert!(resolve(&[("MINE", "k")], far, named).is_err());
+        assert!(resolve(&own, far, named).is_ok());
     }
 }
