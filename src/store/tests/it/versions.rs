@@ -225,7 +225,7 @@ fn content_that_breaks_a_rule_is_refused_and_nothing_is_written() {
             memory: ByteSize::bytes(u64::MAX),
             ..Limits::default()
         }),
-        "above 2^53",
+        "memory limit is too large",
     );
     let required = |name: &str, version: &str, wheels: &[Digest]| Requirement {
         name: name.to_owned(),
