@@ -13,7 +13,7 @@ use spec::{
 };
 
 use crate::persist::{self, Temporary};
-use crate::version::{canonical, chain};
+use crate::version::{canonical_capped, chain};
 use crate::wire::WireLimits;
 use crate::{Store, StoreError};
 
@@ -158,7 +158,8 @@ impl Store {
     ///
     /// What it names must be in the store already: both trees with their files, the source layer,
     /// the version.
-    /// Recording the same again changes nothing.
+    /// Recording the same again changes nothing. What the run measured is never a reason to refuse
+    /// it: a number above 2^53 is kept as 2^53.
     ///
     /// # Errors
     /// [`StoreError::RunExists`] for another record of the same run, [`StoreError::BlobMissing`],
@@ -286,7 +287,7 @@ impl Store {
     }
 
     fn put_record<T: Serialize>(&self, what: &str, value: &T) -> Result<Digest, StoreError> {
-        let bytes = canonical(value)?;
+        let bytes = canonical_capped(value)?;
         if bytes.len() as u64 > RECORD_MAX.get() {
             return Err(StoreError::TooLarge {
                 what: what.to_owned(),

@@ -315,6 +315,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The largest integer up to which doubles hold each one. Source: RFC 8785, section 3.2.2.3.
+const EXACT: u64 = 1 << 53;
+
 /// Writes canonical JSON, refusing what it would change.
 pub(crate) fn canonical<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     let tree = serde_json::to_value(value).map_err(|why| StoreError::refused(chain(&why)))?;
@@ -326,9 +329,28 @@ pub(crate) fn canonical<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Store
     canonical_json(&tree).map_err(|why| StoreError::refused(chain(&why)))
 }
 
-/// An integer that a double does not hold. Source: RFC 8785, section 3.2.2.3.
+/// Writes canonical JSON of what was measured: an integer that it would round becomes 2^53.
+pub(crate) fn canonical_capped<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut tree = serde_json::to_value(value).map_err(|why| StoreError::refused(chain(&why)))?;
+    cap(&mut tree);
+    canonical(&tree)
+}
+
+fn cap(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) => {
+            if number.as_u64().is_some_and(|size| size > EXACT) {
+                *number = EXACT.into();
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(cap),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(cap),
+        _ => {}
+    }
+}
+
+/// An integer that a double does not hold.
 fn rounded(value: &serde_json::Value) -> Option<&serde_json::Number> {
-    const EXACT: u64 = 1 << 53;
     match value {
         serde_json::Value::Number(number) => {
             let size = number

@@ -1,7 +1,8 @@
 //! What is on disk, as it is spelled there.
 //!
 //! Each type is written in canonical JSON, refuses unknown fields and is converted by hand. Numbers
-//! in canonical JSON are doubles: those here stay below 2^53.
+//! in canonical JSON are doubles: those here stay below 2^53, refused in a version and capped in a
+//! record.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -75,11 +75,53 @@ fn numbers_of_the_world_are_kept_exactly() {
     )];
     home.store.record_run(&record).unwrap();
     assert_eq!(home.store.run(&run_id(1)).unwrap(), record);
-    // Our own would be rounded, so they are refused.
-    record.report.run = run_id(2).to_string();
+}
+
+/// The run took place, so it is recorded whatever it measured.
+#[test]
+fn measured_numbers_are_capped_and_never_refused() {
+    const MOST: u64 = 1 << 53;
+    let home = Home::new();
+    let mut record = record(&home.store, run_id(1), None);
     record.report.usage.memory_peak_bytes = u64::MAX;
-    let error = home.store.record_run(&record).unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Refused);
+    record.report.usage.wall_ms = 1e300;
+    record.report.stdout.bytes = MOST + 1;
+    record.report.files[0].size = MOST;
+    record.report.outcome = spec::wire::OutcomeJson::OutOfMemory {
+        limit_bytes: u64::MAX,
+    };
+    record.report.usage.skills = [(
+        "llm".to_owned(),
+        spec::wire::SkillJson {
+            calls: u32::MAX,
+            input_tokens: u64::MAX,
+            output_tokens: MOST - 1,
+        },
+    )]
+    .into();
+    record.limits.memory = spec::ByteSize::bytes(u64::MAX);
+    record.limits.wall = std::time::Duration::MAX;
+    record.cassette[0].duration_ms = u64::MAX;
+    record.cassette[0].output_tokens = u64::MAX;
+    let digest = home.store.record_run(&record).unwrap();
+    assert_eq!(home.store.record_run(&record).unwrap(), digest);
+
+    let mut kept = record;
+    kept.report.usage.memory_peak_bytes = MOST;
+    kept.report.stdout.bytes = MOST;
+    kept.report.outcome = spec::wire::OutcomeJson::OutOfMemory { limit_bytes: MOST };
+    kept.report
+        .usage
+        .skills
+        .get_mut("llm")
+        .unwrap()
+        .input_tokens = MOST;
+    kept.limits.memory = spec::ByteSize::bytes(MOST);
+    kept.limits.wall = std::time::Duration::from_millis(MOST);
+    kept.cassette[0].duration_ms = MOST;
+    kept.cassette[0].output_tokens = MOST;
+    assert_eq!(home.again().run(&run_id(1)).unwrap(), kept);
+    assert_eq!(home.findings(), Vec::<String>::new());
 }
 
 #[test]
