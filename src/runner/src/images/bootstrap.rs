@@ -216,7 +216,7 @@ async fn run(
         command.arg(format!("--aptopt={setting}"));
     }
     // The archive goes to standard output: if we are killed, mmdebstrap cannot write and clears up.
-    command.arg(&recipe.suite).arg("-");
+    command.arg("--").arg(&recipe.suite).arg("-");
     if sources.is_some() {
         command.arg("-");
     } else {

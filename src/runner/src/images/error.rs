@@ -118,6 +118,9 @@ impl ImageError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "make room on that file system"
             }
+            Self::Format { path, .. } if path.ends_with("recipe.json") => {
+                "correct the file, or remove it: the program has a recipe of its own"
+            }
             Self::Format { path, .. } => {
                 return Some(format!(
                     "remove `{}` to begin anew: the base image is then chosen again",

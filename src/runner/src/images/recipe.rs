@@ -13,6 +13,9 @@ use super::ImageError;
 /// Counts changes of how an image is put together, in this code: another number, other images.
 const FORMAT: u32 = 1;
 
+/// How many bytes of a wrong value an error shows.
+const SHOWN: usize = 60;
+
 /// The folder `images/base`, as it was when this program was built.
 #[derive(RustEmbed)]
 #[folder = "../../images/base"]
@@ -71,8 +74,9 @@ impl Recipe {
             why,
         };
         let settings = files.remove("recipe.json").unwrap_or_default();
-        let settings = serde_json::from_slice(&settings)
+        let settings: Settings = serde_json::from_slice(&settings)
             .map_err(|error| wrong("recipe.json", error.to_string()))?;
+        settings.check().map_err(|why| wrong("recipe.json", why))?;
         let mut sources = BTreeMap::new();
         for (path, bytes) in files {
             if path == "harness.py" || is_shim(&path) {
@@ -90,6 +94,33 @@ impl Recipe {
     }
 }
 
+impl Settings {
+    /// Says which field holds what no recipe needs.
+    ///
+    /// Suite, variant and packages become arguments of a program that runs on the host, where
+    /// anything but a plain name could be an option that runs another one.
+    fn check(&self) -> Result<(), String> {
+        let one = |field: &str, value: &String, plain: fn(&str) -> bool| {
+            if plain(value) {
+                return Ok(());
+            }
+            let value = spec::printable(value, SHOWN);
+            Err(format!("`{value}` is not allowed in `{field}`"))
+        };
+        let all = |field: &str, values: &[String], plain: fn(&str) -> bool| {
+            values.iter().try_for_each(|value| one(field, value, plain))
+        };
+        let from = &self.bootstrap;
+        one("bootstrap.suite", &from.suite, is_package)?;
+        one("bootstrap.variant", &from.variant, is_package)?;
+        all("bootstrap.include", &from.include, is_package)?;
+        all("bootstrap.drop", &from.drop, is_path)?;
+        all("bootstrap.drop_named", &from.drop_named, is_name)?;
+        all("bootstrap.keep_named", &from.keep_named, is_name)?;
+        all("bytecode_skip", &self.bytecode_skip, is_name)
+    }
+}
+
 impl Bootstrap {
     /// The digest of what decides a bootstrapped base, apart from the packages of the day.
     pub(super) fn digest(&self, architecture: &str) -> Digest {
@@ -101,6 +132,29 @@ impl Bootstrap {
 pub(super) fn digest<T: Serialize>(value: &T) -> Digest {
     let json = canonical_json(value).expect("texts and small numbers have a JSON form");
     Digest::of(&json)
+}
+
+/// A name of a package, a suite or a variant. Source: Debian Policy, 5.6.1.
+fn is_package(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.bytes().next().is_some_and(plain)
+        && text
+            .bytes()
+            .all(|byte| plain(byte) || b"+.-".contains(&byte))
+}
+
+/// One plain component of a path.
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+._-".contains(&byte);
+    !matches!(text, "" | "." | "..") && text.bytes().all(plain)
+}
+
+/// A path below the root, perhaps with a `/` at its end.
+fn is_path(text: &str) -> bool {
+    text.strip_suffix('/')
+        .unwrap_or(text)
+        .split('/')
+        .all(is_name)
 }
 
 /// `shims/NAME.py`, where the name can be imported.
@@ -151,6 +205,66 @@ mod tests {
         let names: Vec<&str> = recipe.sources.keys().map(String::as_str).collect();
         assert_eq!(names, ["harness.py", "shims/llm.py", "shims/tools.py"]);
         assert_eq!(recipe.settings.image, "python:3.13-slim");
+    }
+
+    #[test]
+    fn a_recipe_cannot_pass_options_to_programs_of_the_host() {
+        let settings = Recipe::load(None).unwrap().settings;
+        let check = |field: &str, change: &dyn Fn(&mut Settings)| {
+            let mut settings = settings.clone();
+            change(&mut settings);
+            let folder = tempfile::tempdir().unwrap();
+            let json = serde_json::to_vec(&settings).unwrap();
+            std::fs::write(folder.path().join("recipe.json"), json).unwrap();
+            let error = Recipe::load(Some(folder.path())).unwrap_err().to_string();
+            assert!(error.contains(field), "{error}");
+        };
+        for bad in [
+            "",
+            "-",
+            "--setup-hook=touch /x",
+            "a b",
+            "a,b",
+            "a=1",
+            "./a.deb",
+            "?any",
+            "~i",
+            "A",
+            "a\nb",
+            "a\0",
+            "é",
+        ] {
+            check("bootstrap.suite", &|to| to.bootstrap.suite = bad.to_owned());
+            check("bootstrap.variant", &|to| {
+                to.bootstrap.variant = bad.to_owned();
+            });
+            check("bootstrap.include", &|to| {
+                to.bootstrap.include.push(bad.to_owned());
+            });
+        }
+        for bad in ["", "/", "/etc", "../etc", "etc/../x", "etc//x", "a b"] {
+            check("bootstrap.drop", &|to| {
+                to.bootstrap.drop.push(bad.to_owned());
+            });
+            check("bootstrap.drop_named", &|to| {
+                to.bootstrap.drop_named.push(bad.to_owned());
+            });
+            check("bootstrap.keep_named", &|to| {
+                to.bootstrap.keep_named.push(bad.to_owned());
+            });
+            check("bytecode_skip", &|to| {
+                to.bytecode_skip.push(bad.to_owned());
+            });
+        }
+        for good in [
+            "trixie",
+            "stable-updates",
+            "libstdc++6",
+            "python3.13",
+            "0ad",
+        ] {
+            assert!(is_package(good), "{good}");
+        }
     }
 
     #[test]
