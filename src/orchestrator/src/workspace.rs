@@ -6,7 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::{
+    Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt,
+};
 use spec::{ByteSize, FileEntry, LeftBehind, Tree, WorkspacePath, limits};
 use store::{Store, StoreError};
 
@@ -65,7 +67,38 @@ pub enum WorkspaceError {
     Tree(#[from] spec::TreeError),
 }
 
+/// The beginning of the names that writing uses; a crash can leave one behind.
+pub(crate) const STAGING: &str = ".agentfactory-";
+
 impl WorkspaceError {
+    /// An error of a file, or of the store when that is what failed below.
+    pub(crate) fn file(path: PathBuf, action: &'static str, source: io::Error) -> Self {
+        match source.downcast::<StoreError>() {
+            Ok(error) => Self::Store(error),
+            Err(source) => Self::File {
+                path,
+                action,
+                source,
+            },
+        }
+    }
+
+    /// The same about another path: where the user looks for the file.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::File {
+                path: _,
+                action,
+                source,
+            } => Self::File {
+                path: path.to_owned(),
+                action,
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// What a caller can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -85,7 +118,8 @@ impl WorkspaceError {
 
 /// Copies a folder's regular files into the store.
 ///
-/// Symbolic links, devices, sockets and empty folders are not copied; what is skipped is named.
+/// Symbolic links, devices, sockets and empty folders are not copied, and neither is `.env`, which
+/// holds keys; what is skipped is named.
 ///
 /// # Errors
 /// [`WorkspaceError`] when it cannot be read, or does not fit in a workspace of `limit`.
@@ -97,11 +131,7 @@ pub fn import(store: &Store, path: &Path, limit: ByteSize) -> Result<Imported, W
     let mut stack = vec![(root, Vec::new())];
     while let Some((dir, prefix)) = stack.pop() {
         let at = |name: &[u8]| path.join(std::ffi::OsStr::from_bytes(name));
-        let read_error = |name: &[u8], source| WorkspaceError::File {
-            path: at(name),
-            action: "read",
-            source,
-        };
+        let read_error = |name: &[u8], source| WorkspaceError::file(at(name), "read", source);
         for item in dir
             .entries()
             .map_err(|source| read_error(&prefix, source))?
@@ -115,6 +145,19 @@ pub fn import(store: &Store, path: &Path, limit: ByteSize) -> Result<Imported, W
             let kind = item
                 .file_type()
                 .map_err(|source| read_error(&name, source))?;
+            let skip = |why: &str| LeftBehind {
+                path: String::from_utf8_lossy(&name).into_owned(),
+                why: why.to_owned(),
+            };
+            let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            if last.starts_with(STAGING.as_bytes()) {
+                skipped.push(skip("left by an interrupted write-back"));
+                continue;
+            }
+            if last == b".env" {
+                skipped.push(skip("it may hold keys"));
+                continue;
+            }
             if kind.is_dir() {
                 let inner = item
                     .open_dir()
@@ -122,10 +165,6 @@ pub fn import(store: &Store, path: &Path, limit: ByteSize) -> Result<Imported, W
                 stack.push((inner, name));
                 continue;
             }
-            let skip = |why: &str| LeftBehind {
-                path: String::from_utf8_lossy(&name).into_owned(),
-                why: why.to_owned(),
-            };
             if !kind.is_file() {
                 skipped.push(skip(if kind.is_symlink() {
                     "symbolic link"
@@ -221,44 +260,66 @@ pub(crate) fn relative(path: &WorkspacePath) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))
 }
 
-pub(crate) fn write_file(
+/// Writes a file whole, replacing what is there in one step.
+fn write_file(
     store: &Store,
     root: &Dir,
     shown: &Path,
     entry: &FileEntry,
 ) -> Result<(), WorkspaceError> {
     let target = relative(&entry.path);
-    let failed = |source| WorkspaceError::File {
-        path: shown.join(target),
-        action: "written",
-        source,
-    };
+    let failed = |source| WorkspaceError::file(shown.join(target), "written", source);
     let folder = target.parent().unwrap_or(Path::new(""));
     if !folder.as_os_str().is_empty() {
         root.create_dir_all(folder).map_err(failed)?;
     }
-    let temporary = folder.join(format!(".agentfactory-{}", uuid::Uuid::now_v7().simple()));
-    let write = || -> Result<(), WorkspaceError> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        let mut file = root.open_with(&temporary, &options).map_err(failed)?;
-        let mut content = store.open(&entry.digest)?;
-        io::copy(&mut content, &mut file).map_err(failed)?;
-        file.flush().map_err(failed)?;
-        if entry.executable {
-            let mode = file.metadata().map_err(failed)?.permissions().mode();
-            // Whoever may read it may run it.
-            let executable = mode | ((mode & 0o444) >> 2);
-            file.set_permissions(Permissions::from_mode(executable))
-                .map_err(failed)?;
-        }
-        file.sync_all().map_err(failed)?;
-        root.rename(&temporary, root, target).map_err(failed)
+    let temporary = folder.join(format!("{STAGING}{}", uuid::Uuid::now_v7().simple()));
+    write_content(store, root, &temporary, entry, None)
+        .and_then(|()| root.rename(&temporary, root, target).map_err(failed))
+        .map_err(|error| {
+            // The first error is the one to report.
+            drop(root.remove_file(&temporary));
+            error.at(&shown.join(target))
+        })
+}
+
+/// Writes content into a new file, with the permissions of the file that it is to replace.
+pub(crate) fn write_content(
+    store: &Store,
+    root: &Dir,
+    path: &Path,
+    entry: &FileEntry,
+    old: Option<&Metadata>,
+) -> Result<(), WorkspaceError> {
+    let failed = |source| WorkspaceError::file(path.to_owned(), "written", source);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let mut file = root.open_with(path, &options).map_err(failed)?;
+    let mut content = store.open(&entry.digest)?;
+    io::copy(&mut content, &mut file).map_err(failed)?;
+    file.flush().map_err(failed)?;
+    let own = file.metadata().map_err(failed)?;
+    let mode = old.unwrap_or(&own).permissions().mode() & 0o777;
+    // Whoever may read it may run it, or nobody.
+    let is_executable = mode & 0o100 != 0;
+    let mode = match (entry.executable, is_executable) {
+        (true, false) => mode | ((mode & 0o444) >> 2),
+        (false, true) => mode & !0o111,
+        (true, true) | (false, false) => mode,
     };
-    write().inspect_err(|_| {
-        // The first error is the one to report.
-        drop(root.remove_file(&temporary));
-    })
+    if let Some(old) = old
+        && (old.uid(), old.gid()) != (own.uid(), own.gid())
+    {
+        let owner = (
+            rustix::fs::Uid::from_raw(old.uid()),
+            rustix::fs::Gid::from_raw(old.gid()),
+        );
+        // Only root may give files away; for others the file becomes theirs, as with any editor.
+        let _ = rustix::fs::fchown(&file, Some(owner.0), Some(owner.1));
+    }
+    file.set_permissions(Permissions::from_mode(mode))
+        .map_err(failed)?;
+    file.sync_all().map_err(failed)
 }
 
 /// The files of a tree, a line each, for a model: the largest folders are shortened.

@@ -1,14 +1,17 @@
 //! Results on their way into the folder that they were made from.
 
+mod change;
+
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use spec::{Digest, FileEntry, Tree, WorkspacePath};
+use spec::{Digest, Tree, WorkspacePath};
 use store::Store;
 
-use crate::workspace::{WorkspaceError, no_follow, open_folder, relative, write_file};
+use crate::workspace::{WorkspaceError, no_follow, open_folder, relative};
+use change::Change;
 
 /// What became of a folder that results were to be written to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,11 +26,13 @@ pub struct WriteBack {
 
 /// Writes what differs between `base` and `result` into the folder that `base` was copied from.
 ///
-/// A file that no longer is what was copied is a conflict; then nothing is written at all. Each
-/// file is replaced in one step, and nothing outside the folder can be reached through its links.
+/// A file that no longer is what was copied is a conflict, also when it is edited at this very
+/// moment; then nothing is changed at all. New content is made ready beside the old, takes its place
+/// in one step for each file, and goes back when a later step fails. Permissions of a replaced file
+/// stay. Nothing outside the folder can be reached through its links.
 ///
 /// # Errors
-/// [`WorkspaceError`] when the folder cannot be written.
+/// [`WorkspaceError`] when the folder cannot be written; it is as it was before.
 pub fn write_back(
     store: &Store,
     path: &Path,
@@ -35,52 +40,63 @@ pub fn write_back(
     result: &Tree,
 ) -> Result<WriteBack, WorkspaceError> {
     let root = open_folder(path)?;
-    let changed: Vec<&FileEntry> = result
+    let removed = base
         .entries()
         .iter()
-        .filter(|entry| base.find(&entry.path) != Some(*entry))
-        .collect();
-    let removed: Vec<&FileEntry> = base
+        .filter(|entry| result.find(&entry.path).is_none());
+    let changed = result
         .entries()
         .iter()
-        .filter(|entry| result.find(&entry.path).is_none())
-        .collect();
+        .filter(|entry| base.find(&entry.path) != Some(*entry));
+    let (mut removed, mut changed): (Vec<_>, Vec<_>) = (removed.collect(), changed.collect());
 
     let mut report = WriteBack::default();
-    for entry in &changed {
+    changed.retain(|entry| {
         if takes_the_place_of_others(&root, &entry.path, base) {
-            continue;
+            return true;
         }
-        let now = state(&root, &entry.path);
+        let now = state(&root, relative(&entry.path));
         let expected = base
             .find(&entry.path)
             .map_or(State::Absent, |old| State::File(old.digest));
         if now != expected && now != State::File(entry.digest) {
             report.conflicts.push(entry.path.clone());
         }
-    }
-    for entry in &removed {
-        let now = state(&root, &entry.path);
+        now == expected
+    });
+    removed.retain(|entry| {
+        let now = state(&root, relative(&entry.path));
         if now != State::File(entry.digest) && now != State::Absent {
             report.conflicts.push(entry.path.clone());
         }
-    }
-    if !report.conflicts.is_empty() {
+        now == State::File(entry.digest)
+    });
+    if !report.conflicts.is_empty() || (removed.is_empty() && changed.is_empty()) {
         return Ok(report);
     }
-    for entry in &removed {
-        remove_file(&root, path, &entry.path)?;
-        report.removed.push(entry.path.clone());
-    }
-    for entry in &changed {
-        write_file(store, &root, path, entry)?;
-        report.written.push(entry.path.clone());
+
+    let mut change = Change::begin(&root, path)?;
+    let done = change.make(store, base, &removed, &changed);
+    match done {
+        Ok(None) => {
+            change.keep();
+            report.written = changed.iter().map(|entry| entry.path.clone()).collect();
+            report.removed = removed.iter().map(|entry| entry.path.clone()).collect();
+        }
+        Ok(Some(conflict)) => {
+            change.take_back()?;
+            report.conflicts.push(conflict);
+        }
+        Err(error) => {
+            change.take_back()?;
+            return Err(error);
+        }
     }
     Ok(report)
 }
 
 /// What stands at a path of a folder.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Absent,
     File(Digest),
@@ -88,21 +104,21 @@ enum State {
     Other,
 }
 
-fn state(root: &Dir, path: &WorkspacePath) -> State {
+fn state(root: &Dir, path: &Path) -> State {
     let mut walked = PathBuf::new();
-    let parts: Vec<&[u8]> = path.as_bytes().split(|byte| *byte == b'/').collect();
+    let parts: Vec<_> = path.iter().collect();
     let Some((last, folders)) = parts.split_last() else {
         return State::Other;
     };
     for folder in folders {
-        walked.push(std::ffi::OsStr::from_bytes(folder));
+        walked.push(folder);
         match root.symlink_metadata(&walked) {
             Ok(metadata) if metadata.is_dir() => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return State::Absent,
             Ok(_) | Err(_) => return State::Other,
         }
     }
-    walked.push(std::ffi::OsStr::from_bytes(last));
+    walked.push(last);
     match root.symlink_metadata(&walked) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return State::Absent,
         Ok(metadata) if metadata.is_file() => {}
@@ -123,8 +139,10 @@ fn takes_the_place_of_others(root: &Dir, path: &WorkspacePath, base: &Tree) -> b
         let Ok(items) = dir.entries() else {
             return false;
         };
-        items.into_iter().all(|item| {
+        let mut is_empty = true;
+        let holds_nothing_else = items.into_iter().all(|item| {
             let Ok(item) = item else { return false };
+            is_empty = false;
             let name = [prefix, b"/", item.file_name().as_bytes()].concat();
             match item.open_dir() {
                 Ok(inner) => holds_only(&inner, &name, base),
@@ -132,7 +150,9 @@ fn takes_the_place_of_others(root: &Dir, path: &WorkspacePath, base: &Tree) -> b
                     WorkspacePath::from_bytes(name).is_ok_and(|path| base.find(&path).is_some())
                 }
             }
-        })
+        });
+        // Somebody's empty folder would stay in the way.
+        holds_nothing_else && !is_empty
     }
     let bytes = path.as_bytes();
     let below_a_file = bytes
@@ -165,37 +185,11 @@ fn hash(mut content: impl Read) -> io::Result<Digest> {
     }
 }
 
-/// Removes a file and the folders that it leaves empty.
-fn remove_file(root: &Dir, shown: &Path, path: &WorkspacePath) -> Result<(), WorkspaceError> {
-    let target = relative(path);
-    match root.remove_file(target) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => {
-            return Err(WorkspaceError::File {
-                path: shown.join(target),
-                action: "written",
-                source,
-            });
-        }
-    }
-    for folder in target
-        .ancestors()
-        .skip(1)
-        .take_while(|folder| !folder.as_os_str().is_empty())
-    {
-        if root.remove_dir(folder).is_err() {
-            break; // Not empty.
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::workspace::{export, import, listing};
-    use spec::ByteSize;
+    use spec::{ByteSize, FileEntry};
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -387,5 +381,93 @@ mod tests {
             "a (1)\n... and 2 more files: b (2)\n"
         );
         assert_eq!(listing(&Tree::default(), 1), "(empty)\n");
+    }
+
+    #[test]
+    fn a_step_that_fails_takes_all_of_them_back() {
+        let desk = Desk::new(&[("a", "1"), ("b", "1"), ("gone", "1"), ("d/e", "1")]);
+        let base = desk.import();
+        let root = open_folder(desk.folder.path()).unwrap();
+        let result = desk.tree(&[("a", "2"), ("b", "2"), ("new/x", "2")]);
+        let changed: Vec<_> = result.entries().iter().collect();
+        let removed: Vec<_> = base
+            .entries()
+            .iter()
+            .filter(|entry| result.find(&entry.path).is_none())
+            .collect();
+        let mut change = Change::begin(&root, desk.folder.path()).unwrap();
+        assert_eq!(
+            change.make(&desk.store, &base, &removed, &changed).unwrap(),
+            None
+        );
+        assert_eq!(desk.read("new/x").as_deref(), Some("2"));
+        change.take_back().unwrap();
+        assert_eq!(desk.import(), base);
+        assert_eq!(
+            fs::read_dir(desk.folder.path()).unwrap().count(),
+            4,
+            "no staging folder is left"
+        );
+    }
+
+    #[test]
+    fn an_edit_at_the_very_moment_is_a_conflict() {
+        let desk = Desk::new(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let base = desk.import();
+        let root = open_folder(desk.folder.path()).unwrap();
+        let result = desk.tree(&[("a", "2"), ("b", "2")]);
+        let changed: Vec<_> = result.entries().iter().collect();
+        let removed = [base.entries().last().unwrap()];
+        // After the first look, before the steps.
+        desk.put("b", "theirs");
+        let mut change = Change::begin(&root, desk.folder.path()).unwrap();
+        let conflict = change.make(&desk.store, &base, &removed, &changed).unwrap();
+        assert_eq!(conflict.unwrap().to_string(), "b");
+        change.take_back().unwrap();
+        let now = ["a", "b", "c"].map(|name| desk.read(name).unwrap());
+        assert_eq!(now, ["1", "theirs", "1"]);
+    }
+
+    #[test]
+    fn permissions_of_a_replaced_file_stay() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let desk = Desk::new(&[("secret", "1")]);
+        let path = desk.folder.path().join("secret");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let base = desk.import();
+        desk.write_back(&base, &desk.tree(&[("secret", "2")]));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(desk.read("secret").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn keys_and_leftovers_are_not_copied() {
+        let desk = Desk::new(&[
+            ("a", "1"),
+            (".env", "KEY=1"),
+            ("sub/.env", "KEY=1"),
+            (".agentfactory-1/new-0", ""),
+        ]);
+        let imported = import(&desk.store, desk.folder.path(), ByteSize::mib(1)).unwrap();
+        assert_eq!(imported.tree, desk.tree(&[("a", "1")]));
+        let skipped: Vec<_> = imported
+            .skipped
+            .iter()
+            .map(|left| left.path.as_str())
+            .collect();
+        assert_eq!(skipped, [".agentfactory-1", ".env", "sub/.env"]);
+    }
+
+    #[test]
+    fn an_empty_folder_in_the_way_is_a_conflict() {
+        let desk = Desk::new(&[("d/f", "1")]);
+        fs::create_dir(desk.folder.path().join("d/empty")).unwrap();
+        let base = desk.import();
+        let report = desk.write_back(&base, &desk.tree(&[("d", "x")]));
+        assert_eq!(texts(&report.conflicts), ["d"]);
+        assert_eq!(desk.read("d/f").as_deref(), Some("1"));
     }
 }
