@@ -338,10 +338,8 @@ pub(crate) fn canonical_capped<T: serde::Serialize>(value: &T) -> Result<Vec<u8>
 
 fn cap(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::Number(number) => {
-            if number.as_u64().is_some_and(|size| size > EXACT) {
-                *number = EXACT.into();
-            }
+        serde_json::Value::Number(number) if number.as_u64().is_some_and(|size| size > EXACT) => {
+            *number = EXACT.into();
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(cap),
         serde_json::Value::Object(fields) => fields.values_mut().for_each(cap),
