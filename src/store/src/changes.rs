@@ -126,7 +126,7 @@ impl Store {
     ///
     /// An operation is reversed as a whole, with every head that it moved. Undoing the first
     /// publish of a name removes its head; its versions stay. Repeated, it walks further back: an
-    /// undo is never undone itself. To go forward again, publish the version that is wanted.
+    /// undo is never undone itself. To go forward again, [`Self::set_head`].
     ///
     /// # Errors
     /// [`StoreError::NothingToUndo`]; [`StoreError::UnknownName`];
@@ -164,6 +164,41 @@ impl Store {
         })
     }
 
+    /// Moves the head of one name to any version that it ever had, from wherever it is.
+    ///
+    /// That is the way forward after an undo too many. It is a publish as any other, without a task
+    /// or evidence, and can be undone.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownName`]; [`StoreError::NotInHistory`] for a version that was never
+    /// published or tagged under the name; [`StoreError::Refused`] when it is the head already; the
+    /// errors of [`Self::version`], and the file system's. Nothing has changed then.
+    pub fn set_head(
+        &self,
+        name: &SubagentName,
+        version: &Digest,
+        at: Timestamp,
+        note: &str,
+    ) -> Result<Operation, StoreError> {
+        check_text("the note", note)?;
+        self.state()?.check_had(name, version)?;
+        self.check_whole(version, &mut BTreeSet::new(), 0)?;
+        self.append(at, |state| {
+            let moves = vec![Move {
+                name: name.clone(),
+                from: state.head(name),
+                to: *version,
+            }];
+            check_moves(&moves)?;
+            Ok(Change::Publish {
+                moves,
+                task: None,
+                evidence: Vec::new(),
+                note: note.to_owned(),
+            })
+        })
+    }
+
     /// Checks that a version and everything that it depends on is in the store and valid.
     fn check_whole(
         &self,
@@ -188,6 +223,22 @@ impl Store {
 }
 
 impl State {
+    /// Refuses a version that the name never had. One that it had stays in its history.
+    pub(crate) fn check_had(
+        &self,
+        name: &SubagentName,
+        version: &Digest,
+    ) -> Result<(), StoreError> {
+        self.known(name)?;
+        if self.versions[name].contains(version) {
+            return Ok(());
+        }
+        Err(StoreError::NotInHistory {
+            name: name.clone(),
+            digest: *version,
+        })
+    }
+
     /// Refuses a name that no operation ever moved, naming the one that was probably meant.
     pub(crate) fn known(&self, name: &SubagentName) -> Result<(), StoreError> {
         if self.versions.contains_key(name) {

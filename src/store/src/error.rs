@@ -22,7 +22,7 @@ pub enum StoreError {
     NoHead {
         /// What was asked for.
         name: SubagentName,
-        /// The version that it pointed at last.
+        /// The version that was published last, the newest of those undone.
         last: Digest,
     },
     /// The name has no such tag.

@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) tags: BTreeMap<(SubagentName, String), Digest>,
     /// Every version that a name ever had, undone ones and tagged ones included.
     pub(crate) versions: BTreeMap<SubagentName, BTreeSet<Digest>>,
-    /// The version that a name had last, for names without a head.
+    /// The version that was published last under a name, undone or not; else its first tagged one.
     pub(crate) last: BTreeMap<SubagentName, Digest>,
 }
 
@@ -71,11 +71,15 @@ impl State {
 
     fn accept(&mut self, operation: Operation, heads: Vec<HeadMove>) {
         let operation = Arc::new(operation);
+        let is_undo = matches!(operation.change, Change::Undo { .. });
         for HeadMove { name, to, .. } in heads {
             match to {
                 Some(to) => {
                     self.versions.entry(name.clone()).or_default().insert(to);
-                    self.last.insert(name.clone(), to);
+                    // An undo goes back to an older one.
+                    if !is_undo {
+                        self.last.insert(name.clone(), to);
+                    }
                     self.heads.insert(name, (to, Arc::clone(&operation)));
                 }
                 None => {

@@ -115,13 +115,7 @@ impl Store {
                     })
             }
             VersionRef::Exact(Some(name), digest) => {
-                state.known(name)?;
-                if !state.versions[name].contains(digest) {
-                    return Err(StoreError::NotInHistory {
-                        name: name.clone(),
-                        digest: *digest,
-                    });
-                }
+                state.check_had(name, digest)?;
                 Ok(Resolved {
                     name: Some(name.clone()),
                     digest: *digest,

@@ -64,9 +64,11 @@ fn a_lineage_of_three_is_listed_logged_and_undone() {
     let error = home.store.resolve(&reference("writer")).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::NotFound);
     assert!(
-        matches!(error, StoreError::NoHead { last, .. } if last == one),
+        matches!(error, StoreError::NoHead { last, .. } if last == three),
         "{error}"
     );
+    let newest = format!("writer@{}", three.short());
+    assert!(error.hint().unwrap().contains(&newest), "{error}");
     // Its versions stay.
     let exact = reference(&format!("writer@{three}"));
     assert_eq!(home.store.resolve(&exact).unwrap().digest, three);
@@ -82,6 +84,43 @@ fn a_lineage_of_three_is_listed_logged_and_undone() {
     home.publish(&[("writer", None, three)]);
     assert_eq!(home.head("writer"), Some(three));
     assert_eq!(home.findings(), Vec::<String>::new());
+}
+
+#[test]
+fn after_an_undo_too_many_any_version_can_be_the_head_again() {
+    let home = Home::new();
+    let [one, two, three, other] = ["1", "2", "3", "other"].map(|source| home.stage(source));
+    let writer = name("writer");
+    home.publish(&[("writer", None, one)]);
+    home.publish(&[("writer", Some(one), two)]);
+    home.publish(&[("writer", Some(two), three), ("b", None, other)]);
+    for _ in 0..2 {
+        home.store.undo(Some(&writer), at(2)).unwrap();
+    }
+    assert_eq!(home.head("writer"), Some(one));
+    let set = |version: &Digest| home.store.set_head(&writer, version, at(3), "forward");
+    let moved = set(&three).unwrap();
+    assert_eq!(moved.change.head_moves()[0].from, Some(one));
+    assert_eq!((home.head("writer"), home.head("b")), (Some(three), None));
+    let last = home.store.lineage(&writer).unwrap().pop().unwrap();
+    assert_eq!((last.note.as_str(), last.task), ("forward", None));
+
+    // It is an operation as any other, and works when there is no head either.
+    home.store.undo(Some(&writer), at(4)).unwrap();
+    home.store.undo(Some(&writer), at(4)).unwrap();
+    assert_eq!(home.head("writer"), None);
+    set(&two).unwrap();
+    assert_eq!(home.head("writer"), Some(two));
+
+    let error = set(&two).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
+    let error = set(&other).unwrap_err();
+    assert!(matches!(error, StoreError::NotInHistory { .. }), "{error}");
+    let error = home.store.set_head(&name("writr"), &two, at(3), "");
+    assert!(matches!(error, Err(StoreError::UnknownName { .. })));
+    std::fs::remove_file(home.blob(&one)).unwrap();
+    assert!(matches!(set(&one), Err(StoreError::UnknownVersion { .. })));
+    assert_eq!(home.head("writer"), Some(two));
 }
 
 #[test]
