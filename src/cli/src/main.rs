@@ -16,10 +16,11 @@ mod outcome;
 mod ui;
 mod wire;
 
+use std::any::Any;
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -43,21 +44,57 @@ fn main() -> std::process::ExitCode {
         );
         drop(std::io::stderr().write_all(text.as_bytes()));
     }));
-    let ended = std::panic::catch_unwind(AssertUnwindSafe(program));
-    ended.unwrap_or(ExitCode::Internal).into()
+    let shown = OnceLock::new();
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| program(&shown)));
+    let ended = ended.unwrap_or_else(|panic| {
+        // The hook has told people.
+        let ui = shown.get().cloned();
+        let ui = ui.or_else(|| wants_json().then(|| json_ui(&Environment::default())));
+        let failure = panicked(panic.as_ref());
+        if let Some(ui) = ui {
+            ui.failure_document(&failure);
+        }
+        failure.code
+    });
+    ended.into()
+}
+
+/// What is said of a bug.
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    Failure {
+        code: ExitCode::Internal,
+        message: format!("internal error: {}", text.unwrap_or("it panicked")),
+        hint: Some("this is a bug of AgentFactory; please report it".to_owned()),
+    }
+}
+
+/// Whether scripts read what is printed, when the command line cannot be parsed.
+fn wants_json() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
+}
+
+fn json_ui(environment: &Environment) -> Arc<Ui> {
+    let flags = GlobalFlags {
+        json: true,
+        ..GlobalFlags::default()
+    };
+    Arc::new(Ui::new(&flags, environment))
 }
 
 /// Reads what is wanted, does it, and says how it ended.
-fn program() -> ExitCode {
+fn program(shown: &OnceLock<Arc<Ui>>) -> ExitCode {
     let environment = Environment::capture(Path::new(""));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_a_command(&error, &environment),
     };
     let ui = Arc::new(Ui::new(&cli.global, &environment));
+    let ui = shown.get_or_init(|| ui);
     let ended = log_to_stderr(&cli.global, &environment)
         .and_then(|()| Ok(Settings::resolve(&cli.global, &environment)?))
-        .and_then(|settings| carry_out(&App::new(Arc::clone(&ui), settings), &cli.command));
+        .and_then(|settings| carry_out(&App::new(Arc::clone(ui), settings), &cli.command));
     ended.unwrap_or_else(|error| {
         let failure = Failure::of(&error);
         ui.failure(&failure);
@@ -72,28 +109,31 @@ fn not_a_command(error: &clap::Error, environment: &Environment) -> ExitCode {
     if !error.use_stderr() {
         return ExitCode::Success;
     }
-    let wants_json = std::env::args_os().any(|argument| argument == "--json");
-    if wants_json && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let flags = GlobalFlags {
-            json: true,
-            ..GlobalFlags::default()
-        };
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default();
-        let tip = text
-            .lines()
-            .find_map(|line| line.trim_start().strip_prefix("tip: "));
-        let message = message
-            .strip_prefix("error: ")
-            .unwrap_or(message)
-            .to_owned();
-        Ui::new(&flags, environment).failure_document(&Failure {
-            code: ExitCode::Usage,
-            message,
-            hint: tip.map(str::to_owned),
-        });
+    if wants_json() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let failure = usage_failure(&error.render().to_string());
+        json_ui(environment).failure_document(&failure);
     }
     ExitCode::Usage
+}
+
+/// What `clap` says, which is made for people, as a message in one line and a hint.
+fn usage_failure(text: &str) -> Failure {
+    let said = text.lines().map(str::trim);
+    let said = said.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let (tips, message): (Vec<&str>, Vec<&str>) = said
+        .filter(|line| !line.is_empty())
+        .partition(|line| line.starts_with("tip: "));
+    let message = message.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let tips: Vec<_> = tips
+        .iter()
+        .filter_map(|tip| tip.strip_prefix("tip: "))
+        .collect();
+    Failure {
+        code: ExitCode::Usage,
+        message: message.to_owned(),
+        hint: (!tips.is_empty()).then(|| tips.join("; ")),
+    }
 }
 
 fn log_to_stderr(flags: &GlobalFlags, environment: &Environment) -> anyhow::Result<()> {
@@ -160,4 +200,42 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         runtime.shutdown_background();
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(line: &str) -> Failure {
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        usage_failure(&error.render().to_string())
+    }
+
+    #[test]
+    fn a_usage_error_keeps_all_that_it_names() {
+        let failure = usage("agentfactory deploy");
+        for name in ["<REF>", "--as <FORM>", "--to <DIR>"] {
+            assert!(failure.message.contains(name), "{failure:?}");
+        }
+        assert!(!failure.message.contains('\n'), "{failure:?}");
+        assert!(!failure.message.contains("Usage"), "{failure:?}");
+        assert_eq!(failure.hint, None);
+        let failure = usage("agentfactory deploy x --to y --as zip");
+        assert!(failure.message.contains("possible values: skill"));
+        let failure = usage("agentfactory lst");
+        assert!(!failure.message.contains("tip"), "{failure:?}");
+        assert!(failure.hint.is_some_and(|hint| hint.contains("'list'")));
+    }
+
+    #[test]
+    fn a_bug_is_told_as_one() {
+        for panic in [
+            Box::new("here") as Box<dyn Any + Send>,
+            Box::new("here".to_owned()),
+        ] {
+            let failure = panicked(panic.as_ref());
+            assert_eq!(failure.code, ExitCode::Internal);
+            assert_eq!(failure.message, "internal error: here");
+        }
+    }
 }
