@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{deploy, diff, exec, images, log, run, runs, shell, show, solve, undo};
 pub(crate) use flags::{FolderFlags, LimitFlags, ModelFlags};
-pub(crate) use values::{Cpus, Grants, MountArg, text_or_stdin};
+pub(crate) use values::{Cpus, Grants, MountArg, check_length, text_or_stdin};
 
 /// What follows the list of commands in the help.
 const AFTER_HELP: &str = "\

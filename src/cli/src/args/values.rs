@@ -156,14 +156,23 @@ pub(crate) fn text_or_stdin(what: &'static str, text: &str) -> anyhow::Result<St
     } else {
         text.to_owned()
     };
+    check_length(what, &text)?;
+    Ok(text)
+}
+
+/// Refuses a text that is too long to be asked.
+///
+/// # Errors
+/// [`Problem`] when it is.
+pub(crate) fn check_length(what: &str, text: &str) -> Result<(), Problem> {
+    let limit = limits::QUERY;
     if text.len() as u64 > limit.get() {
         return Err(
             Problem::refused(format!("the {what} is longer than {limit}"))
-                .hint("put it into a file of the workspace, with --input DIR")
-                .into(),
+                .hint("put it into a file of the workspace, with --input DIR"),
         );
     }
-    Ok(text)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::shown_version;
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, text_or_stdin};
+use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, check_length, text_or_stdin};
 use crate::exit::{ExitCode, Failure, Interrupted, Problem};
 use crate::folders::{Folders, Results, name_files};
-use crate::ui::{Live, LiveKind, Text, Tone, Ui};
+use crate::ui::{Live, LiveKind, Text, Tone, Ui, one_line, printable};
 use crate::wire::QuestionJson;
 
 /// Solve a task with subagents, and save those that are worth it
@@ -50,6 +50,9 @@ pub(crate) struct SolveArgs {
     #[command(flatten)]
     limits: LimitFlags,
 }
+
+/// Characters of a question that are shown before it is solved.
+const ECHO: usize = 100;
 
 /// What a task may use.
 #[derive(Clone, Debug, Args)]
@@ -160,9 +163,16 @@ impl Solver<'_> {
         live.finish()?;
         for Line { number, question } in questions {
             let folders = self.folders.with_out_below(&number.to_string());
-            let solved = match &question {
-                Ok(question) => {
-                    ui.note(Text::new().with(Tone::Strong, format!("line {number}: {question}")));
+            let (question, problem) = match question {
+                Ok(question) => (Some(question), None),
+                Err(problem) => (None, Some(problem)),
+            };
+            let solved = match (&question, problem) {
+                (_, Some(problem)) => Err(problem.into()),
+                (question, None) => {
+                    let question = question.as_deref().unwrap_or_default();
+                    let shown = one_line(&printable(question), ECHO);
+                    ui.note(Text::new().with(Tone::Strong, format!("line {number}: {shown}")));
                     let live = Live::start(ui, LiveKind::Task);
                     let report = self
                         .app
@@ -174,9 +184,7 @@ impl Solver<'_> {
                     live.finish()?;
                     report
                 }
-                Err(why) => Err(Problem::usage(why.clone()).into()),
             };
-            let question = question.ok();
             let code = match solved {
                 Ok(report) => {
                     print_answer(ui, &report)?;
@@ -320,12 +328,12 @@ fn print_summary(ui: &Ui, report: &TaskReport) {
 }
 
 /// One line of a question file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Line {
     /// From 1.
     number: usize,
     /// The question, or what is wrong with the line.
-    question: Result<String, String>,
+    question: Result<String, Problem>,
 }
 
 fn read_questions(file: &Path) -> Result<Vec<Line>, Problem> {
@@ -356,10 +364,12 @@ fn parse_questions(bytes: &[u8]) -> Vec<Line> {
             let parsed = serde_json::from_slice::<Question>(line);
             let question = match parsed {
                 Ok(parsed) if parsed.question.trim().is_empty() => {
-                    Err("the question is empty".to_owned())
+                    Err(Problem::usage("the question is empty"))
                 }
-                Ok(parsed) => Ok(parsed.question),
-                Err(error) => Err(format!("it is not JSON with a \"question\": {error}")),
+                Ok(parsed) => check_length("question", &parsed.question).map(|()| parsed.question),
+                Err(error) => Err(Problem::usage(format!(
+                    "it is not JSON with a \"question\": {error}"
+                ))),
             };
             Line {
                 number: index + 1,
@@ -385,8 +395,14 @@ mod tests {
             shown,
             [(1, true), (3, false), (4, false), (5, false), (6, true)]
         );
-        assert_eq!(lines[0].question.as_deref(), Ok("a"));
-        assert_eq!(parse_questions(b"\n \n"), []);
+        assert!(matches!(&lines[0].question, Ok(question) if question == "a"));
+        assert!(parse_questions(b"\n \n").is_empty());
+        let long = "x".repeat(usize::try_from(spec::limits::QUERY.get()).unwrap());
+        let line = |question: &str| format!("{{\"question\": \"{question}\"}}");
+        let lines = parse_questions(
+            format!("{}\n{}x", line(&long), line(&(long.clone() + "x"))).as_bytes(),
+        );
+        assert!(lines[0].question.is_ok() && lines[1].question.is_err());
         assert!(parse_questions(b"\xff\xfe")[0].question.is_err());
     }
 
