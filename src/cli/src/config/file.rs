@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -57,8 +58,8 @@ pub(crate) struct LimitsTable {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BudgetTable {
-    pub(crate) turns: Option<u32>,
-    pub(crate) tokens: Option<u64>,
+    pub(crate) turns: Option<NonZeroU32>,
+    pub(crate) tokens: Option<NonZeroU64>,
     pub(crate) task_timeout: Option<Text<Time>>,
 }
 

@@ -3,6 +3,7 @@
 mod file;
 
 use std::ffi::OsString;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use llm::{ApiKey, ModelRef, Provider};
@@ -77,8 +78,11 @@ impl Settings {
             budget: {
                 let default = TaskBudget::default();
                 TaskBudget {
-                    turns_max: file.budget.turns.unwrap_or(default.turns_max),
-                    tokens_max: file.budget.tokens.unwrap_or(default.tokens_max),
+                    turns_max: file.budget.turns.map_or(default.turns_max, NonZeroU32::get),
+                    tokens_max: file
+                        .budget
+                        .tokens
+                        .map_or(default.tokens_max, NonZeroU64::get),
                     wall: file
                         .budget
                         .task_timeout
@@ -329,6 +333,15 @@ mod tests {
         assert_eq!(settings.limits.pids, Limits::default().pids);
         assert_eq!(settings.budget.turns_max, 3);
         assert_eq!(settings.budget.tokens_max, TaskBudget::default().tokens_max);
+        for nothing in [
+            "turns = 0",
+            "tokens = 0",
+            "task_timeout = '0s'",
+            "task_timeout = 0",
+        ] {
+            let refused = resolve(&[], "", &format!("[budget]\n{nothing}"));
+            assert!(refused.is_err(), "{nothing}");
+        }
     }
 
     #[test]
