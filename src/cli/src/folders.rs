@@ -1,5 +1,6 @@
 //! Host folders of a run or task: what goes in, and where the results go.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,10 +51,18 @@ impl Folders {
         {
             existing_folder(out)?;
         }
+        let mounts = flags.mount.iter().map(mount);
+        let mounts = mounts.collect::<Result<Vec<_>, _>>()?;
+        let mut names = BTreeSet::new();
+        if let Some(twice) = mounts.iter().find(|mount| !names.insert(&mount.name)) {
+            let name = spec::printable(&twice.name, 80);
+            return Err(Problem::usage(format!("two mounts are named `{name}`"))
+                .hint("give one another name with --mount DIR=NAME"));
+        }
         Ok(Self {
             source: source.cloned(),
             writes_back: sources.workspace.is_some(),
-            mounts: flags.mount.iter().map(mount).collect::<Result<_, _>>()?,
+            mounts,
             out: flags.out.clone(),
         })
     }
@@ -216,6 +225,12 @@ fn mount(argument: &MountArg) -> Result<Mount, Problem> {
         .folder
         .canonicalize()
         .map_err(|error| Problem::of_path(format!("the folder `{shown}` cannot be used"), error))?;
+    if source == Path::new("/") {
+        return Err(
+            Problem::refused("`/` cannot be mounted: it is the whole machine")
+                .hint("mount the folder that is needed"),
+        );
+    }
     let own_name = || {
         source
             .file_name()
@@ -293,6 +308,9 @@ mod tests {
         };
         assert_eq!(mounts, [mount("data", false), mount("d", true)]);
         assert!(resolve(&["/"]).is_err());
+        assert!(resolve(&["/=root"]).is_err() && resolve(&["/tmp/..=root"]).is_err());
+        let twice = resolve(&[&shown.to_string(), "/tmp=data"]).unwrap_err();
+        assert_eq!(twice.to_string(), "two mounts are named `data`");
         assert!(resolve(&[&format!("{shown}/none")]).is_err());
     }
 
