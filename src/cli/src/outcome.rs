@@ -6,7 +6,11 @@ use std::time::Duration;
 
 /// One line: what happened, and which flag moves the limit.
 pub(crate) fn outcome_text(outcome: &OutcomeJson) -> String {
-    let size = |bytes: &u64| ByteSize::bytes(*bytes);
+    let size = |bytes: &u64| match bytes {
+        1 => "1 byte".to_owned(),
+        0..1024 => format!("{bytes} bytes"),
+        _ => ByteSize::bytes(*bytes).to_string(),
+    };
     match outcome {
         OutcomeJson::Completed {} => "completed".to_owned(),
         OutcomeJson::Raised {
@@ -114,6 +118,22 @@ mod tests {
                 limit_bytes: 64 << 20,
             },
             "used up its memory of 64M (--memory)",
+        );
+        let output = |limit_bytes| OutcomeJson::OutputLimit {
+            stream: "stdout".to_owned(),
+            limit_bytes,
+        };
+        check(
+            output(1),
+            "wrote more than 1 byte to its stdout (--output-size)",
+        );
+        check(
+            output(9),
+            "wrote more than 9 bytes to its stdout (--output-size)",
+        );
+        check(
+            output(1 << 10),
+            "wrote more than 1K to its stdout (--output-size)",
         );
         check(
             OutcomeJson::Signalled { signal: 11 },

@@ -35,7 +35,11 @@ pub(crate) fn log(app: &App, args: &LogArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::Success);
     }
     if operations.is_empty() {
-        app.ui.note("nothing has been saved yet");
+        app.ui.note(if args.limit == Some(0) {
+            "-n 0 shows nothing"
+        } else {
+            "nothing has been saved yet"
+        });
     }
     for operation in &operations {
         for line in lines(operation) {

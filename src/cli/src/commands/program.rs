@@ -123,7 +123,15 @@ fn print_finished(ui: &Ui, finished: &FinishedRun, program: &Program) -> anyhow:
 }
 
 /// The result of a run: the answer is data, the rest is for people.
-pub(super) fn print_run(ui: &Ui, run: &RunJson, changed: &[FileEntry]) -> anyhow::Result<()> {
+fn print_run(ui: &Ui, run: &RunJson, changed: &[FileEntry]) -> anyhow::Result<()> {
+    print_outcome(ui, run)?;
+    name_files(ui, changed);
+    print_usage(ui, run);
+    Ok(())
+}
+
+/// The answer of a run, or why there is none.
+pub(super) fn print_outcome(ui: &Ui, run: &RunJson) -> anyhow::Result<()> {
     match &run.outcome {
         OutcomeJson::Completed {} => {
             if !run.answer.is_empty() {
@@ -139,12 +147,15 @@ pub(super) fn print_run(ui: &Ui, run: &RunJson, changed: &[FileEntry]) -> anyhow
         }
         outcome => ui.complain(failed(outcome)),
     }
-    name_files(ui, changed);
+    Ok(())
+}
+
+/// What a run removed and used.
+pub(super) fn print_usage(ui: &Ui, run: &RunJson) {
     for path in &run.removed {
         ui.note(Text::new().with(Tone::Dim, " removed  ").plain(path));
     }
     ui.note(Text::new().with(Tone::Dim, usage(run)));
-    Ok(())
 }
 
 fn failed(outcome: &OutcomeJson) -> Text {

@@ -2,9 +2,10 @@
 
 use clap::Subcommand;
 use spec::RunId;
+use spec::wire::OutcomeJson;
 use store::{RunProgram, RunRecord, Store};
 
-use super::program::print_run;
+use super::program::{print_outcome, print_usage};
 use super::{field, joined, shown_at};
 use crate::app::App;
 use crate::exit::ExitCode;
@@ -54,7 +55,11 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::Success);
     }
     if runs.is_empty() {
-        app.ui.note("nothing has run yet");
+        app.ui.note(if limit == 0 {
+            "-n 0 lists nothing"
+        } else {
+            "nothing has run yet"
+        });
         return Ok(ExitCode::Success);
     }
     let mut table = Table::new(&["RUN", "AT", "OUTCOME", "WALL", "WHAT"]);
@@ -141,6 +146,11 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
             ui.data(output.text.as_str())?;
         }
     }
-    print_run(ui, report, &[])?;
+    // A command that ended well has no result of its own.
+    let is_shell = matches!(record.program, RunProgram::Shell { .. });
+    if !is_shell || report.outcome != (OutcomeJson::Exited { status: 0 }) {
+        print_outcome(ui, report)?;
+    }
+    print_usage(ui, report);
     Ok(ExitCode::Success)
 }
