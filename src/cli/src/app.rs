@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::ModelFlags;
 use crate::config::Settings;
-use crate::exit::Interrupted;
+use crate::exit::{Interrupted, Problem};
 use crate::interrupt::Interrupts;
 use crate::ui::{Live, Ui};
 
@@ -164,9 +164,9 @@ impl Models {
             .subagent_model
             .as_ref()
             .or(settings.subagent_model.as_ref());
-        let connected = llm::connect(agent, &settings.llm)?;
+        let connected = connect(agent, &settings.llm)?;
         let subagents = match own.filter(|own| *own != agent) {
-            Some(own) => llm::connect(own, &settings.llm)?,
+            Some(own) => connect(own, &settings.llm)?,
             // The same one, so that a script goes on where it was.
             None => Arc::clone(&connected),
         };
@@ -200,11 +200,24 @@ impl Models {
                 .warn("`llm` is granted, but no model is configured: its calls will be refused");
         }
         let subagents = chosen
-            .map(|model| llm::connect(model, &settings.llm))
+            .map(|model| connect(model, &settings.llm))
             .transpose()?;
         Ok(Self {
             agent: None,
             subagents,
         })
     }
+}
+
+/// Connects to a model. A script that is not there is a file that was named wrongly.
+fn connect(model: &ModelRef, settings: &llm::Settings) -> anyhow::Result<Arc<dyn Model>> {
+    if model.provider == "scripted"
+        && let Err(error) = std::fs::metadata(&model.id)
+    {
+        let script = spec::printable(&model.id, 200);
+        return Err(
+            Problem::of_path(format!("the script `{script}` cannot be read"), error).into(),
+        );
+    }
+    Ok(llm::connect(model, settings)?)
 }

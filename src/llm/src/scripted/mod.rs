@@ -32,6 +32,10 @@ struct State {
     turns: u32,
 }
 
+/// A script that is whole, for whoever has written none yet.
+const EXAMPLE: &str =
+    "the smallest script is `{format: 1, agent: [{text: Done.}]}`, in YAML or JSON";
+
 /// The replies of one list, and which are used up.
 #[derive(Debug)]
 struct Queue {
@@ -48,7 +52,7 @@ impl ScriptedModel {
         let script = Script::read(file).map_err(|why| LlmError::NotConfigured {
             model: format!("scripted:{}", file.display()),
             why,
-            hint: Some("the format of scripts is described in `src/llm/SCRIPTED.md`".to_owned()),
+            hint: Some(EXAMPLE.to_owned()),
         })?;
         let queue = |list, replies: Vec<ScriptedReply>| Queue {
             list,
