@@ -34,8 +34,7 @@ const DESCRIPTION_CHARS: usize = 1_024;
 
 /// Writes a version as an Agent Skills folder, which runs on a bare `python3`.
 ///
-/// The folder is `to`, when that does not exist or is empty, else `to/NAME`; it appears complete
-/// or not at all.
+/// The folder is `to/NAME`, with the name as the format wants it; it appears complete or not at all.
 ///
 /// # Errors
 /// [`FactoryError::Target`] when the folder exists or cannot be written.
