@@ -417,3 +417,42 @@ fn the_questions_of_the_paper_are_read() {
         );
     }
 }
+
+#[test]
+fn the_example_of_the_scripted_models_documentation_solves_a_task() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    let documentation =
+        std::fs::read_to_string(testkit::repository().join("src/llm/SCRIPTED.md")).unwrap();
+    let example = documentation
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let script = env.write("example.yaml", example);
+    env.write(
+        "line_counter.py",
+        "def main(query):\n    raise ValueError(query)\n",
+    );
+    env.write(
+        "line_counter_2.py",
+        "def main(query):\n    return {'answer': f'{len(open(query.split()[1]).readlines())} lines'}\n",
+    );
+    let notes = env.write("in/notes.txt", "1\n2\n3\n");
+    let model = format!("scripted:{}", script.display());
+    let input = notes.parent().unwrap().to_str().unwrap();
+    let finished = env
+        .agentfactory([
+            "solve",
+            "How many lines?",
+            "--model",
+            &model,
+            "--input",
+            input,
+        ])
+        .expect_status(0);
+    assert_eq!(finished.stdout, "The file has 3 lines.\n");
+}
