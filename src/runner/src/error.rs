@@ -120,7 +120,16 @@ impl RunnerError {
             Self::Mount(MountError::RootOwned(_)) => {
                 "mount it read-only, or give the directory to a user (`chown`)"
             }
-            Self::Mount(MountError::BadName(_)) => "name it with `--mount DIR=NAME`",
+            Self::Mount(MountError::System(_) | MountError::EngineSocket(_)) => {
+                "mount the directory that holds your data, or copy it in with `--input`"
+            }
+            Self::Mount(MountError::Channel { .. }) => {
+                "a program can talk through it to others, even where it may not write: mount a \
+                 directory without it, or copy the files in with `--input`"
+            }
+            Self::Mount(MountError::BadName(_) | MountError::DuplicateName(_)) => {
+                "name it with `--mount DIR=NAME`"
+            }
             Self::Mount(MountError::DifferentOwners) => "mount directories of one user per run",
             Self::Mount(MountError::RemoteEngine(_)) => {
                 "copy the directory in with `--input` or `--workspace`"

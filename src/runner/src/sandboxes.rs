@@ -81,7 +81,9 @@ pub struct SourceFile {
 /// A host directory that is bound into a sandbox.
 ///
 /// What happens in a writable one is outside the run's transaction. It is a directory of the
-/// machine on which the engine runs.
+/// machine on which the engine runs. The sandbox has the rights of its owner in it, and may talk
+/// to what listens on a socket there: directories of the system and directories that are seen to
+/// hold sockets, pipes or devices are refused, but a socket that appears later is not noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// An absolute path.
@@ -105,9 +107,28 @@ pub enum MountError {
     /// The sandbox runs as one user, the owner of what is mounted.
     #[error("the mounted directories belong to different users")]
     DifferentOwners,
-    /// Not a plain file name, or used twice.
+    /// Not a plain file name.
     #[error("`{0}` cannot name a mount")]
     BadName(String),
+    /// Each mount has its own place in the sandbox.
+    #[error("two mounts are named `{0}`")]
+    DuplicateName(String),
+    /// A directory of the system and not of anyone's data.
+    #[error("`{0}` is a directory of the system")]
+    System(PathBuf),
+    /// Whoever reaches the engine has the host.
+    #[error("the container engine's socket is in `{0}`")]
+    EngineSocket(PathBuf),
+    /// A sandbox could use it to reach other programs, even where it may not write.
+    #[error("`{directory}` has the {kind} `{file}` in it")]
+    Channel {
+        /// What was to be mounted.
+        directory: PathBuf,
+        /// What is in it.
+        file: PathBuf,
+        /// Socket, pipe or device.
+        kind: &'static str,
+    },
     /// The engine sees the directories of its own machine, not of this one.
     #[error("the engine at `{0}` is on another machine")]
     RemoteEngine(String),

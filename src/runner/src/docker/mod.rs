@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::mount::Granted;
 use crate::reap::{self, Owner};
 use crate::{Engine, RunHost, RunnerError, SandboxSpec, Sandboxes, mount};
 use calls::{call, refusal};
@@ -80,6 +81,14 @@ impl DockerSandboxes {
         self.checked.get_or_try_init(|| check).await.copied()
     }
 
+    /// Checks the mounts, which reads directories: their disks may be slow.
+    async fn granted(&self, spec: &SandboxSpec) -> Result<Granted, RunnerError> {
+        let (mounts, address) = (spec.mounts.clone(), self.engine.address().to_owned());
+        let checked = tokio::task::spawn_blocking(move || mount::check(&mounts, &address));
+        let granted = checked.await.expect("the check does not panic");
+        granted.map_err(RunnerError::Mount)
+    }
+
     async fn run_one(
         &self,
         spec: SandboxSpec,
@@ -88,8 +97,7 @@ impl DockerSandboxes {
     ) -> Result<RunReport, RunnerError> {
         spec.limits.check().map_err(RunnerError::Limits)?;
         restore::check_sizes(&spec)?;
-        let granted =
-            mount::check(&spec.mounts, self.engine.address()).map_err(RunnerError::Mount)?;
+        let granted = self.granted(&spec).await?;
         let begun = Instant::now();
         let name = format!("agentfactory-{}", spec.run);
         let labels = reap::labels(
