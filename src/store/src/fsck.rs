@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use spec::{Digest, RunId, Tree};
 
+use crate::end::LogEnd;
 use crate::history::{self, State};
-use crate::layout::{Layout, OCI_LAYOUT, TOP};
+use crate::layout::{LOG, LOG_END, Layout, OCI_LAYOUT, TOP};
 use crate::operation::{Change, Operation};
 use crate::record::RECORD_MAX;
 use crate::{Store, StoreError, blobs, persist};
@@ -74,6 +75,13 @@ impl Finding {
         match self.kind {
             FindingKind::Damaged if self.digest.is_some() => {
                 "restore it from a backup, or save the same content again: that replaces it"
+            }
+            FindingKind::Damaged if self.path.ends_with(LOG) => {
+                "restore it from a backup, together with the `operations.head` beside it"
+            }
+            FindingKind::Damaged if self.path.ends_with(LOG_END) => {
+                "restore it from a backup; or, if the log itself was not touched, remove it: the \
+                 next operation writes it"
             }
             FindingKind::Damaged => "restore it from a backup",
             FindingKind::Missing => "restore it from a backup, or save the same content again",
@@ -210,8 +218,12 @@ impl Check<'_> {
         self.find(kind, path, digest, why);
     }
 
-    /// Each line by itself, and that each follows the one before.
+    /// Each line by itself, that each follows the one before, and that none is missing at the end.
     fn log(&mut self) -> State {
+        let end = LogEnd::read(self.layout()).unwrap_or_else(|error| {
+            self.failed(self.layout().log_end(), None, &error);
+            None
+        });
         let path = self.layout().log.clone();
         let mut state = State::default();
         let read = persist::open_regular(&path).and_then(|mut file| {
@@ -240,6 +252,9 @@ impl Check<'_> {
                 let why = format!("line {}: {why}", line.number);
                 self.find(FindingKind::Damaged, path.clone(), None, why);
             }
+        }
+        if whole && let Err(error) = self.store.check_end(end, &state.operations) {
+            self.failed(path, None, &error);
         }
         state
     }

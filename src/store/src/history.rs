@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use spec::{Digest, SubagentName};
 
+use crate::end::LogEnd;
 use crate::operation::{Change, HeadMove, Operation, TagMove};
 use crate::{Store, StoreError, persist};
 
@@ -259,11 +260,14 @@ impl Store {
     /// What the log says now.
     pub(crate) fn state(&self) -> Result<Arc<State>, StoreError> {
         let path = &self.layout.log;
+        let known_end = LogEnd::read(&self.layout)?;
         let mut file = persist::open_regular(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StoreError::corrupt(path, "it is missing"),
             _ => StoreError::read("open", path, source),
         })?;
-        Ok(self.history.refresh(path, &mut file)?.state)
+        let state = self.history.refresh(path, &mut file)?.state;
+        self.check_end(known_end, &state.operations)?;
+        Ok(state)
     }
 
     /// Appends one operation, decided by `decide` on the state that it will follow.
@@ -289,6 +293,8 @@ impl Store {
             is_ended,
             ..
         } = self.history.refresh(path, &mut file)?;
+        // Nothing is appended to a log that was cut: that would begin another history.
+        self.check_end(LogEnd::read(&self.layout)?, &state.operations)?;
         let last = state.operations.last().map(Arc::as_ref);
         let (operation, line) = Operation::after(last, at, decide(&state)?)?;
         // Let go, so that the cache can grow in its place.
@@ -296,8 +302,12 @@ impl Store {
         // What this operation names must not be less durable than the operation.
         persist::sync_directory(&self.layout.blobs)?;
         persist::sync_directory(&self.layout.runs)?;
+        let new_end = LogEnd::of(&operation).stage(&self.layout)?;
         write_line(&mut file, end, is_ended, &line)
             .map_err(|source| StoreError::write("append to", path, source))?;
+        // The line is on disk and may have been read. If only this fails it stays, and the next
+        // append makes up for it.
+        drop(new_end.persist(&self.layout.log_end()));
         // It is done, whatever becomes of the cache: a failure empties it, and the next reader tells.
         drop(self.history.refresh(path, &mut file));
         Ok(operation)

@@ -28,6 +28,7 @@ pub struct Store {
 /// oci-layout          makes the blobs readable to OCI tools
 /// blobs/sha256/<hex>  content, never changed
 /// operations.log      one line per operation, only ever appended to
+/// operations.head     the last operation in it
 /// runs/<run id>       the digest of the run's record
 /// tmp/                files being written; each is locked by its writer
 /// lock                held by whoever appends an operation
@@ -48,13 +49,18 @@ const FORMAT: u64 = 1;
 const FORMAT_PREFIX: &str = "agentfactory store format ";
 /// Source: OCI image specification, image layout.
 pub(crate) const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+/// The operations.
+pub(crate) const LOG: &str = "operations.log";
+/// How far they reach.
+pub(crate) const LOG_END: &str = "operations.head";
 /// Everything that can be at the top of a store.
 pub(crate) const TOP: &[&str] = &[
     "blobs",
     "format",
     "lock",
     "oci-layout",
-    "operations.log",
+    LOG_END,
+    LOG,
     "runs",
     "tmp",
 ];
@@ -99,7 +105,7 @@ impl Layout {
             blobs: root.join("blobs/sha256"),
             runs: root.join("runs"),
             tmp: root.join("tmp"),
-            log: root.join("operations.log"),
+            log: root.join(LOG),
             lock: root.join("lock"),
         }
     }
@@ -118,6 +124,10 @@ impl Layout {
 
     pub(crate) fn oci_layout(&self) -> PathBuf {
         self.root.join("oci-layout")
+    }
+
+    pub(crate) fn log_end(&self) -> PathBuf {
+        self.root.join(LOG_END)
     }
 
     /// The one content of `format`.

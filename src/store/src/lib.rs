@@ -11,6 +11,7 @@ mod archive;
 mod blobs;
 mod changes;
 mod diff;
+mod end;
 mod error;
 mod fsck;
 mod history;

@@ -73,7 +73,8 @@ impl Temporary {
         }
     }
 
-    fn sync(&self) -> Result<(), StoreError> {
+    /// Puts what was written on disk: a full disk shows here at the latest.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.file
             .as_file()
             .sync_all()

@@ -12,6 +12,11 @@ use crate::fixtures::{Home, at, name, publication, record, run_id};
 
 /// A store with something of every kind in it.
 fn filled() -> Home {
+    filled_and_end_before().0
+}
+
+/// The same, and what `operations.head` said before the last operation.
+fn filled_and_end_before() -> (Home, Vec<u8>) {
     let home = Home::new();
     let [one, two] = ["1", "2"].map(|source| home.stage(source));
     for number in 1..3 {
@@ -26,10 +31,11 @@ fn filled() -> Home {
         .publish(publication(&[("a", Some(one), two)]))
         .unwrap();
     home.store.undo(Some(&name("a")), at(2)).unwrap();
+    let end = fs::read(home.path("operations.head")).unwrap();
     home.store
         .publish(publication(&[("a", Some(one), two)]))
         .unwrap();
-    home
+    (home, end)
 }
 
 /// Every file whose bytes mean something.
@@ -147,8 +153,10 @@ proptest! {
 
 #[test]
 fn a_torn_last_line_is_ignored_and_then_replaced() {
-    let home = filled();
+    let (home, end_before) = filled_and_end_before();
     let path = home.path("operations.log");
+    let end_path = home.path("operations.head");
+    let end_after = fs::read(&end_path).unwrap();
     let whole = fs::read(&path).unwrap();
     let begin = whole[..whole.len() - 1]
         .iter()
@@ -161,6 +169,11 @@ fn a_torn_last_line_is_ignored_and_then_replaced() {
             let mut torn = whole[..end].to_vec();
             torn.extend(vec![0; padding]);
             overwrite(&path, &torn);
+            // It was never acknowledged, or else it is damage.
+            overwrite(&end_path, &end_after);
+            let error = home.again().heads().unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{end}");
+            overwrite(&end_path, &end_before);
             let store = home.again();
             assert_eq!(store.log(None).unwrap(), operations[..4], "{end}");
             assert_eq!(home.store.log(None).unwrap(), operations[..4], "{end}");
@@ -173,6 +186,7 @@ fn a_torn_last_line_is_ignored_and_then_replaced() {
                     .unwrap();
                 assert_eq!(again, operations[4]);
                 assert_eq!(fs::read(&path).unwrap(), whole);
+                assert_eq!(fs::read(&end_path).unwrap(), end_after);
                 assert_eq!(home.store.log(None).unwrap(), operations);
             }
         }
@@ -242,6 +256,96 @@ fn a_log_that_lost_or_swapped_lines_is_damaged() {
     assert!(!path.exists());
 }
 
+/// That a log misses operations is noticed by all who read or write, and nothing is written.
+fn check_lost(home: &Home, says: &str) {
+    let path = home.path("operations.log");
+    let bad = fs::read(&path).unwrap();
+    for store in [&home.store, &home.again()] {
+        let one = home.stage("1");
+        for error in [
+            store.heads().unwrap_err(),
+            store.undo(None, at(1)).unwrap_err(),
+            store
+                .publish(publication(&[("new", None, one)]))
+                .unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        let report = store.fsck(&mut |_| {}).unwrap();
+        let of_log: Vec<_> = report
+            .findings
+            .iter()
+            .filter(|one| one.path == path)
+            .collect();
+        assert_eq!(of_log.len(), 1, "{:?}", report.findings);
+        let found = (of_log[0].kind, of_log[0].why.as_str());
+        assert_eq!(found, (FindingKind::Damaged, says));
+        assert!(of_log[0].hint().contains("operations.head"));
+    }
+    assert_eq!(fs::read(&path).unwrap(), bad);
+}
+
+#[test]
+fn a_log_that_was_emptied_or_cut_at_a_line_end_is_damaged() {
+    let home = filled();
+    let path = home.path("operations.log");
+    let whole = fs::read(&path).unwrap();
+    let mut begin = 0;
+    for says in [
+        "operations 1..5 are missing",
+        "operations 2..5 are missing",
+        "operations 3..5 are missing",
+        "operations 4..5 are missing",
+        "operation 5 is missing",
+    ] {
+        overwrite(&path, &whole[..begin]);
+        check_lost(&home, says);
+        overwrite(&path, &whole);
+        assert_eq!(home.findings(), Vec::<String>::new(), "{says}");
+        assert_eq!(home.store.log(None).unwrap().len(), 5);
+        let line = whole[begin..].iter().position(|byte| *byte == b'\n');
+        begin += line.unwrap() + 1;
+    }
+    assert_eq!(begin, whole.len());
+}
+
+#[test]
+fn another_history_of_the_same_length_is_damage() {
+    let (home, other) = (filled(), Home::new());
+    let one = other.stage("1");
+    for second in 0..5 {
+        let tag = format!("t{second}");
+        other.store.tag(&name("a"), &tag, &one, at(second)).unwrap();
+    }
+    let log = fs::read(other.path("operations.log")).unwrap();
+    overwrite(&home.path("operations.log"), &log);
+    let error = home.store.log(None).unwrap_err().to_string();
+    assert!(error.contains("operation 5 is not the one"), "{error}");
+    assert!(!home.findings().is_empty());
+}
+
+#[test]
+fn a_log_that_reaches_further_than_was_acknowledged_is_whole() {
+    let (home, end_before) = filled_and_end_before();
+    let path = home.path("operations.head");
+    // The writer died after its line; or the store is older than the file.
+    for end in [Some(&end_before), None] {
+        match end {
+            Some(end) => overwrite(&path, end),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let log = home.again().log(None).unwrap();
+        assert_eq!(home.findings(), Vec::<String>::new());
+        let last = home.again().undo(None, at(7)).unwrap();
+        assert_eq!(last.previous, Some(log.last().unwrap().id));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("{} {} ", last.seq, last.id)));
+    }
+    overwrite(&home.path("operations.log"), b"");
+    check_lost(&home, "operations 1..7 are missing");
+}
+
 #[test]
 fn missing_and_stray_files_are_reported() {
     let home = filled();
@@ -252,7 +356,9 @@ fn missing_and_stray_files_are_reported() {
         }
         fs::remove_file(&path).unwrap();
         // The pointer of the second run: nothing names it.
-        let unnamed = path == home.path(&format!("runs/{}", run_id(2)));
+        // Without `operations.head` it is an older store.
+        let unnamed = path == home.path(&format!("runs/{}", run_id(2)))
+            || path == home.path("operations.head");
         // A layer that only a version names, a tree that only a run names, ...: all are named.
         assert_eq!(home.findings().is_empty(), unnamed, "{}", path.display());
         fs::write(&path, bytes).unwrap();
