@@ -235,6 +235,17 @@ pub(crate) struct RunRecordJson {
     pub(crate) report: RunJson,
 }
 
+/// `runs files`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunFilesJson {
+    pub(crate) run: RunId,
+    /// The digest of the tree.
+    pub(crate) tree: Digest,
+    /// The folder that they were written to; null when they were only listed.
+    pub(crate) path: Option<String>,
+    pub(crate) files: Vec<FileJson>,
+}
+
 /// `deploy`.
 #[derive(Debug, Serialize)]
 pub(crate) struct DeployJson {

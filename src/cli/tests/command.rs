@@ -5,6 +5,8 @@
 mod env;
 #[path = "command/library.rs"]
 mod library;
+#[path = "command/records.rs"]
+mod records;
 
 use std::io::Read as _;
 use std::process::Stdio;

@@ -1,19 +1,23 @@
 //! `runs`: the recorded runs.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::Subcommand;
-use spec::RunId;
+use orchestrator::export;
 use spec::wire::OutcomeJson;
+use spec::{ByteSize, Digest, RunId, Tree};
 use store::{RunProgram, RunRecord, Store};
 
 use super::program::{print_outcome, print_usage};
 use super::{field, joined, shown_at};
 use crate::app::App;
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, Problem};
 use crate::outcome::{outcome_kind, outcome_text};
 use crate::ui::{Table, one_line};
-use crate::wire::{RunLineJson, RunRecordJson, RunsJson};
+use crate::wire::{RunFilesJson, RunLineJson, RunRecordJson, RunsJson};
 
-/// List and show recorded runs
+/// List and show recorded runs, and fetch their files
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
     /// List the runs, newest first
@@ -27,6 +31,15 @@ pub(crate) enum RunsCommand {
         /// The id of the run, or how it begins
         #[arg(value_name = "RUN")]
         run: String,
+    },
+    /// List the files that a run left in its workspace, or fetch them with --to
+    Files {
+        /// The id of the run, or how it begins
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Write them to this folder, over files of the same names
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
     },
 }
 
@@ -42,7 +55,53 @@ pub(crate) fn runs(app: &App, command: &RunsCommand) -> anyhow::Result<ExitCode>
             let run = store.find_run(run)?;
             show(app, run, store.run(&run)?)
         }
+        RunsCommand::Files { run, to } => {
+            let run = store.find_run(run)?;
+            files(app, &store, run, to.as_deref())
+        }
     }
+}
+
+/// Bytes of the list of a run's files, as the store allows them.
+const TREE_MAX: ByteSize = ByteSize::mib(512);
+
+/// Lists or fetches the workspace of a run as it was at the end.
+fn files(app: &App, store: &Store, run: RunId, to: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let record = store.run(&run)?;
+    let digest = record.report.output_tree.ok_or_else(|| {
+        Problem::not_found(format!("no files of the run `{run}` were kept"))
+            .hint(format!("`agentfactory runs show {run}` says how it ended"))
+    })?;
+    let digest: Digest = digest.parse()?;
+    let tree = Tree::from_bytes(&store.get_at_most(&digest, TREE_MAX)?)
+        .with_context(|| format!("reading the tree {digest}"))?;
+    if let Some(to) = to {
+        export(store, to, tree.entries())?;
+    }
+    let path = to.map(|to| to.display().to_string());
+    if app.ui.is_json() {
+        app.ui.json(&RunFilesJson {
+            run,
+            tree: digest,
+            path,
+            files: tree.entries().iter().map(Into::into).collect(),
+        })?;
+        return Ok(ExitCode::Success);
+    }
+    if let Some(path) = path {
+        let count = tree.entries().len();
+        app.ui.note(format!("{count} files written to `{path}`"));
+        return Ok(ExitCode::Success);
+    }
+    if tree.entries().is_empty() {
+        app.ui.note("its workspace was empty");
+    }
+    for file in tree.entries() {
+        let size = ByteSize::bytes(file.size).to_string();
+        app.ui
+            .data(field(&format!("{size:>8}"), file.path.to_string()))?;
+    }
+    Ok(ExitCode::Success)
 }
 
 fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
