@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use orchestrator::{WriteBack, export, import, write_back};
 use runner::Mount;
+use rustix::fs::Access;
 use spec::{ByteSize, FileEntry, LeftBehind, Tree};
 use store::Store;
 
@@ -36,10 +37,10 @@ pub(crate) struct Delivered {
 }
 
 impl Folders {
-    /// Checks what was asked for; nothing is read yet.
+    /// Checks what was asked for, and makes the `--out` folder; nothing is read yet.
     ///
     /// # Errors
-    /// [`Problem`] when a folder is missing or is something else.
+    /// [`Problem`] when a folder is missing, is something else or cannot be written.
     pub(crate) fn resolve(flags: &FolderFlags) -> Result<Self, Problem> {
         let sources = &flags.sources;
         let source = sources.workspace.as_ref().or(sources.input.as_ref());
@@ -58,6 +59,10 @@ impl Folders {
             let name = spec::printable(&twice.name, 80);
             return Err(Problem::usage(format!("two mounts are named `{name}`"))
                 .hint("give one another name with --mount DIR=NAME"));
+        }
+        // A run may take long: what it cannot be delivered to is found before it.
+        if let Some(out) = &flags.out {
+            writable_folder(out)?;
         }
         Ok(Self {
             source: source.cloned(),
@@ -111,7 +116,8 @@ impl Folders {
     ) -> (Delivered, anyhow::Result<()>) {
         let mut delivered = Delivered::default();
         let exported = match &self.out {
-            Some(out) => Self::export_results(app, store, out, results),
+            Some(out) => Self::export_results(app, store, out, results)
+                .map_err(|error| Self::keep(app, store, results, error)),
             None => Ok(()),
         };
         let Some(folder) = self.source.as_ref().filter(|_| self.writes_back) else {
@@ -170,7 +176,7 @@ impl Folders {
         Ok(())
     }
 
-    /// Keeps results that could not be written back, and says where.
+    /// Keeps results that could not be delivered, and says where.
     fn keep(
         app: &App,
         store: &Store,
@@ -216,6 +222,20 @@ fn existing_folder(path: &Path) -> Result<(), Problem> {
             error,
         )),
     }
+}
+
+/// Makes a folder unless it is there.
+fn writable_folder(path: &Path) -> Result<(), Problem> {
+    let writable = || {
+        std::fs::create_dir_all(path)?;
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::access(path, wanted).map_err(std::io::Error::from)
+    };
+    writable().map_err(|error| {
+        let shown = path.display();
+        Problem::of_path(format!("the folder `{shown}` cannot be written"), error)
+            .hint("choose another folder with --out")
+    })
 }
 
 fn mount(argument: &MountArg) -> Result<Mount, Problem> {
@@ -322,5 +342,19 @@ mod tests {
             ..FolderFlags::default()
         };
         assert!(Folders::resolve(&flags).is_err());
+        for impossible in [file.path().join("below"), "/proc/none".into()] {
+            let flags = FolderFlags {
+                out: Some(impossible),
+                ..FolderFlags::default()
+            };
+            assert!(Folders::resolve(&flags).is_err());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let flags = FolderFlags {
+            out: Some(folder.path().join("a/b")),
+            ..FolderFlags::default()
+        };
+        assert!(Folders::resolve(&flags).is_ok());
+        assert!(folder.path().join("a/b").is_dir());
     }
 }
