@@ -1,5 +1,7 @@
 //! `doctor`: can this machine run sandboxes and solve tasks, and if not, what to do?
 
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use llm::ModelRef;
@@ -8,7 +10,7 @@ use runner::{Engine, doctor as engine_doctor, images};
 use spec::ByteSize;
 
 use crate::app::App;
-use crate::exit::{ExitCode, Failure};
+use crate::exit::{ExitCode, Failure, Problem};
 use crate::ui::{Text, Tone};
 use crate::wire::{CheckJson, DoctorJson};
 
@@ -34,6 +36,9 @@ struct Check {
 
 /// Below this, an image and a few runs fill the disk.
 const SPACE_LOW: ByteSize = ByteSize::mib(2 * 1024);
+
+/// Bytes that must fit at least: about the record of one run.
+const PROBE: usize = 64 * 1024;
 
 /// Looks at everything.
 pub(crate) async fn doctor(app: &App) -> anyhow::Result<ExitCode> {
@@ -150,6 +155,11 @@ fn home(home: &Path) -> Vec<Check> {
     if let Err(error) = store::Store::ensure(&home.join("store")).and_then(|store| store.put(b"")) {
         return vec![Check::of_error("home", Level::Error, error)];
     }
+    if let Err(error) = write_probe(home) {
+        let problem = Problem::of_path(format!("`{shown}` cannot be written"), error)
+            .hint("free some space, or choose another home");
+        return vec![Check::of_error("home", Level::Error, problem)];
+    }
     let Ok(space) = rustix::fs::statvfs(home) else {
         return vec![Check::ok("home", format!("`{shown}` can be written"))];
     };
@@ -166,6 +176,21 @@ fn home(home: &Path) -> Vec<Check> {
         "home",
         format!("`{shown}` can be written, {free} free"),
     )]
+}
+
+/// Writes a file that is not there yet: what is there already needs no space.
+fn write_probe(home: &Path) -> io::Result<()> {
+    let path = home.join(format!(".probe-{}", uuid::Uuid::now_v7()));
+    let write = || {
+        let mut file = File::create_new(&path)?;
+        file.write_all(&vec![0; PROBE])?;
+        file.sync_all()
+    };
+    let written = write();
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => written.and(Err(error)),
+        _ => written,
+    }
 }
 
 async fn engine(app: &App) -> (Option<EngineFacts>, Vec<Check>) {
@@ -240,4 +265,19 @@ fn described(model: &ModelRef, settings: &llm::Settings) -> String {
         None => "without a key".to_owned(),
     };
     format!("{model} at {} {key}", provider.base_url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_written_to_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        write_probe(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(write_probe(Path::new("/proc")).is_err());
+        let checks = home(Path::new("/proc/agentfactory"));
+        assert!(checks.iter().all(|check| check.level == Level::Error));
+    }
 }
