@@ -138,7 +138,9 @@ fn usage_failure(text: &str) -> Failure {
 
 fn log_to_stderr(flags: &GlobalFlags, environment: &Environment) -> anyhow::Result<()> {
     let default = match flags.verbose {
-        0 => "warn",
+        0 if flags.quiet => "error",
+        // What `llm` warns of, a task shows itself.
+        0 => "warn,llm=error",
         1 => "warn,cli=info,llm=info,orchestrator=info,runner=info,store=info",
         _ => "info,cli=debug,llm=debug,orchestrator=debug,runner=debug,store=debug",
     };
