@@ -13,13 +13,14 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, RemoveContainerOptions, StartContainerOptions,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use spec::{Limits, RunReport, limits};
+use spec::{Limits, RunOutcome, RunReport, limits};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,11 @@ use watch::{Gone, Watch};
 
 /// How long the removal of a sandbox may take: the engine unmounts its file systems.
 const REMOVAL: Duration = Duration::from_secs(30);
+/// How long an engine that is removing a sandbox may be silent before it counts as hung. It answers
+/// pings even when it is too busy for anything else.
+const SILENCE: Duration = Duration::from_secs(6);
+/// How long the engine is left alone after it has answered a ping.
+const PING_PAUSE: Duration = Duration::from_secs(1);
 /// What a lease lasts beyond everything that has a deadline; clocks of two hosts differ.
 const LEASE_SLACK: Duration = Duration::from_mins(5);
 
@@ -122,7 +128,7 @@ impl DockerSandboxes {
             engine: &self.engine,
             name,
         };
-        let (result, ending) = match (created, checked) {
+        let (mut result, ending) = match (created, checked) {
             (Ok(_), Ok(())) => sandbox.run(&spec, &host, &cancel, begun).await,
             (Ok(_), Err(error)) => (Err(error), Ending::Kill),
             (Err(error), _) => match refusal(&error) {
@@ -132,7 +138,17 @@ impl DockerSandboxes {
                 None => (Err(error), Ending::Kill),
             },
         };
-        sandbox.remove(ending).await;
+        let gone = sandbox.remove(ending).await;
+        if let Ok(report) = &mut result
+            && let RunOutcome::TimedOut { limit } = report.outcome
+            && !gone
+        {
+            // Then it is the engine that is known to have failed, and not the program.
+            let limit = limit.as_secs();
+            report.outcome = outcome::lost(&format!(
+                "after its limit of {limit} s the engine did not confirm that it is gone"
+            ));
+        }
         result
     }
 }
@@ -198,12 +214,25 @@ impl Sandbox<'_> {
         session::run(spec, host, begun, attached, start, &mut self.watch, cancel).await
     }
 
-    /// Removes the container if it does not go by itself, and sees that it is gone.
+    /// Removes the container if it does not go by itself, and says whether it is gone.
     ///
-    /// A failure is only logged: the run's report is worth more, and the reaper comes again.
-    async fn remove(&mut self, ending: Ending) {
-        if ending == Ending::ByItself && self.is_gone().await {
-            return;
+    /// A failure is only logged: the run's report is worth more, and the reaper comes again. An
+    /// engine that has fallen silent is not waited for.
+    async fn remove(&mut self, ending: Ending) -> bool {
+        let docker = self.engine.docker.clone();
+        let removed = tokio::select! {
+            removed = tokio::time::timeout(REMOVAL, self.see_off(ending)) => removed.unwrap_or(false),
+            () = silence(&docker) => false,
+        };
+        if !removed {
+            tracing::error!(container = self.name, "a sandbox could not be removed");
+        }
+        removed
+    }
+
+    async fn see_off(&mut self, ending: Ending) -> bool {
+        if ending == Ending::ByItself && self.is_gone(REMOVAL / 2).await {
+            return true;
         }
         let options = RemoveContainerOptions {
             force: true,
@@ -215,21 +244,25 @@ impl Sandbox<'_> {
                 .docker
                 .remove_container(&self.name, Some(options)),
         );
-        let removed = match removal.await {
+        match removal.await {
             Ok(()) => true,
             Err(error) => match refusal(&error) {
                 Some(404) => true,
                 // Its removal is under way.
-                Some(409) => self.is_gone().await,
+                Some(409) => self.is_gone(REMOVAL).await,
                 _ => false,
             },
-        };
-        if !removed {
-            tracing::error!(container = self.name, "a sandbox could not be removed");
         }
     }
 
-    async fn is_gone(&mut self) -> bool {
-        matches!(self.watch.gone_within(REMOVAL).await, Gone::Removed(_))
+    async fn is_gone(&mut self, limit: Duration) -> bool {
+        matches!(self.watch.gone_within(limit).await, Gone::Removed(_))
+    }
+}
+
+/// Returns when the engine does not answer any more.
+async fn silence(docker: &Docker) {
+    while let Ok(Ok(_)) = tokio::time::timeout(SILENCE, docker.ping()).await {
+        tokio::time::sleep(PING_PAUSE).await;
     }
 }

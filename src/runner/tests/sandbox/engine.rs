@@ -4,23 +4,64 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use runner::{DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, Sandboxes as _, reap};
-use spec::RunOutcome;
+use runner::{
+    DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, Program, Sandboxes as _, reap,
+};
+use spec::{RunId, RunOutcome};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::env::{Env, exists, subagent};
 
-/// Stands between us and the engine until it is cut.
-async fn relay(listener: UnixListener, socket: &Path) {
+/// Stands between us and the engine until it is cut; when frozen it keeps all connections, takes
+/// new ones, and passes nothing.
+async fn relay(listener: UnixListener, socket: &Path, frozen: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let (mut ours, _) = listener.accept().await.unwrap();
         let mut theirs = UnixStream::connect(socket).await.unwrap();
+        let frozen = frozen.clone();
         connections.spawn(async move {
-            drop(tokio::io::copy_bidirectional(&mut ours, &mut theirs).await);
+            let copy = tokio::io::copy_bidirectional(&mut ours, &mut theirs);
+            if frozen.run_until_cancelled(copy).await.is_none() {
+                let (_ours, _theirs) = (ours, theirs);
+                std::future::pending::<()>().await;
+            }
         });
+    }
+}
+
+/// Sandboxes on the engine that is reached by this socket.
+async fn sandboxes(socket: &Path) -> DockerSandboxes {
+    let config = EngineConfig {
+        host: Some(format!("unix://{}", socket.display())),
+        ..EngineConfig::default()
+    };
+    let engine = Engine::connect(&config).await.unwrap();
+    let options = DockerOptions {
+        owner: Owner::of_this_process().unwrap(),
+        runtime: None,
+        now: Timestamp::now,
+    };
+    DockerSandboxes::new(engine, options)
+}
+
+/// A subagent that never ends.
+fn endless() -> Program {
+    let source = "import time\nprint('begun')\ndef main(q): time.sleep(600)";
+    subagent(&[("main.py", source)], "")
+}
+
+/// Waits until a sandbox has gone because its stream has ended.
+async fn wait_until_gone(run: &RunId) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while exists(run).await {
+        assert!(
+            Instant::now() < deadline,
+            "the end of its stream ends the sandbox"
+        );
     }
 }
 
@@ -33,26 +74,11 @@ async fn an_engine_that_vanishes_loses_the_sandbox_and_nothing_stays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engine.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let mut relay = Box::pin(relay(listener, Path::new(socket)));
+    let never = CancellationToken::new();
+    let mut relay = Box::pin(relay(listener, Path::new(socket), never));
     let work = async {
-        let config = EngineConfig {
-            host: Some(format!("unix://{}", path.display())),
-            ..EngineConfig::default()
-        };
-        let engine = Engine::connect(&config).await.unwrap();
-        let options = DockerOptions {
-            owner: Owner::of_this_process().unwrap(),
-            runtime: None,
-            now: Timestamp::now,
-        };
-        let sandboxes = DockerSandboxes::new(engine, options);
-        let spec = env.spec(subagent(
-            &[(
-                "main.py",
-                "import time\nprint('begun')\ndef main(q): time.sleep(600)",
-            )],
-            "",
-        ));
+        let sandboxes = sandboxes(&path).await;
+        let spec = env.spec(endless());
         let run = spec.run;
         let report = sandboxes.run(spec, env.host(), env.cancel.clone()).await;
         (report.unwrap(), run)
@@ -74,13 +100,46 @@ async fn an_engine_that_vanishes_loses_the_sandbox_and_nothing_stays() {
         why.starts_with("it ended without a report") || why.starts_with("its stream"),
         "{why}"
     );
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while exists(&run).await {
-        assert!(
-            Instant::now() < deadline,
-            "the end of its stream ends the sandbox"
-        );
-    }
+    wait_until_gone(&run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_does_not_outlast_the_deadline() {
+    let Some(mut env) = Env::open().await else {
+        return;
+    };
+    let Some(socket) = env.engine.address().strip_prefix("unix://") else {
+        return;
+    };
+    env.limits.wall = Duration::from_secs(1);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("engine.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let frozen = CancellationToken::new();
+    let relay = relay(listener, Path::new(socket), frozen.clone());
+    let work = async {
+        let sandboxes = sandboxes(&path).await;
+        let spec = env.spec(endless());
+        let run = spec.run;
+        let freeze = async {
+            env.observer.first.notified().await;
+            frozen.cancel();
+            Instant::now()
+        };
+        let ran = sandboxes.run(spec, env.host(), env.cancel.clone());
+        let (report, frozen_at) = tokio::join!(ran, freeze);
+        (report.unwrap(), run, frozen_at.elapsed())
+    };
+    let (report, run, took) = tokio::select! {
+        done = work => done,
+        () = relay => panic!("the relay ended"),
+    };
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    let RunOutcome::SandboxLost { why } = &report.outcome else {
+        panic!("{report:#?}");
+    };
+    assert!(why.contains("did not confirm"), "{why}");
+    wait_until_gone(&run).await;
 }
 
 /// Creates a container with the labels of a sandbox, and starts it or not.
