@@ -14,7 +14,7 @@ use store::Store;
 use crate::app::App;
 use crate::args::{FolderFlags, MountArg};
 use crate::exit::Problem;
-use crate::ui::{Text, Tone, Ui};
+use crate::ui::{Text, Tone, Ui, one_line};
 
 /// Names of a list that are shown before the rest is only counted.
 const NAMED: usize = 20;
@@ -274,7 +274,7 @@ pub(crate) fn name_left_behind(ui: &Ui, what: &str, left: &[LeftBehind]) {
         ui.note(
             Text::new()
                 .with(Tone::Warning, format!("{what}: "))
-                .plain(format!("{} ({})", one.path, one.why)),
+                .plain(format!("{} ({})", one_line(&one.path, usize::MAX), one.why)),
         );
     }
     if left.len() > NAMED {

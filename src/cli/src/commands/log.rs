@@ -6,7 +6,7 @@ use spec::SubagentName;
 use super::{shown_at, shown_version};
 use crate::app::App;
 use crate::exit::ExitCode;
-use crate::ui::{Text, Tone};
+use crate::ui::{Text, Tone, continued};
 use crate::wire::{LogJson, MoveJson, OperationJson};
 
 /// Show what changed, newest first
@@ -64,11 +64,11 @@ pub(super) fn lines(operation: &OperationJson) -> Vec<Text> {
     let below = |name: &str, value: &str| {
         Text::new()
             .with(Tone::Dim, format!("      {name} "))
-            .plain(value)
+            .plain(continued(value, "           "))
     };
     lines.extend(operation.task.iter().map(|task| below("task", task)));
     if !operation.note.is_empty() {
-        lines.push(below("note", operation.note.trim_end()));
+        lines.push(below("note", &operation.note));
     }
     lines
 }

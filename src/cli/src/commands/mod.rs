@@ -19,7 +19,10 @@ pub(crate) mod undo;
 use jiff::Timestamp;
 use spec::Digest;
 
-use crate::ui::{Text, Tone};
+use crate::ui::{Text, Tone, continued};
+
+/// Characters of the name of a field.
+const FIELD: usize = 13;
 
 /// A time for people, to the second.
 fn shown_at(at: Timestamp) -> String {
@@ -34,8 +37,8 @@ fn shown_version(digest: Option<&Digest>) -> String {
 /// A line of a list of fields.
 fn field(name: &str, value: impl Into<String>) -> Text {
     Text::new()
-        .with(Tone::Dim, format!("{name:<13}"))
-        .plain(value)
+        .with(Tone::Dim, format!("{name:<FIELD$}"))
+        .plain(continued(&value.into(), &" ".repeat(FIELD)))
 }
 
 /// Words as a list, or a word for nothing.

@@ -16,7 +16,7 @@ use crate::app::{App, Models};
 use crate::exit::ExitCode;
 use crate::folders::{Folders, Results, name_files, name_left_behind};
 use crate::outcome::outcome_text;
-use crate::ui::{Live, LiveKind, Text, Tone, Ui};
+use crate::ui::{Live, LiveKind, Text, Tone, Ui, continued};
 
 /// Everything that one run needs but the engine.
 #[derive(Debug)]
@@ -138,11 +138,11 @@ pub(super) fn print_outcome(ui: &Ui, run: &RunJson) -> anyhow::Result<()> {
                 ui.data(run.answer.as_str())?;
             }
             if !run.summary.trim().is_empty() {
-                ui.note(Text::new().with(Tone::Dim, run.summary.trim_end()));
+                ui.note(Text::new().with(Tone::Dim, quoted(&run.summary)));
             }
         }
         OutcomeJson::Raised { traceback, .. } => {
-            ui.complain(traceback.trim_end());
+            ui.complain(quoted(traceback));
             ui.complain(failed(&run.outcome));
         }
         outcome => ui.complain(failed(outcome)),
@@ -161,7 +161,12 @@ pub(super) fn print_usage(ui: &Ui, run: &RunJson) {
 fn failed(outcome: &OutcomeJson) -> Text {
     Text::new()
         .with(Tone::Bad, "failed: ")
-        .plain(outcome_text(outcome))
+        .plain(continued(&outcome_text(outcome), "| "))
+}
+
+/// A text of a program, which cannot be taken for ours.
+pub(super) fn quoted(text: &str) -> String {
+    format!("| {}", continued(text, "| "))
 }
 
 /// What a run used, in one line.

@@ -9,7 +9,7 @@ use spec::wire::OutcomeJson;
 use spec::{ByteSize, Digest, RunId, Tree};
 use store::{RunProgram, RunRecord, Store};
 
-use super::program::{print_outcome, print_usage};
+use super::program::{print_outcome, print_usage, quoted};
 use super::{field, joined, shown_at};
 use crate::app::App;
 use crate::exit::{ExitCode, Problem};
@@ -202,7 +202,7 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
     for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if !output.text.is_empty() {
             ui.data(field(name, format!("{} bytes", output.bytes)))?;
-            ui.data(output.text.as_str())?;
+            ui.data(quoted(&output.text))?;
         }
     }
     // A command that ended well has no result of its own.

@@ -17,7 +17,7 @@ use crate::app::{App, Models};
 use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, check_length, text_or_stdin};
 use crate::exit::{ExitCode, Failure, Interrupted, Problem};
 use crate::folders::{Folders, Results, name_files};
-use crate::ui::{Live, LiveKind, Text, Tone, Ui, one_line, printable};
+use crate::ui::{Live, LiveKind, Text, Tone, Ui, continued, one_line, printable};
 use crate::wire::QuestionJson;
 
 /// Solve a task with subagents, and save those that are worth it
@@ -135,7 +135,8 @@ impl Solver<'_> {
                 self.task(&factory, &self.folders, task, &live, cancel)
                     .await
             })
-            .await?;
+            .await
+            .map_err(|error| self.located(&live, error))?;
         let shown = live.finish().and_then(|()| print_answer(ui, &report));
         let (json, delivered) = self.deliver(&self.folders, &report);
         let printed = if ui.is_json() { ui.json(&json) } else { Ok(()) };
@@ -180,7 +181,8 @@ impl Solver<'_> {
                         .guard(async |cancel| {
                             self.task(&factory, &folders, question, &live, cancel).await
                         })
-                        .await;
+                        .await
+                        .map_err(|error| self.located(&live, error));
                     live.finish()?;
                     report
                 }
@@ -223,6 +225,17 @@ impl Solver<'_> {
             failed.join(", ")
         ));
         Ok(ExitCode::Failed)
+    }
+
+    /// Names the task that failed, and its log.
+    fn located(&self, live: &Live, error: anyhow::Error) -> anyhow::Error {
+        match live.task() {
+            Some(task) if !error.is::<Interrupted>() => {
+                let log = self.app.tasks().join(&task);
+                error.context(format!("task {task}, with its log in `{}`", log.display()))
+            }
+            _ => error,
+        }
     }
 
     /// Says why a line failed.
@@ -285,7 +298,7 @@ fn print_answer(ui: &Ui, report: &TaskReport) -> anyhow::Result<()> {
         ui.complain(
             Text::new()
                 .with(Tone::Bad, format!("{status}: "))
-                .plain(report.answer.as_str()),
+                .plain(continued(&report.answer, "| ")),
         );
     } else if !ui.is_json() {
         ui.data(report.answer.as_str())?;

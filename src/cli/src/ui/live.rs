@@ -1,6 +1,5 @@
 //! What happens while it happens: a thread shows it, so that no run waits for a terminal.
 
-use std::io::{self, Write as _};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -37,7 +36,11 @@ pub(crate) struct Live {
 
 /// The end of the channel that events come from.
 #[derive(Debug)]
-struct Sending(Mutex<Sender<Message>>);
+struct Sending {
+    messages: Mutex<Sender<Message>>,
+    /// The id of the task that began last.
+    task: Mutex<Option<String>>,
+}
 
 /// An event that owns what it tells.
 #[derive(Debug)]
@@ -99,7 +102,10 @@ impl Live {
             printer.run(&receiver)
         };
         Self {
-            watcher: Arc::new(Sending(Mutex::new(sender))),
+            watcher: Arc::new(Sending {
+                messages: Mutex::new(sender),
+                task: Mutex::default(),
+            }),
             printer: Some(std::thread::spawn(print)),
             ended,
         }
@@ -108,6 +114,12 @@ impl Live {
     /// What events are told to.
     pub(crate) fn watcher(&self) -> Arc<dyn Watcher> {
         Arc::clone(&self.watcher) as _
+    }
+
+    /// The id of the task that began, if one did.
+    pub(crate) fn task(&self) -> Option<String> {
+        let task = self.watcher.task.lock();
+        task.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the build of an image is told to.
@@ -140,7 +152,8 @@ impl Drop for Live {
 
 impl Sending {
     fn send(&self, message: Message) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = self.messages.lock();
+        let sender = sender.unwrap_or_else(PoisonError::into_inner);
         // Without a printer nobody watches any more.
         drop(sender.send(message));
     }
@@ -149,10 +162,15 @@ impl Sending {
 impl Watcher for Sending {
     fn event(&self, event: &Event<'_>) {
         let message = match event {
-            Event::TaskBegan { task, model } => Message::TaskBegan {
-                task: task.to_string(),
-                model: (*model).to_owned(),
-            },
+            Event::TaskBegan { task, model } => {
+                let task = task.to_string();
+                let mut began = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+                *began = Some(task.clone());
+                Message::TaskBegan {
+                    task,
+                    model: (*model).to_owned(),
+                }
+            }
             Event::TurnBegan { turn, turns_max } => Message::TurnBegan {
                 turn: *turn,
                 turns_max: *turns_max,
@@ -383,7 +401,7 @@ impl Printer {
             LiveKind::Shell if !self.ui.is_json() => self.pass_on(stream, bytes)?,
             LiveKind::Task if self.ui.verbosity() == 0 => {}
             _ if self.ui.is_quiet() => {}
-            _ if !self.ui.err().is_terminal => drop(io::stderr().lock().write_all(bytes)),
+            _ if !self.ui.err().is_terminal => self.ui.pass_to_err(bytes),
             _ => {
                 let at = index(stream);
                 let text = self.filters[at].feed(bytes);
@@ -407,9 +425,9 @@ impl Printer {
         let safe = is_terminal.then(|| self.filters[index(stream)].feed(bytes));
         let bytes = safe.as_ref().map_or(bytes, |text| text.as_bytes());
         match stream {
-            OutputStream::Stdout => self.ui.write_out(bytes),
+            OutputStream::Stdout => self.ui.pass_to_out(bytes),
             OutputStream::Stderr => {
-                drop(io::stderr().lock().write_all(bytes));
+                self.ui.pass_to_err(bytes);
                 Ok(())
             }
         }

@@ -16,7 +16,7 @@ use crate::environment::Environment;
 use crate::exit::Failure;
 pub(crate) use live::{Live, LiveKind};
 pub(crate) use table::Table;
-pub(crate) use text::{StreamFilter, Text, Tone, cut, one_line, printable};
+pub(crate) use text::{StreamFilter, Text, Tone, continued, cut, one_line, printable};
 
 /// Both output streams.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Ui {
     reader_gone: CancellationToken,
     /// A JSON document stands on standard output.
     has_printed: AtomicBool,
+    /// What a program wrote last to standard error did not end its line.
+    is_mid_line: AtomicBool,
 }
 
 /// What is known of one stream.
@@ -81,6 +83,7 @@ impl Ui {
             err: stream(io::stderr().is_terminal()),
             reader_gone: CancellationToken::new(),
             has_printed: AtomicBool::new(false),
+            is_mid_line: AtomicBool::new(false),
         }
     }
 
@@ -160,6 +163,29 @@ impl Ui {
         }
     }
 
+    /// Passes on what a program writes to standard error.
+    fn pass_to_err(&self, bytes: &[u8]) {
+        // There is nowhere to say that this cannot be said.
+        drop(io::stderr().lock().write_all(bytes));
+        self.note_line_end(bytes);
+    }
+
+    /// Passes on what a program writes to standard output.
+    fn pass_to_out(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.write_out(bytes)?;
+        // Two terminals are the same one.
+        if self.out.is_terminal && self.err.is_terminal {
+            self.note_line_end(bytes);
+        }
+        Ok(())
+    }
+
+    fn note_line_end(&self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.is_mid_line.store(*last != b'\n', Ordering::Relaxed);
+        }
+    }
+
     /// Tells people something, unless they want quiet.
     pub(crate) fn note(&self, text: impl Into<Text>) {
         if !self.quiet {
@@ -210,6 +236,9 @@ impl Ui {
         let mut line = text.render(self.err.colour, self.err.is_terminal);
         if !line.ends_with('\n') {
             line.push('\n');
+        }
+        if self.is_mid_line.swap(false, Ordering::Relaxed) {
+            line.insert(0, '\n');
         }
         // There is nowhere else to say that this cannot be said.
         drop(io::stderr().lock().write_all(line.as_bytes()));

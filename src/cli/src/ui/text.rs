@@ -127,6 +127,16 @@ pub(crate) fn one_line(text: &str, most: usize) -> String {
     cut(&words, most)
 }
 
+/// A text in which each line after the first has a prefix: none can be taken for one of ours.
+pub(crate) fn continued(text: &str, prefix: &str) -> String {
+    let ends = [
+        '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+    ];
+    let text = text.trim_end().replace("\r\n", "\n");
+    let lines: Vec<&str> = text.split(ends).collect();
+    lines.join(&format!("\n{prefix}"))
+}
+
 /// At most so many characters, the last of them `…` when something is missing.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.chars().nth(most).is_none() {
@@ -214,6 +224,12 @@ mod tests {
         assert_eq!(text.render(false, true), "a\nbc");
         let styled = text.render(true, true);
         assert_eq!(styled.matches("\u{1b}[0m").count(), 2, "{styled:?}");
+    }
+
+    #[test]
+    fn a_line_is_told_from_ours() {
+        assert_eq!(continued("a", "| "), "a");
+        assert_eq!(continued("a\n\nb\r\nc\rd\n", "| "), "a\n| \n| b\n| c\n| d");
     }
 
     #[test]
