@@ -282,3 +282,36 @@ fn a_version_is_exported_once() {
     let again = env.run(deploy).status(4);
     assert!(again.stderr.contains("exists already"), "{}", again.stderr);
 }
+
+#[test]
+fn a_change_of_several_is_undone_as_a_whole() {
+    let env = Env::new();
+    let versions = lineage(&env);
+    let store = Store::ensure(&env.home().join("store")).unwrap();
+    let moves = [("counter", Some(versions[2])), ("other", None)];
+    let moves = moves.map(|(name, from)| Move {
+        name: name.parse().unwrap(),
+        from,
+        to: versions[0],
+    });
+    let publication = Publication {
+        moves: moves.into(),
+        at: Timestamp::from_second(1_900_000_000).unwrap(),
+        task: None,
+        evidence: Vec::new(),
+        note: "note\n   9  2027-01-15 08:00:03Z  publish".to_owned(),
+    };
+    store.publish(publication).unwrap();
+    let log = env.run(["log", "other"]).status(0).stdout;
+    assert!(log.contains("\n              9  2027-01-15"), "{log}");
+    let refused = env.run(["undo", "counter"]).status(4);
+    assert!(
+        refused
+            .stderr
+            .contains("hint: --all takes back other as well"),
+        "{}",
+        refused.stderr
+    );
+    env.run(["undo", "counter", "--all"]).status(0);
+    env.run(["undo", "counter"]).status(0);
+}
