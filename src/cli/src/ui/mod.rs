@@ -30,7 +30,9 @@ pub(crate) struct Ui {
     reader_gone: CancellationToken,
     /// A JSON document stands on standard output.
     has_printed: AtomicBool,
-    /// What a program wrote last to standard error did not end its line.
+    /// Standard output and error go to the same place.
+    is_one_stream: bool,
+    /// What a program wrote last where our lines go did not end its line.
     is_mid_line: AtomicBool,
 }
 
@@ -64,6 +66,17 @@ impl<'a> From<&'a Failure> for ErrorJson<'a> {
     }
 }
 
+/// Whether standard output and error are the same terminal, pipe or file.
+fn is_one_stream() -> bool {
+    let (Ok(out), Ok(err)) = (
+        rustix::fs::fstat(io::stdout()),
+        rustix::fs::fstat(io::stderr()),
+    ) else {
+        return false;
+    };
+    (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)
+}
+
 impl Ui {
     /// Looks at the streams.
     pub(crate) fn new(flags: &GlobalFlags, environment: &Environment) -> Self {
@@ -83,6 +96,7 @@ impl Ui {
             err: stream(io::stderr().is_terminal()),
             reader_gone: CancellationToken::new(),
             has_printed: AtomicBool::new(false),
+            is_one_stream: is_one_stream(),
             is_mid_line: AtomicBool::new(false),
         }
     }
@@ -173,8 +187,7 @@ impl Ui {
     /// Passes on what a program writes to standard output.
     fn pass_to_out(&self, bytes: &[u8]) -> anyhow::Result<()> {
         self.write_out(bytes)?;
-        // Two terminals are the same one.
-        if self.out.is_terminal && self.err.is_terminal {
+        if self.is_one_stream {
             self.note_line_end(bytes);
         }
         Ok(())
