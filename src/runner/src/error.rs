@@ -140,9 +140,32 @@ impl RunnerError {
             Self::Engine { source, .. } if is_gone(source) => {
                 "the engine has stopped or restarted; try again when `docker ps` answers"
             }
-            Self::Engine { .. } | Self::Blobs(_) => return None,
+            Self::Engine { source, .. } => return refused(source).map(str::to_owned),
+            Self::Blobs(_) => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// What to do about a request that the engine found wrong. Its words are all that says why.
+fn refused(error: &bollard::errors::Error) -> Option<&'static str> {
+    let bollard::errors::Error::DockerResponseServerError {
+        status_code,
+        message,
+    } = error
+    else {
+        return None;
+    };
+    let message = message.to_lowercase();
+    let says = |part: &str| message.contains(part);
+    if says("unknown runtime") || says("invalid runtime") {
+        Some("`agentfactory doctor` shows the runtimes that the engine has")
+    } else if says("no space left") {
+        Some("make room on the engine's disk: `docker system df` shows what fills it")
+    } else if *status_code == 400 && (says("cpus") || says("memory limit")) {
+        Some("lower `--cpus` or `--memory`: the engine's machine has less")
+    } else {
+        None
     }
 }
 
@@ -189,5 +212,25 @@ mod tests {
         };
         assert!(hint(std::io::ErrorKind::PermissionDenied).contains("group `docker`"));
         assert!(hint(std::io::ErrorKind::ConnectionRefused).contains("start Docker"));
+    }
+
+    #[test]
+    fn a_refused_request_says_what_to_change() {
+        let hint = |message: &str| {
+            RunnerError::Engine {
+                action: "create a sandbox",
+                source: bollard::errors::Error::DockerResponseServerError {
+                    status_code: 400,
+                    message: message.to_owned(),
+                },
+            }
+            .hint()
+        };
+        // The words of Docker 20.10.
+        let cpus = "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available";
+        assert!(hint(cpus).unwrap().contains("--cpus"));
+        let runtime = "Unknown runtime specified runsc";
+        assert!(hint(runtime).unwrap().contains("runtimes"));
+        assert_eq!(hint("page not found"), None);
     }
 }

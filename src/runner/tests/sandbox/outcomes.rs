@@ -484,6 +484,14 @@ async fn what_cannot_run_is_an_error() {
     };
     let error = run(&small, nothing()).await;
     assert!(matches!(error, RunnerError::Limits(_)), "{error:?}");
+    // More than any engine's machine has.
+    let mut large = Env::open().await.unwrap();
+    large.limits.cpu_millis = 8_192_000;
+    let hint = run(&large, nothing()).await.hint();
+    assert!(
+        hint.as_ref().is_some_and(|hint| hint.contains("--cpus")),
+        "{hint:?}"
+    );
     let mut gone = env.file("a", b"text");
     gone.blobs = runner::MemoryBlobs::default();
     let error = run(&gone, nothing()).await;
