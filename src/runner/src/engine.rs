@@ -15,6 +15,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one request may take to answer, unless the caller sets another deadline on its handle.
 const CALL_TIMEOUT_SECONDS: u64 = 120;
 
+/// How many bytes of what the engine says its version is are kept.
+const VERSION_SHOWN: usize = 60;
+
 /// The oldest engine that has all we rely on: Docker Engine 20.10.
 const OLDEST_API: ApiVersion = ApiVersion(1, 41);
 
@@ -51,6 +54,8 @@ pub struct Engine {
     pub(crate) docker: Docker,
     pub(crate) address: String,
     pub(crate) api: ApiVersion,
+    /// The version of the engine itself.
+    pub(crate) version: String,
 }
 
 /// A version of the engine's API, such as 1.41.
@@ -102,12 +107,18 @@ impl Engine {
             docker: speaking(docker, api),
             address,
             api,
+            version: spec::printable(&version.version.unwrap_or_default(), VERSION_SHOWN),
         })
     }
 
     /// The engine's address, for people.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What ran something, for its record: `docker 20.10.24, api 1.41`. Nothing is asked of it.
+    pub fn describe(&self) -> String {
+        format!("docker {}, api {}", self.version, self.api)
     }
 }
 

@@ -18,7 +18,7 @@ pub use docker::{DockerOptions, DockerSandboxes};
 pub use engine::{Engine, EngineConfig};
 pub use error::RunnerError;
 pub use fake::{FakeRun, FakeSandboxes, MemoryBlobs};
-pub use reap::{Owner, reap};
+pub use reap::{Owner, reap, remove_owned};
 pub use sandboxes::{
     BlobSink, Blobs, Broker, ImageId, Mount, MountError, Observer, Program, RunHost, SandboxSpec,
     Sandboxes, SourceFile, ToolRequest,

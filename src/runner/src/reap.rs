@@ -153,6 +153,25 @@ pub(crate) fn lease(owner: &Owner, expires_at: Timestamp) -> HashMap<String, Str
 /// [`RunnerError::Engine`] and [`RunnerError::EngineTimeout`] when the engine fails to list or to
 /// remove them.
 pub async fn reap(engine: &Engine, now: Timestamp) -> Result<usize, RunnerError> {
+    remove_where(engine, |labels| is_abandoned(labels, now)).await
+}
+
+/// Removes all sandboxes of one owner, whatever they do, and says how many.
+///
+/// It is for an owner that ends at once: runs of its that still wait for a sandbox see it vanish.
+///
+/// # Errors
+/// As of [`reap`].
+pub async fn remove_owned(engine: &Engine, owner: &Owner) -> Result<usize, RunnerError> {
+    let owner = owner.to_string();
+    remove_where(engine, |labels| labels.get(OWNER) == Some(&owner)).await
+}
+
+/// Removes the containers of ours that are chosen by their labels, all at once.
+async fn remove_where(
+    engine: &Engine,
+    chosen: impl Fn(&HashMap<String, String>) -> bool,
+) -> Result<usize, RunnerError> {
     let options = ListContainersOptions {
         all: true,
         filters: Some(HashMap::from([(
@@ -166,36 +185,27 @@ pub async fn reap(engine: &Engine, now: Timestamp) -> Result<usize, RunnerError>
         engine.docker.list_containers(Some(options)),
     )
     .await?;
-    let mut removed = 0;
-    for container in listed {
-        let (Some(id), Some(labels)) = (container.id, container.labels) else {
-            continue;
-        };
-        if !is_abandoned(&labels, now) {
-            continue;
-        }
-        tracing::warn!(
-            container = id,
-            run = labels.get(RUN),
-            "removing an abandoned sandbox"
-        );
+    let chosen = listed.into_iter().filter_map(|container| {
+        let (id, labels) = (container.id?, container.labels?);
+        chosen(&labels).then_some((id, labels))
+    });
+    let removals = chosen.map(async |(id, labels)| {
+        tracing::warn!(container = id, run = labels.get(RUN), "removing a sandbox");
         let options = RemoveContainerOptions {
             force: true,
             ..RemoveContainerOptions::default()
         };
-        let result = call(
-            "remove an abandoned sandbox",
-            engine.docker.remove_container(&id, Some(options)),
-        )
-        .await;
-        match result {
-            Ok(()) => removed += 1,
+        let removal = engine.docker.remove_container(&id, Some(options));
+        match call("remove a sandbox", removal).await {
+            Ok(()) => Ok(1),
             // Gone meanwhile, or going.
-            Err(error) if matches!(refusal(&error), Some(404 | 409)) => {}
-            Err(error) => return Err(error),
+            Err(error) if matches!(refusal(&error), Some(404 | 409)) => Ok(0),
+            Err(error) => Err(error),
         }
-    }
-    Ok(removed)
+    });
+    // One that cannot be removed does not keep the others.
+    let removed = futures::future::join_all(removals).await;
+    removed.into_iter().sum()
 }
 
 fn is_abandoned(labels: &HashMap<String, String>, now: Timestamp) -> bool {

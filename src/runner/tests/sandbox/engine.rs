@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use runner::{
     DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, Program, Sandboxes as _, reap,
+    remove_owned,
 };
 use spec::{RunId, RunOutcome};
 use tokio::net::{UnixListener, UnixStream};
@@ -204,4 +205,19 @@ async fn what_nobody_owns_is_reaped_and_nothing_else() {
             .unwrap();
         assert!(removed.status.success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_sandboxes_of_one_owner_are_removed_at_once() {
+    let Some(env) = Env::open().await else { return };
+    let description = env.engine.describe();
+    assert!(description.starts_with("docker "), "{description}");
+    assert!(description.contains(", api 1."), "{description}");
+    // Another owner than the rest of the tests, which run at the same time.
+    let owner = Owner::named("removed-at-once");
+    let later = Timestamp::now().as_second() + 600;
+    container(&env, &owner.to_string(), later, true).await;
+    container(&env, &owner.to_string(), later, false).await;
+    assert_eq!(remove_owned(&env.engine, &owner).await.unwrap(), 2);
+    assert_eq!(remove_owned(&env.engine, &owner).await.unwrap(), 0);
 }
