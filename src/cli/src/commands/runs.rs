@@ -106,12 +106,24 @@ fn files(app: &App, store: &Store, run: RunId, to: Option<&Path>) -> anyhow::Res
 
 fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
     let ids = store.runs()?.into_iter().take(limit);
-    let runs = ids
-        .map(|run| Ok(line(run, &store.run(&run)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut runs = Vec::new();
+    let mut code = ExitCode::Success;
+    for run in ids {
+        match store.run(&run) {
+            Ok(record) => runs.push(line(run, &record)),
+            // One damaged record hides no other.
+            Err(error) => {
+                app.ui.complain(format!(
+                    "run {run} cannot be read: {}",
+                    orchestrator::chain(&error)
+                ));
+                code = ExitCode::Failed;
+            }
+        }
+    }
     if app.ui.is_json() {
         app.ui.json(&RunsJson { runs })?;
-        return Ok(ExitCode::Success);
+        return Ok(code);
     }
     if runs.is_empty() {
         app.ui.note(if limit == 0 {
@@ -119,7 +131,7 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
         } else {
             "nothing has run yet"
         });
-        return Ok(ExitCode::Success);
+        return Ok(code);
     }
     let mut table = Table::new(&["RUN", "AT", "OUTCOME", "WALL", "WHAT"]);
     for run in runs {
@@ -135,7 +147,7 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
         .render(app.ui.width())
         .into_iter()
         .try_for_each(|line| app.ui.data(line))?;
-    Ok(ExitCode::Success)
+    Ok(code)
 }
 
 fn line(run: RunId, record: &RunRecord) -> RunLineJson {
