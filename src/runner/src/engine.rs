@@ -85,9 +85,9 @@ impl Engine {
     pub async fn connect(config: &EngineConfig) -> Result<Self, RunnerError> {
         let endpoint = context::endpoint(config)?;
         let address = endpoint.address();
-        let unreachable = |source| RunnerError::EngineUnreachable {
+        let unreachable = |source: bollard::errors::Error| RunnerError::EngineUnreachable {
             address: address.clone(),
-            source,
+            source: source.into(),
         };
         let docker = endpoint.open(CALL_TIMEOUT_SECONDS).map_err(unreachable)?;
         let version = tokio::time::timeout(CONNECT_TIMEOUT, docker.version())
@@ -156,6 +156,8 @@ fn speaking(docker: Docker, api: ApiVersion) -> Docker {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
@@ -219,6 +221,8 @@ mod tests {
                 matches!(error, RunnerError::EngineUnreachable { .. }),
                 "{error:?}"
             );
+            let why = error.source().unwrap().to_string();
+            assert!(!why.contains("client error"), "{why}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Why a run did not take place.
 
+use std::fmt;
+
 use crate::{ImageId, MountError};
 
 /// Why a sandbox could not be used.
@@ -12,7 +14,7 @@ pub enum RunnerError {
         /// The address that was tried.
         address: String,
         /// What the connection said.
-        source: bollard::errors::Error,
+        source: EngineFailure,
     },
     /// The address cannot be used.
     #[error("`{address}` is not the address of a container engine: {why}")]
@@ -46,7 +48,7 @@ pub enum RunnerError {
         /// What it was asked to do.
         action: &'static str,
         /// What it answered.
-        source: bollard::errors::Error,
+        source: EngineFailure,
     },
     /// The engine did not answer a call in time.
     #[error("the container engine did not {action} within {seconds} s")]
@@ -86,11 +88,39 @@ pub enum RunnerError {
     },
 }
 
+/// What the engine, or the connection to it, said. Its text is for people: the engine's own words,
+/// or the first cause, without the layers of the client between.
+#[derive(Debug)]
+pub struct EngineFailure(pub(crate) bollard::errors::Error);
+
+impl From<bollard::errors::Error> for EngineFailure {
+    fn from(error: bollard::errors::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for EngineFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use bollard::errors::Error;
+        match &self.0 {
+            Error::DockerResponseServerError { message, .. } => f.write_str(message.trim()),
+            Error::DockerStreamError { error } => f.write_str(error.trim()),
+            Error::RequestTimeoutError => f.write_str("it did not answer in time"),
+            other => match causes(other).last() {
+                Some(cause) => write!(f, "{cause}"),
+                None => write!(f, "{other}"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for EngineFailure {}
+
 impl RunnerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::EngineUnreachable { source, .. } if denied(source) => {
+            Self::EngineUnreachable { source, .. } if denied(&source.0) => {
                 "your user may not use the engine's socket: join the group `docker` \
                  (`sudo usermod -aG docker $USER`, then log in again)"
             }
@@ -137,10 +167,10 @@ impl RunnerError {
             Self::Mount(MountError::NotADirectory(_)) => "mount the directory that holds it",
             Self::TooLarge { .. } => "give it less, or bind a directory with `--mount`",
             Self::Unsafe { .. } => "`agentfactory doctor` shows what the engine has to offer",
-            Self::Engine { source, .. } if is_gone(source) => {
+            Self::Engine { source, .. } if is_gone(&source.0) => {
                 "the engine has stopped or restarted; try again when `docker ps` answers"
             }
-            Self::Engine { source, .. } => return refused(source).map(str::to_owned),
+            Self::Engine { source, .. } => return refused(&source.0).map(str::to_owned),
             Self::Blobs(_) => return None,
         };
         Some(hint.to_owned())
@@ -184,16 +214,23 @@ fn is_gone(error: &bollard::errors::Error) -> bool {
 
 /// Whether a permission is what is missing.
 fn denied(error: &bollard::errors::Error) -> bool {
+    causes(error).any(|error| {
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    })
+}
+
+/// An error and what caused it, the first cause last.
+fn causes(
+    error: &bollard::errors::Error,
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     // This variant is transparent: its own source would skip the I/O error.
     let first: &(dyn std::error::Error + 'static) = match error {
         bollard::errors::Error::IOError { err } => err,
         other => other,
     };
-    std::iter::successors(Some(first), |error| error.source()).any(|error| {
-        error
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
-    })
+    std::iter::successors(Some(first), |error| error.source())
 }
 
 #[cfg(test)]
@@ -205,7 +242,7 @@ mod tests {
         let hint = |kind: std::io::ErrorKind| {
             RunnerError::EngineUnreachable {
                 address: "unix:///x".to_owned(),
-                source: std::io::Error::from(kind).into(),
+                source: bollard::errors::Error::from(std::io::Error::from(kind)).into(),
             }
             .hint()
             .unwrap()
@@ -222,7 +259,8 @@ mod tests {
                 source: bollard::errors::Error::DockerResponseServerError {
                     status_code: 400,
                     message: message.to_owned(),
-                },
+                }
+                .into(),
             }
             .hint()
         };
@@ -232,5 +270,21 @@ mod tests {
         let runtime = "Unknown runtime specified runsc";
         assert!(hint(runtime).unwrap().contains("runtimes"));
         assert_eq!(hint("page not found"), None);
+    }
+
+    #[test]
+    fn a_failure_is_said_without_the_layers_of_the_client() {
+        use bollard::errors::Error;
+        let check = |error: Error, expected: &str| {
+            assert_eq!(EngineFailure(error).to_string(), expected);
+        };
+        let answer = Error::DockerResponseServerError {
+            status_code: 500,
+            message: "no such thing\n".to_owned(),
+        };
+        check(answer, "no such thing");
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "refused");
+        check(refused.into(), "refused");
+        check(Error::RequestTimeoutError, "it did not answer in time");
     }
 }

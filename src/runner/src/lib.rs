@@ -16,7 +16,7 @@ mod sandboxes;
 
 pub use docker::{DockerOptions, DockerSandboxes};
 pub use engine::{Engine, EngineConfig};
-pub use error::RunnerError;
+pub use error::{EngineFailure, RunnerError};
 pub use fake::{FakeRun, FakeSandboxes, MemoryBlobs};
 pub use reap::{Owner, reap, remove_owned};
 pub use sandboxes::{

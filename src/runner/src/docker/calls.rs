@@ -6,6 +6,7 @@ use std::time::Duration;
 use bollard::errors::Error;
 
 use crate::RunnerError;
+use crate::error::EngineFailure;
 
 /// How long one call may take. An engine that is busy with other containers needs seconds.
 pub(crate) const CALL: Duration = Duration::from_secs(60);
@@ -16,7 +17,10 @@ pub(crate) async fn call<T>(
     future: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, RunnerError> {
     match tokio::time::timeout(CALL, future).await {
-        Ok(result) => result.map_err(|source| RunnerError::Engine { action, source }),
+        Ok(result) => result.map_err(|source| RunnerError::Engine {
+            action,
+            source: source.into(),
+        }),
         Err(_) => Err(RunnerError::EngineTimeout {
             action,
             seconds: CALL.as_secs(),
@@ -28,7 +32,7 @@ pub(crate) async fn call<T>(
 pub(crate) fn refusal(error: &RunnerError) -> Option<u16> {
     match error {
         RunnerError::Engine {
-            source: Error::DockerResponseServerError { status_code, .. },
+            source: EngineFailure(Error::DockerResponseServerError { status_code, .. }),
             ..
         } => Some(*status_code),
         _ => None,

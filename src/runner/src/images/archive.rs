@@ -48,7 +48,10 @@ impl Archive<'_> {
     /// Sends the image to the engine, which tags it when it has all of it.
     pub(super) async fn load(&self, engine: &Engine) -> Result<(), ImageError> {
         let action = "load an image";
-        let failed = |source| RunnerError::Engine { action, source };
+        let failed = |source: bollard::errors::Error| RunnerError::Engine {
+            action,
+            source: source.into(),
+        };
         let docker = engine.docker.clone().with_timeout(IDLE);
         let body = stream(self.parts()?);
         let mut answers = docker.import_image_stream(ImportImageOptions::default(), body, None);
@@ -146,7 +149,10 @@ pub(super) async fn export(
     loop {
         let bytes = match tokio::time::timeout(IDLE, saved.next()).await {
             Ok(None) => break,
-            Ok(Some(bytes)) => bytes.map_err(|source| RunnerError::Engine { action, source })?,
+            Ok(Some(bytes)) => bytes.map_err(|source| RunnerError::Engine {
+                action,
+                source: source.into(),
+            })?,
             Err(_) => {
                 let seconds = IDLE.as_secs();
                 return Err(RunnerError::EngineTimeout { action, seconds }.into());

@@ -312,7 +312,11 @@ async fn pull(
             }
             Ok(Some(Err(source))) => {
                 let action = "pull an image";
-                return Err(RunnerError::Engine { action, source }.into());
+                return Err(RunnerError::Engine {
+                    action,
+                    source: source.into(),
+                }
+                .into());
             }
             Err(_) => {
                 let seconds = PULL_IDLE.as_secs();

@@ -303,7 +303,11 @@ async fn converse(
         Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
         Some(Err(source)) => {
             let action = "wait for a container";
-            return Err(RunnerError::Engine { action, source }.into());
+            return Err(RunnerError::Engine {
+                action,
+                source: source.into(),
+            }
+            .into());
         }
         None => -1,
     };

@@ -106,7 +106,7 @@ impl ImageError {
             return false;
         };
         matches!(
-            source,
+            source.0,
             Error::DockerStreamError { .. } | Error::DockerResponseServerError { .. }
         )
     }
