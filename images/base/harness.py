@@ -787,7 +787,8 @@ class Channel:
         if os.getpid() != self.pid:
             return {"error": "tools answer only in the process that runs main, not in a fork of it"}
         try:
-            body = self.dumps({"tool": tool, "arguments": arguments}).encode()
+            request = {"tool": tool, "arguments": arguments}
+            body = self.dumps(request, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             return {"error": f"the arguments are not JSON: {error}"}
         if len(body) > self.limit:

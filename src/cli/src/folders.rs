@@ -132,6 +132,11 @@ impl Folders {
         let written = match write_back(store, folder, results.base, results.tree) {
             Err(error) => Err(anyhow::Error::from(error)),
             Ok(report) => {
+                for path in &report.withheld {
+                    app.ui.warn(format!(
+                        "`{path}` is not written back: programs here would obey it"
+                    ));
+                }
                 let conflicts = report.conflicts.clone();
                 let (written, removed) = (report.written.len(), report.removed.len());
                 delivered.write_back = Some(report);

@@ -209,9 +209,18 @@ fn llm_request(arguments: LlmArguments) -> Result<Request, String> {
     })
 }
 
-/// Bytes of a value as JSON.
+/// What a value costs to keep, in bytes: its text, and what it takes in memory.
 fn size(value: &Value) -> u64 {
-    value.to_string().len() as u64
+    const NODE: u64 = 64;
+    NODE + match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| key.len() as u64 + size(value))
+            .sum(),
+    }
 }
 
 impl Broker for SkillBroker {
@@ -227,6 +236,8 @@ impl Broker for SkillBroker {
                     return json!({ "error": format!("refused: calls and answers are more than {most}") });
                 }
                 ledger.calls += 1;
+                // Before the call, so that many at once cannot pass together.
+                ledger.bytes += size(&request.arguments);
             }
             let began = Instant::now();
             let (skill, answer, usage) = self.carry_out(&request).await;
@@ -237,10 +248,17 @@ impl Broker for SkillBroker {
                 used.input_tokens = used.input_tokens.saturating_add(usage.input_tokens);
                 used.output_tokens = used.output_tokens.saturating_add(usage.output_tokens);
             }
-            ledger.bytes += size(&request.arguments) + size(&answer);
+            ledger.bytes += size(&answer);
+            // Of what was refused, the digest is enough.
+            let is_granted = skill.is_some_and(|skill| self.grants.contains(&skill));
+            let arguments = if is_granted {
+                request.arguments
+            } else {
+                json!({ "refused": Exchange::digest_of(&request.arguments) })
+            };
             ledger.cassette.push(Exchange::new(
-                &request.tool,
-                request.arguments,
+                &spec::printable(&request.tool, 80),
+                arguments,
                 answer.clone(),
                 began.elapsed(),
                 usage.input_tokens,

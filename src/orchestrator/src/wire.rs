@@ -91,6 +91,8 @@ pub struct WriteBackJson {
     pub removed: Vec<String>,
     /// Files that somebody changed meanwhile. If there is one, nothing was written.
     pub conflicts: Vec<String>,
+    /// Files that are not written, because other programs of the host would obey them.
+    pub withheld: Vec<String>,
 }
 
 impl From<llm::TokenUsage> for TokensJson {
@@ -110,6 +112,7 @@ impl From<&WriteBack> for WriteBackJson {
             written: texts(&report.written),
             removed: texts(&report.removed),
             conflicts: texts(&report.conflicts),
+            withheld: texts(&report.withheld),
         }
     }
 }

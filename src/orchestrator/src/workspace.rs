@@ -67,6 +67,10 @@ pub enum WorkspaceError {
     Tree(#[from] spec::TreeError),
 }
 
+/// Files and folders that are neither copied in nor written back: they hold keys, or programs of the
+/// host do what they say.
+pub(crate) const OBEYED: &[&[u8]] = &[b".env", b".envrc", b".git", b".hg", b".jj", b".svn"];
+
 /// The beginning of the names that writing uses; a crash can leave one behind.
 pub(crate) const STAGING: &str = ".agentfactory-";
 
@@ -118,8 +122,8 @@ impl WorkspaceError {
 
 /// Copies a folder's regular files into the store.
 ///
-/// Symbolic links, devices, sockets and empty folders are not copied, and neither is `.env`, which
-/// holds keys; what is skipped is named.
+/// Symbolic links, devices, sockets and empty folders are not copied, and neither are `.env`, which
+/// holds keys, and the folders of version control; what is skipped is named.
 ///
 /// # Errors
 /// [`WorkspaceError`] when it cannot be read, or does not fit in a workspace of `limit`.
@@ -154,8 +158,10 @@ pub fn import(store: &Store, path: &Path, limit: ByteSize) -> Result<Imported, W
                 skipped.push(skip("left by an interrupted write-back"));
                 continue;
             }
-            if last == b".env" {
-                skipped.push(skip("it may hold keys"));
+            if OBEYED.iter().any(|name| last.eq_ignore_ascii_case(name)) {
+                skipped.push(skip(
+                    "it may hold keys, or is obeyed by programs of the host",
+                ));
                 continue;
             }
             if kind.is_dir() {

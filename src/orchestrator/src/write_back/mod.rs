@@ -22,6 +22,8 @@ pub struct WriteBack {
     pub removed: Vec<WorkspacePath>,
     /// Files that somebody changed meanwhile. If there is one, nothing was written or removed.
     pub conflicts: Vec<WorkspacePath>,
+    /// Files that are not written, because other programs of the host would obey them.
+    pub withheld: Vec<WorkspacePath>,
 }
 
 /// Writes what differs between `base` and `result` into the folder that `base` was copied from.
@@ -52,6 +54,10 @@ pub fn write_back(
 
     let mut report = WriteBack::default();
     changed.retain(|entry| {
+        if is_obeyed(&entry.path) {
+            report.withheld.push(entry.path.clone());
+            return false;
+        }
         if takes_the_place_of_others(&root, &entry.path, base) {
             return true;
         }
@@ -93,6 +99,17 @@ pub fn write_back(
         }
     }
     Ok(report)
+}
+
+/// Whether programs on the host do what a file says as soon as they are in its folder: the settings
+/// of version control name programs, and `.env` and `.envrc` set variables.
+fn is_obeyed(path: &WorkspacePath) -> bool {
+    let mut parts = path.as_bytes().split(|byte| *byte == b'/');
+    parts.any(|part| {
+        crate::workspace::OBEYED
+            .iter()
+            .any(|name| part.eq_ignore_ascii_case(name))
+    })
 }
 
 /// What stands at a path of a folder.
@@ -459,6 +476,27 @@ mod tests {
             .map(|left| left.path.as_str())
             .collect();
         assert_eq!(skipped, [".agentfactory-1", ".env", "sub/.env"]);
+    }
+
+    #[test]
+    fn what_the_host_would_obey_is_withheld() {
+        let desk = Desk::new(&[("a", "1"), (".git/config", "theirs")]);
+        let base = desk.import();
+        assert_eq!(base, desk.tree(&[("a", "1")]));
+        let result = desk.tree(&[
+            ("a", "2"),
+            (".git/config", "x"),
+            ("sub/.GIT/hooks/x", "x"),
+            ("sub/.envrc", "x"),
+        ]);
+        let report = desk.write_back(&base, &result);
+        assert_eq!(texts(&report.written), ["a"]);
+        assert_eq!(
+            texts(&report.withheld),
+            [".git/config", "sub/.GIT/hooks/x", "sub/.envrc"]
+        );
+        assert_eq!(desk.read(".git/config").as_deref(), Some("theirs"));
+        assert_eq!(desk.read("sub/.envrc"), None);
     }
 
     #[test]

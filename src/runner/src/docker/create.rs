@@ -7,6 +7,7 @@ use bollard::models::{
     Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
     ResourcesUlimits,
 };
+use serde_json::json;
 use spec::{ByteSize, Limits, limits};
 
 use crate::ImageId;
@@ -14,6 +15,8 @@ use crate::mount::Granted;
 
 /// The system calls that a sandbox may make; `seccomp.md` beside it gives the reasons.
 const SECCOMP: &str = include_str!("seccomp.json");
+/// Source: `bits/socket.h`.
+const AF_UNIX: u32 = 1;
 /// `/dev/shm` and System V shared memory: semaphores of `multiprocessing` fit, data does not.
 const SHM: ByteSize = ByteSize::mib(8);
 /// Files of the source folder, each with as many folders as it can have.
@@ -135,7 +138,7 @@ fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> Hos
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec![
             "no-new-privileges".to_owned(),
-            format!("seccomp={SECCOMP}"),
+            format!("seccomp={}", seccomp(granted)),
         ]),
         masked_paths: Some(owned(MASKED)),
         readonly_paths: Some(owned(READ_ONLY)),
@@ -165,6 +168,21 @@ fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> Hos
         mounts: Some(granted.mounts.iter().map(bind).collect()),
         ..HostConfig::default()
     }
+}
+
+/// The profile of one sandbox. A read-only mount still passes the sockets in it, so a sandbox with
+/// mounts cannot make the sockets that connect to them; socket pairs work.
+fn seccomp(granted: &Granted) -> String {
+    if granted.mounts.is_empty() {
+        return SECCOMP.to_owned();
+    }
+    let mut profile: serde_json::Value =
+        serde_json::from_str(SECCOMP).expect("a test reads the profile");
+    let unix = json!({ "index": 0, "value": AF_UNIX, "op": "SCMP_CMP_EQ" });
+    if let Some(rules) = profile["syscalls"].as_array_mut() {
+        rules.retain(|rule| rule["names"] != json!(["socket"]) || rule["args"] != json!([unix]));
+    }
+    profile.to_string()
 }
 
 fn bind(mount: &crate::Mount) -> EngineMount {
@@ -203,4 +221,29 @@ fn ulimits(limits: &Limits) -> Vec<ResourcesUlimits> {
 /// The engine counts bytes in signed numbers; more than it can say is no limit anyone set.
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_with_mounts_makes_no_sockets_of_the_file_system() {
+        let granted = |mounts| Granted {
+            uid: 1,
+            gid: 1,
+            mounts,
+        };
+        let mount = crate::Mount {
+            source: "/x".into(),
+            name: "x".to_owned(),
+            writable: false,
+        };
+        let (without, with) = (granted(Vec::new()), granted(vec![mount]));
+        let rules = |granted: &Granted| {
+            let profile: serde_json::Value = serde_json::from_str(&seccomp(granted)).unwrap();
+            profile["syscalls"].as_array().unwrap().len()
+        };
+        assert_eq!(rules(&without), rules(&with) + 1);
+    }
 }

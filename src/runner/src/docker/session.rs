@@ -363,8 +363,21 @@ impl<'a> Session<'a> {
         if self.open.len() >= REQUESTS_OPEN || !self.open.insert(id) {
             return Some(Over::Lost("it broke the rules of requests".to_owned()));
         }
+        if values_of(body) > REQUEST_VALUES {
+            let text = format!("a request may hold {REQUEST_VALUES} values");
+            self.reply(id, &refusal(&text));
+            return None;
+        }
         let Wire { tool, arguments } = match serde_json::from_slice(body) {
             Ok(wire) => wire,
+            // JSON that Python writes and we do not read: the program means well.
+            Err(error) if is_beyond_us(&error) => {
+                self.reply(
+                    id,
+                    &refusal(&format!("the arguments cannot be read: {error}")),
+                );
+                return None;
+            }
             Err(error) => return self.stop(Stop::Garbage(format!("a request: {error}"))),
         };
         self.calls = self.calls.saturating_add(1);
@@ -587,5 +600,43 @@ fn index(stream: OutputStream) -> usize {
     match stream {
         OutputStream::Stdout => 0,
         OutputStream::Stderr => 1,
+    }
+}
+
+/// Values in a request: each takes many times its bytes when it is read.
+const REQUEST_VALUES: usize = 20_000;
+
+/// At least as many as there are values in a JSON text; what a string holds does not count.
+fn values_of(json: &[u8]) -> usize {
+    let (mut count, mut in_string, mut is_escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b':' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Whether an error means a number too large or nesting too deep.
+fn is_beyond_us(error: &serde_json::Error) -> bool {
+    let text = error.to_string();
+    text.starts_with("number out of range") || text.starts_with("recursion limit exceeded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        let check =
+            |json: &str, expected| assert_eq!(values_of(json.as_bytes()), expected, "{json}");
+        check("1", 1);
+        check(r#"{"a": "b,c:[{\",", "d": [1, 2]}"#, 7);
+        check("[[],[]]", 5);
     }
 }
