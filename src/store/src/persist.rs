@@ -107,9 +107,12 @@ pub(crate) fn clean(tmp: &Path) {
     for entry in entries.flatten() {
         let path = entry.path();
         // A living writer holds its lock. The name is random and never used twice, so it cannot
-        // belong to somebody else by the time it is removed.
-        let dead = open_regular(&path).is_ok_and(|file| file.try_lock().is_ok());
-        if dead {
+        // belong to somebody else by the time it is removed. Our lock is held until then: a writer
+        // that has just created it and not yet locked it finds it gone, and begins again.
+        let Ok(file) = open_regular(&path) else {
+            continue;
+        };
+        if file.try_lock().is_ok() {
             drop(fs::remove_file(&path));
         }
     }
