@@ -123,8 +123,8 @@ impl App {
             () = cancel.cancelled() => return Err(Interrupted.into()),
         };
         let runtime = self.settings.runtime.clone();
-        let described = runtime.as_deref().unwrap_or("its default runtime");
-        let described = format!("{} with {described}", engine.address());
+        let described = runtime.as_deref().unwrap_or("default");
+        let described = format!("{}, {described} runtime", engine.describe());
         let owner = Owner::of_this_process()
             .unwrap_or_else(|_| Owner::named(&uuid::Uuid::now_v7().to_string()));
         let options = DockerOptions {

@@ -237,7 +237,7 @@ fn of_runner(error: &RunnerError) -> ExitCode {
         RunnerError::Limits(_) => ExitCode::Usage,
         RunnerError::Mount(error) => match error {
             MountError::NotADirectory(_) => ExitCode::NotFound,
-            MountError::BadName(_) => ExitCode::Usage,
+            MountError::BadName(_) | MountError::DuplicateName(_) => ExitCode::Usage,
             _ => ExitCode::Refused,
         },
         RunnerError::TooLarge { .. } => ExitCode::Refused,
