@@ -125,6 +125,9 @@ ends! {
     segfault([]) "signalled" |json| assert_eq!(json["outcome"]["signal"], 11);
     suicide([]) "signalled" |json| assert_eq!(json["outcome"]["signal"], 9);
     kill_everything([]) "completed" nothing;
+    request_bomb([]) "completed" |json| {
+        assert!(json["answer"].as_str().unwrap().contains("values"), "{json:#}");
+    };
     kernel_surface([]) "completed" |json| assert_eq!(json["answer"], "worked: []");
     ungranted([]) "completed" |json| {
         let answer = json["answer"].as_str().unwrap();
