@@ -9,8 +9,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["spec"]),
     ("runner", &["spec"]),
     ("llm", &["spec"]),
-    ("orchestrator", &["spec", "store", "runner", "llm"]),
-    ("cli", &["spec", "store", "runner", "llm", "orchestrator"]),
+    ("egress", &["spec"]),
+    ("guard", &["spec"]),
+    (
+        "orchestrator",
+        &["spec", "store", "runner", "llm", "egress", "guard"],
+    ),
+    (
+        "cli",
+        &[
+            "spec",
+            "store",
+            "runner",
+            "llm",
+            "egress",
+            "guard",
+            "orchestrator",
+        ],
+    ),
     ("testkit", &[]),
     ("e2e", &["testkit"]),
 ];

@@ -149,6 +149,7 @@ impl Factory {
             tree: Arc::clone(&request.tree),
             mounts: request.mounts.clone(),
             limits: request.limits.clone(),
+            proxy: None,
         };
         let mut report = self.sandboxes.run(sandbox, host, cancel).await?;
         let ledger = broker.ledger();

@@ -1,6 +1,7 @@
 //! Why a run did not take place.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::{ImageId, MountError};
 
@@ -80,6 +81,14 @@ pub enum RunnerError {
     /// The files of the workspace could not be read, or what came back could not be kept.
     #[error("the files of the workspace could not be read or kept")]
     Blobs(#[source] std::io::Error),
+    /// As many runs as are allowed at once are running, and none ended in time.
+    #[error("{running} runs are running, which is as many as may at once")]
+    Busy {
+        /// How many.
+        running: usize,
+        /// After how long trying again makes sense.
+        retry_after: Duration,
+    },
     /// The engine cannot isolate what it runs.
     #[error("the container engine cannot run untrusted code safely: {why}")]
     Unsafe {
@@ -166,6 +175,12 @@ impl RunnerError {
             }
             Self::Mount(MountError::NotADirectory(_)) => "mount the directory that holds it",
             Self::TooLarge { .. } => "give it less, or bind a directory with `--mount`",
+            Self::Busy { retry_after, .. } => {
+                return Some(format!(
+                    "try again in {} s, or let runs wait longer",
+                    retry_after.as_secs().max(1)
+                ));
+            }
             Self::Unsafe { .. } => "`agentfactory doctor` shows what the engine has to offer",
             Self::Engine { source, .. } if is_gone(&source.0) => {
                 "the engine has stopped or restarted; try again when `docker ps` answers"

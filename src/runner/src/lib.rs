@@ -20,6 +20,6 @@ pub use error::{EngineFailure, RunnerError};
 pub use fake::{FakeRun, FakeSandboxes, MemoryBlobs};
 pub use reap::{Owner, reap, remove_owned};
 pub use sandboxes::{
-    BlobSink, Blobs, Broker, ImageId, Mount, MountError, Observer, Program, RunHost, SandboxSpec,
-    Sandboxes, SourceFile, ToolRequest,
+    BlobSink, Blobs, Broker, ImageId, Mount, MountError, Observer, Program, Proxy, RunHost,
+    SandboxSpec, Sandboxes, SourceFile, ToolRequest,
 };

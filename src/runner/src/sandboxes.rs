@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use spec::{Digest, Limits, OutputStream, RunId, RunReport, Tree, WorkspacePath};
+use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::RunnerError;
@@ -44,6 +45,17 @@ pub struct SandboxSpec {
     pub mounts: Vec<Mount>,
     /// What it may use.
     pub limits: Limits,
+    /// The proxy that the program finds on its loopback interface; none leaves it without a network.
+    pub proxy: Option<Proxy>,
+}
+
+/// What a sandbox needs to know of the proxy on its loopback interface.
+///
+/// The harness listens there and carries each connection, unread, to [`Broker::connect`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// The certificates, in PEM, that the program trusts: those of the authority made for this run.
+    pub certificates_pem: String,
 }
 
 /// An image on the engine, by the digest of its configuration (`sha256:...`).
@@ -185,6 +197,13 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// The answer reaches the subagent's shim as it is: `{"ok": VALUE}`, or `{"error": TEXT}`, which
     /// the subagent can read. `{"execute": true}` tells the shim to carry the request out in the sandbox.
     fn answer(&self, request: ToolRequest) -> BoxFuture<'_, serde_json::Value>;
+
+    /// Serves one connection of the program to the proxy on its loopback interface, until either end
+    /// closes it. Only called for sandboxes that have a [`Proxy`]. What arrives is hostile.
+    fn connect(&self, connection: DuplexStream) -> BoxFuture<'_, ()> {
+        drop(connection);
+        Box::pin(async {})
+    }
 }
 
 /// Watches a run.

@@ -107,6 +107,7 @@ impl Env {
             tree: Arc::new(self.tree.clone()),
             mounts: self.mounts.clone(),
             limits: self.limits.clone(),
+            proxy: None,
         }
     }
 
