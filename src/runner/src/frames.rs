@@ -92,6 +92,11 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether no byte of a further frame is here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// The next frame that is complete.
     ///
     /// What is kept between calls is at most one frame and the last bytes fed, because an overlong

@@ -142,3 +142,19 @@ pub struct RunReport {
     /// How long each phase took.
     pub timings: PhaseTimings,
 }
+
+impl RunReport {
+    /// The report of a run whose program never began.
+    pub fn without_run(outcome: RunOutcome, timings: PhaseTimings) -> Self {
+        Self {
+            outcome,
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+            changed: Vec::new(),
+            removed: Vec::new(),
+            left_behind: Vec::new(),
+            usage: RunUsage::default(),
+            timings,
+        }
+    }
+}

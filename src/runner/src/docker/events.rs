@@ -2,18 +2,23 @@
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
-use spec::{OutputStream, limits};
+use spec::{OutputStream, limits, printable};
 
 use crate::frames::{Decoder, Frame, FrameError, TOKEN_BYTES, split_control, to_host};
 
 /// The version of the frames' meaning that both ends must have.
 pub(super) const PROTOCOL: u32 = 1;
+/// Characters of a Python version that are kept.
+const PYTHON_CHARS: usize = 40;
 
 /// Something that the harness said. Who may say what when is checked already; whether it is true
 /// of the run is for the session to judge.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Event {
-    Ready,
+pub(crate) enum Event {
+    /// The sandbox waits for its run, with this version of Python.
+    Ready {
+        python: String,
+    },
     Started,
     Output(OutputStream, Bytes),
     /// A request of the child: the child's own JSON.
@@ -49,7 +54,7 @@ pub(super) enum Event {
 
 /// The parent's account of how the child ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// Why the parent stopped it: `cancel`, `stdout`, `stderr`, or `channel: ...`.
     pub(super) stopped: Option<String>,
     pub(super) status: Option<u8>,
@@ -66,9 +71,11 @@ pub(super) struct Ended {
 }
 
 /// Where the stream stands, which decides what may come next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
+    #[default]
     Starting,
+    Ready,
     Running,
     Collecting,
     Done,
@@ -84,10 +91,11 @@ struct Body {
 }
 
 /// Reads a sandbox's stream.
-#[derive(Debug)]
-pub(super) struct Events {
+#[derive(Debug, Default)]
+pub(crate) struct Events {
     decoder: Decoder,
-    token: [u8; TOKEN_BYTES],
+    /// The run's, from RUN on.
+    token: Option<[u8; TOKEN_BYTES]>,
     phase: Phase,
     body: Option<Body>,
 }
@@ -100,6 +108,7 @@ struct Sized {
 #[derive(Deserialize)]
 struct ReadyHeader {
     protocol: u32,
+    python: String,
 }
 
 #[derive(Deserialize)]
@@ -121,13 +130,14 @@ struct PathHeader {
 }
 
 impl Events {
-    pub(super) fn new(token: [u8; TOKEN_BYTES]) -> Self {
-        Self {
-            decoder: Decoder::default(),
-            token,
-            phase: Phase::Starting,
-            body: None,
-        }
+    /// Begins a run: what comes from now on carries its token.
+    pub(super) fn begin(&mut self, token: [u8; TOKEN_BYTES]) {
+        self.token = Some(token);
+    }
+
+    /// Whether everything that was taken in has been read.
+    pub(super) fn is_drained(&self) -> bool {
+        self.body.is_none() && self.decoder.is_empty()
     }
 
     /// Takes bytes in; [`Self::next`] is then called until it returns nothing.
@@ -155,10 +165,14 @@ impl Events {
 
     fn take(&mut self, frame: Frame) -> Result<Option<Event>, FrameError> {
         let Frame { kind, mut payload } = frame;
-        // READY comes before the token is in force, and so does a failure to get there.
-        let early = self.phase == Phase::Starting && kind != to_host::STARTED;
+        // READY comes before the token is in force, and so does a failure to get to STARTED.
+        let early =
+            matches!(self.phase, Phase::Starting | Phase::Ready) && kind != to_host::STARTED;
         if !early {
-            if payload.len() < TOKEN_BYTES || payload[..TOKEN_BYTES] != self.token {
+            let Some(token) = self.token else {
+                return Err(FrameError::Unexpected(kind));
+            };
+            if payload.len() < TOKEN_BYTES || payload[..TOKEN_BYTES] != token {
                 return Err(FrameError::Token);
             }
             payload = payload.slice(TOKEN_BYTES..);
@@ -179,7 +193,8 @@ impl Events {
             return Ok(None);
         }
         let allowed = match kind {
-            to_host::READY | to_host::STARTED => self.phase == Phase::Starting,
+            to_host::READY => self.phase == Phase::Starting,
+            to_host::STARTED => self.phase == Phase::Ready,
             to_host::STDOUT | to_host::STDERR | to_host::REQUEST | to_host::ENDED => {
                 self.phase == Phase::Running
             }
@@ -240,11 +255,14 @@ impl Events {
         let received = body.received.freeze();
         Ok(match kind {
             to_host::READY => {
-                let ReadyHeader { protocol } = parse(kind, header)?;
+                let ReadyHeader { protocol, python } = parse(kind, header)?;
                 if protocol != PROTOCOL {
                     return Err(malformed(kind, "its harness speaks another protocol"));
                 }
-                Event::Ready
+                self.phase = Phase::Ready;
+                Event::Ready {
+                    python: printable(&python, PYTHON_CHARS),
+                }
             }
             to_host::STARTED => {
                 self.phase = Phase::Running;
@@ -343,7 +361,11 @@ mod tests {
 
     fn whole_run() -> Vec<Vec<u8>> {
         vec![
-            frame(to_host::READY, &json!({"protocol": 1, "size": 0}), b""),
+            frame(
+                to_host::READY,
+                &json!({"protocol": 1, "python": "3.11.2", "size": 0}),
+                b"",
+            ),
             frame(to_host::STARTED, &json!({"size": 0}), b""),
             raw(to_host::STDOUT, b"hi"),
             frame(to_host::REQUEST, &json!({"id": 3, "size": 4}), b"{}"),
@@ -371,7 +393,8 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Vec<Event>, FrameError> {
-        let mut events = Events::new(TOKEN);
+        let mut events = Events::default();
+        events.begin(TOKEN);
         let mut all = Vec::new();
         events.feed(bytes);
         while let Some(event) = events.next()? {
@@ -393,7 +416,9 @@ mod tests {
             ..Ended::default()
         };
         let expected = [
-            Event::Ready,
+            Event::Ready {
+                python: "3.11.2".to_owned(),
+            },
             Event::Started,
             Event::Output(OutputStream::Stdout, Bytes::from("hi")),
             Event::Request {
@@ -437,6 +462,8 @@ mod tests {
         let started: Vec<u8> = run[..2].concat();
         // Nothing of a run counts before it has started, and nothing more after its end.
         check(&[&run[5]], FrameError::Unexpected(to_host::ENDED));
+        check(&[&run[1]], FrameError::Unexpected(to_host::STARTED));
+        check(&[&run[0], &run[0]], FrameError::Unexpected(to_host::READY));
         check(&[&started, &run[6]], FrameError::Unexpected(to_host::FILE));
         check(&[&started, &run[11]], FrameError::Unexpected(to_host::DONE));
         check(
@@ -499,7 +526,11 @@ mod tests {
                 "{path}"
             );
         }
-        let other = frame(to_host::READY, &json!({"protocol": 2, "size": 0}), b"");
+        let other = frame(
+            to_host::READY,
+            &json!({"protocol": 2, "python": "3", "size": 0}),
+            b"",
+        );
         assert!(matches!(read(&other), Err(FrameError::Malformed { .. })));
     }
 
@@ -507,7 +538,8 @@ mod tests {
         #[test]
         fn any_cut_of_a_run_gives_the_same_events(cuts in prop::collection::vec(1_usize..40, 1..60)) {
             let bytes = whole_run().concat();
-            let mut events = Events::new(TOKEN);
+            let mut events = Events::default();
+        events.begin(TOKEN);
             let (mut all, mut at) = (Vec::new(), 0);
             for size in cuts.iter().cycle() {
                 let end = (at + size).min(bytes.len());

@@ -2,9 +2,12 @@
 
 pub(crate) mod calls;
 mod collect;
+mod container;
 mod create;
 mod events;
 mod outcome;
+mod ready;
+mod requests;
 mod restore;
 mod session;
 mod watch;
@@ -13,14 +16,10 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::Docker;
-use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, RemoveContainerOptions, StartContainerOptions,
-};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use spec::{Limits, RunOutcome, RunReport, limits};
+use spec::{Limits, PhaseTimings, RunOutcome, RunReport, limits};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,16 +28,9 @@ use crate::mount::Granted;
 use crate::reap::{self, Owner};
 use crate::{Engine, RunHost, RunnerError, SandboxSpec, Sandboxes, mount};
 use calls::{call, refusal};
-use session::Ending;
-use watch::{Gone, Watch};
+use container::{Container, REMOVAL};
+use ready::{Ending, Ready, Remains, Removal, Unready};
 
-/// How long the removal of a sandbox may take: the engine unmounts its file systems.
-const REMOVAL: Duration = Duration::from_secs(30);
-/// How long an engine that is removing a sandbox may be silent before it counts as hung. It answers
-/// pings even when it is too busy for anything else.
-const SILENCE: Duration = Duration::from_secs(6);
-/// How long the engine is left alone after it has answered a ping.
-const PING_PAUSE: Duration = Duration::from_secs(1);
 /// What a lease lasts beyond everything that has a deadline; clocks of two hosts differ.
 const LEASE_SLACK: Duration = Duration::from_mins(5);
 
@@ -105,40 +97,24 @@ impl DockerSandboxes {
         restore::check_sizes(&spec)?;
         let granted = self.granted(&spec).await?;
         let begun = Instant::now();
-        let name = format!("agentfactory-{}", spec.run);
-        let labels = reap::labels(
-            &self.options.owner,
-            spec.run,
-            lease_end((self.options.now)(), &spec.limits),
-        );
-        let runtime = self.options.runtime.as_deref();
-        let body = create::body(&spec.image, &spec.limits, &granted, runtime, labels);
-        let options = CreateContainerOptions {
-            name: Some(name.clone()),
-            platform: String::new(),
+        let ready = Box::pin(self.start(&spec, &granted, &cancel)).await;
+        let timings = PhaseTimings {
+            lease: begun.elapsed(),
+            ..PhaseTimings::default()
         };
-        let create = call(
-            "create a sandbox",
-            self.engine.docker.create_container(Some(options), body),
-        );
-        // Both at once: the check costs nothing, and nothing starts before it has passed.
-        let (created, checked) = tokio::join!(create, self.check_engine());
-        let mut sandbox = Sandbox {
-            watch: Watch::new(self.engine.docker.clone(), name.clone()),
-            engine: &self.engine,
-            name,
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(Unready::Failed(error)) => return Err(error),
+            Err(Unready::Lost(why)) => {
+                return Ok(RunReport::without_run(outcome::lost(&why), timings));
+            }
+            Err(Unready::Cancelled) => {
+                return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
+            }
         };
-        let (mut result, ending) = match (created, checked) {
-            (Ok(_), Ok(())) => sandbox.run(&spec, &host, &cancel, begun).await,
-            (Ok(_), Err(error)) => (Err(error), Ending::Kill),
-            (Err(error), _) => match refusal(&error) {
-                Some(404) => return Err(RunnerError::ImageMissing(spec.image)),
-                // Refused, so there is nothing to remove.
-                Some(_) => return Err(error),
-                None => (Err(error), Ending::Kill),
-            },
-        };
-        let gone = sandbox.remove(ending).await;
+        let ran = session::run(&spec, &host, ready, timings, &cancel).await;
+        let gone = ran.remains.remove(ran.ending).await;
+        let mut result = ran.report;
         if let Ok(report) = &mut result
             && let RunOutcome::TimedOut { limit } = report.outcome
             && !gone
@@ -150,6 +126,57 @@ impl DockerSandboxes {
             ));
         }
         result
+    }
+
+    /// Starts a sandbox for one run. Nothing of it is left when that fails.
+    async fn start(
+        &self,
+        spec: &SandboxSpec,
+        granted: &Granted,
+        cancel: &CancellationToken,
+    ) -> Result<Ready, Unready> {
+        let labels = reap::labels(
+            &self.options.owner,
+            spec.run,
+            lease_end((self.options.now)(), &spec.limits),
+        );
+        let runtime = self.options.runtime.as_deref();
+        let body = create::body(&spec.image, &spec.limits, granted, runtime, labels);
+        let name = format!("agentfactory-{}", spec.run);
+        let container = Container::new(self.engine.clone(), name);
+        // Both at once: the check costs nothing, and nothing starts before it has passed.
+        let (created, checked) = tokio::join!(container.create(body), self.check_engine());
+        let failed = match (created, checked) {
+            (Err(error), _) => match refusal(&error) {
+                Some(404) => {
+                    let missing = RunnerError::ImageMissing(spec.image.clone());
+                    return Err(Unready::Failed(missing));
+                }
+                // Refused, so there is nothing to remove.
+                Some(_) => return Err(Unready::Failed(error)),
+                None => Some(error),
+            },
+            (Ok(()), checked) => checked.err(),
+        };
+        let remains = Remains {
+            end: container.watch(),
+            removal: Removal::Container(container.clone()),
+        };
+        let attached = match failed {
+            Some(error) => Err(error),
+            None => container.attach().await,
+        };
+        let ended = match attached {
+            Ok(line) => ready::wait(line, remains, granted.uid, container.start(), cancel).await,
+            Err(error) => Err((Unready::Failed(error), remains)),
+        };
+        match ended {
+            Ok(ready) => Ok(ready),
+            Err((unready, remains)) => {
+                remains.remove(Ending::Kill).await;
+                Err(unready)
+            }
+        }
     }
 }
 
@@ -173,96 +200,4 @@ fn lease_end(now: Timestamp, limits: &Limits) -> Timestamp {
         + REMOVAL
         + LEASE_SLACK;
     now.checked_add(total).unwrap_or(Timestamp::MAX)
-}
-
-/// One container, created.
-struct Sandbox<'a> {
-    engine: &'a Engine,
-    name: String,
-    watch: Watch,
-}
-
-impl Sandbox<'_> {
-    /// Attaches, starts, and sees the run to its end. The container may still be there after it.
-    async fn run(
-        &mut self,
-        spec: &SandboxSpec,
-        host: &RunHost,
-        cancel: &CancellationToken,
-        begun: Instant,
-    ) -> (Result<RunReport, RunnerError>, Ending) {
-        let docker = &self.engine.docker;
-        let options = AttachContainerOptions {
-            stream: true,
-            stdin: true,
-            stdout: true,
-            stderr: true,
-            ..AttachContainerOptions::default()
-        };
-        let attach = call(
-            "attach to a sandbox",
-            docker.attach_container(&self.name, Some(options)),
-        );
-        let attached = match attach.await {
-            Ok(attached) => attached,
-            Err(error) => return (Err(error), Ending::Kill),
-        };
-        let start = call(
-            "start a sandbox",
-            docker.start_container(&self.name, None::<StartContainerOptions>),
-        );
-        session::run(spec, host, begun, attached, start, &mut self.watch, cancel).await
-    }
-
-    /// Removes the container if it does not go by itself, and says whether it is gone.
-    ///
-    /// A failure is only logged: the run's report is worth more, and the reaper comes again. An
-    /// engine that has fallen silent is not waited for.
-    async fn remove(&mut self, ending: Ending) -> bool {
-        let docker = self.engine.docker.clone();
-        let removed = tokio::select! {
-            removed = tokio::time::timeout(REMOVAL, self.see_off(ending)) => removed.unwrap_or(false),
-            () = silence(&docker) => false,
-        };
-        if !removed {
-            tracing::error!(container = self.name, "a sandbox could not be removed");
-        }
-        removed
-    }
-
-    async fn see_off(&mut self, ending: Ending) -> bool {
-        if ending == Ending::ByItself && self.is_gone(REMOVAL / 2).await {
-            return true;
-        }
-        let options = RemoveContainerOptions {
-            force: true,
-            ..RemoveContainerOptions::default()
-        };
-        let removal = call(
-            "remove a sandbox",
-            self.engine
-                .docker
-                .remove_container(&self.name, Some(options)),
-        );
-        match removal.await {
-            Ok(()) => true,
-            Err(error) => match refusal(&error) {
-                Some(404) => true,
-                // Its removal is under way.
-                Some(409) => self.is_gone(REMOVAL).await,
-                _ => false,
-            },
-        }
-    }
-
-    async fn is_gone(&mut self, limit: Duration) -> bool {
-        matches!(self.watch.gone_within(limit).await, Gone::Removed(_))
-    }
-}
-
-/// Returns when the engine does not answer any more.
-async fn silence(docker: &Docker) {
-    while let Ok(Ok(_)) = tokio::time::timeout(SILENCE, docker.ping()).await {
-        tokio::time::sleep(PING_PAUSE).await;
-    }
 }

@@ -1,17 +1,12 @@
 //! One run's conversation with its sandbox, from the first frame to the last.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
 use std::io;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::container::{AttachContainerResults, LogOutput};
-use bytes::{Bytes, BytesMut};
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use serde::{Deserialize, Serialize};
+use bytes::Bytes;
+use futures::StreamExt as _;
 use spec::{
     Captured, FileEntry, OutputStream, PhaseTimings, RunOutcome, RunReport, RunUsage, limits,
 };
@@ -24,27 +19,15 @@ use tokio_util::sync::CancellationToken;
 use super::collect::{self, Checks, Piece};
 use super::events::{Ended, Event, Events};
 use super::outcome::{bad_channel, judge, lost};
-use super::restore::{self, REQUESTS_OPEN};
-use super::watch::{Gone, Watch};
-use super::write::{Input, write};
-use crate::frames::{TOKEN_BYTES, put_message, split_frames, to_sandbox};
-use crate::{RunHost, RunnerError, SandboxSpec, ToolRequest};
+use super::ready::{Diagnosis, Ending, Input, Line, Output, Ready, Remains, Said};
+use super::requests::{Refused, Requests};
+use super::restore;
+use super::write::write;
+use crate::frames::TOKEN_BYTES;
+use crate::{RunHost, RunnerError, SandboxSpec};
 
 /// Batches of frames on their way in, and pieces of files on their way out: at most 256 KiB each.
 const QUEUED: usize = 64;
-/// Bytes of the harness's own standard error that are kept for the message of a lost sandbox.
-const DIAGNOSIS: usize = 2_000;
-/// How long the engine may take to say with which status a sandbox ended.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// Whether the sandbox ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// The harness has said its last word and exits.
-    ByItself,
-    /// It is to be killed.
-    Kill,
-}
 
 /// Why the host ended a run.
 #[derive(Debug)]
@@ -58,7 +41,6 @@ enum Stop {
 /// How far the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    Starting,
     Restoring,
     Running,
     /// CANCEL has been sent.
@@ -81,31 +63,47 @@ enum Job {
     Stored(io::Result<Vec<FileEntry>>),
 }
 
-type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+/// What a run leaves to its caller.
+pub(super) struct Ran {
+    pub(super) report: Result<RunReport, RunnerError>,
+    /// The sandbox, which may still be there.
+    pub(super) remains: Remains,
+    pub(super) ending: Ending,
+}
 
-/// Sees a run to its end, in a container that is attached to and about to be started.
+/// Sees a run to its end, in a sandbox that is ready. `timings` are those of the phases before.
 pub(super) async fn run(
     spec: &SandboxSpec,
     host: &RunHost,
-    begun: Instant,
-    attached: AttachContainerResults,
-    start: impl Future<Output = Result<(), RunnerError>>,
-    watch: &mut Watch,
+    ready: Ready,
+    timings: PhaseTimings,
     cancel: &CancellationToken,
-) -> (Result<RunReport, RunnerError>, Ending) {
+) -> Ran {
+    let Ready {
+        line,
+        mut events,
+        diagnosis,
+        mut remains,
+        ..
+    } = ready;
+    let Line { input, output } = line;
+    // A random UUID has 122 random bits from the system's generator.
+    let token = *uuid::Uuid::new_v4().as_bytes();
+    events.begin(token);
     let mut jobs = JoinSet::new();
-    let mut session = Session::new(spec, host, begun, attached.input, &mut jobs);
-    let over = session
-        .converse(attached.output, start, &mut jobs, cancel)
-        .await;
+    let batches = start_restore(spec, host, token, &mut jobs);
+    let mut session = Session::new(spec, host, events, input, batches);
+    session.diagnosis = diagnosis;
+    session.timings = timings;
+    let over = session.converse(output, &mut jobs, cancel).await;
     // This closes the stream in both directions, so that a kill does not wait for its reader.
     session.writer.shutdown().await;
-    session.answers.shutdown().await;
+    session.requests.shutdown().await;
     session.pieces = None;
     let (over, ending) = match over {
         Over::Done => (over, Ending::ByItself),
         Over::Lost(why) => (
-            Over::Lost(session.last_words(why, watch).await),
+            Over::Lost(remains.last_words(why, &session.diagnosis).await),
             Ending::Kill,
         ),
         Over::Stopped | Over::Failed(_) => (over, Ending::Kill),
@@ -115,7 +113,11 @@ pub(super) async fn run(
             session.stored = Some(stored);
         }
     }
-    (session.report(over), ending)
+    Ran {
+        report: session.report(over),
+        remains,
+        ending,
+    }
 }
 
 struct Session<'a> {
@@ -125,20 +127,16 @@ struct Session<'a> {
     stage: Stage,
     deadline: Instant,
     stop: Option<Stop>,
-    /// Replies to the running sandbox; few, because requests that are open are few.
-    replies: mpsc::UnboundedSender<Bytes>,
     /// Lets CANCEL pass the replies.
     cancel_frame: CancellationToken,
     writer: JoinSet<()>,
-    answers: JoinSet<(u32, Bytes)>,
-    open: HashSet<u32>,
-    calls: u32,
+    requests: Requests,
     output: [Captured; 2],
     end: Option<(Ended, Option<Bytes>)>,
     checks: Checks,
     pieces: Option<mpsc::Sender<Piece>>,
     stored: Option<io::Result<Vec<FileEntry>>>,
-    diagnosis: Vec<u8>,
+    diagnosis: Diagnosis,
     timings: PhaseTimings,
     /// When the current phase of the timings began.
     since: Instant,
@@ -150,42 +148,37 @@ impl<'a> Session<'a> {
     fn new(
         spec: &'a SandboxSpec,
         host: &'a RunHost,
-        begun: Instant,
+        events: Events,
         input: Input,
-        jobs: &mut JoinSet<Job>,
+        batches: mpsc::Receiver<Bytes>,
     ) -> Self {
-        // A random UUID has 122 random bits from the system's generator.
-        let token = *uuid::Uuid::new_v4().as_bytes();
         let (replies, replies_out) = mpsc::unbounded_channel();
         let cancel_frame = CancellationToken::new();
         let cancelled = cancel_frame.clone();
         let mut writer = JoinSet::new();
-        let batches = start_restore(spec, host, token, jobs);
         writer.spawn(async move {
             // A failed write means that the sandbox is gone, which the reader finds out too.
             drop(write(input, batches, replies_out, cancelled).await);
         });
+        let since = Instant::now();
         Self {
             spec,
             host,
-            events: Events::new(token),
-            stage: Stage::Starting,
-            deadline: Instant::now() + 2 * limits::START,
+            events,
+            stage: Stage::Restoring,
+            deadline: since + limits::COLLECT,
             stop: None,
-            replies,
             cancel_frame,
             writer,
-            answers: JoinSet::new(),
-            open: HashSet::new(),
-            calls: 0,
+            requests: Requests::new(Arc::clone(&host.broker), replies),
             output: [Captured::default(), Captured::default()],
             end: None,
             checks: Checks::new(spec.limits.workspace),
             pieces: None,
             stored: None,
-            diagnosis: Vec::new(),
+            diagnosis: Diagnosis::default(),
             timings: PhaseTimings::default(),
-            since: begun,
+            since,
             started: None,
         }
     }
@@ -193,32 +186,18 @@ impl<'a> Session<'a> {
     async fn converse(
         &mut self,
         mut output: Output,
-        start: impl Future<Output = Result<(), RunnerError>>,
         jobs: &mut JoinSet<Job>,
         cancel: &CancellationToken,
     ) -> Over {
-        let mut start = std::pin::pin!(start.fuse());
         loop {
             let step = tokio::select! {
                 biased;
                 () = cancel.cancelled(), if self.stop.is_none() => self.stop(Stop::Cancelled),
                 () = tokio::time::sleep_until(self.deadline) => self.out_of_time(),
-                started = &mut start => match started {
-                    Ok(()) => {
-                        self.deadline = Instant::now() + limits::START;
-                        None
-                    }
-                    Err(error) => Some(Over::Failed(error)),
-                },
                 Some(job) = jobs.join_next(), if !jobs.is_empty() => self.job_ended(job),
-                Some(answer) = self.answers.join_next(), if !self.answers.is_empty() => {
-                    if let Ok((id, answer)) = answer {
-                        self.reply(id, &answer);
-                    }
-                    None
-                }
-                item = output.next() => match item {
-                    Some(Ok(item)) => self.take(item, jobs).await,
+                () = self.requests.answer(), if !self.requests.is_empty() => None,
+                said = output.next() => match said {
+                    Some(Ok(said)) => self.take(said, jobs).await,
                     Some(Err(error)) => Some(Over::Lost(format!("its stream broke: {error}"))),
                     None => Some(Over::Lost("it ended without a report".to_owned())),
                 },
@@ -230,17 +209,12 @@ impl<'a> Session<'a> {
     }
 
     /// Takes what the sandbox said.
-    async fn take(&mut self, item: LogOutput, jobs: &mut JoinSet<Job>) -> Option<Over> {
-        let bytes = match item {
-            LogOutput::StdOut { message } => message,
-            LogOutput::StdErr { message } => {
-                let room = DIAGNOSIS.saturating_sub(self.diagnosis.len());
-                self.diagnosis
-                    .extend_from_slice(&message[..message.len().min(room)]);
+    async fn take(&mut self, said: Said, jobs: &mut JoinSet<Job>) -> Option<Over> {
+        let bytes = match said {
+            Said::Frames(bytes) => bytes,
+            Said::Diagnosis(message) => {
+                self.diagnosis.push(&message);
                 return None;
-            }
-            LogOutput::StdIn { .. } | LogOutput::Console { .. } => {
-                return Some(Over::Lost("its stream is not the engine's".to_owned()));
             }
         };
         self.events.feed(&bytes);
@@ -259,12 +233,8 @@ impl<'a> Session<'a> {
     async fn on(&mut self, event: Event, jobs: &mut JoinSet<Job>) -> Option<Over> {
         let broken = |result: Result<(), String>| result.err().map(Over::Lost);
         match event {
-            Event::Ready => {
-                self.timings.lease = self.phase_ends();
-                self.stage = Stage::Restoring;
-                self.deadline = Instant::now() + limits::COLLECT;
-                None
-            }
+            // The events come in this order or not at all: READY was before.
+            Event::Ready { .. } => Some(Over::Lost("it is ready twice".to_owned())),
             Event::Started => {
                 self.timings.restore = self.phase_ends();
                 self.stage = Stage::Running;
@@ -350,72 +320,14 @@ impl<'a> Session<'a> {
     // Requests.
 
     fn request(&mut self, id: u32, body: &[u8]) -> Option<Over> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Wire {
-            tool: String,
-            arguments: serde_json::Value,
-        }
         self.first_byte();
         if self.stop.is_some() {
             return None;
         }
-        if self.open.len() >= REQUESTS_OPEN || !self.open.insert(id) {
-            return Some(Over::Lost("it broke the rules of requests".to_owned()));
-        }
-        if values_of(body) > REQUEST_VALUES {
-            let text = format!("a request may hold {REQUEST_VALUES} values");
-            self.reply(id, &refusal(&text));
-            return None;
-        }
-        let Wire { tool, arguments } = match serde_json::from_slice(body) {
-            Ok(wire) => wire,
-            // JSON that Python writes and we do not read: the program means well.
-            Err(error) if is_beyond_us(&error) => {
-                self.reply(
-                    id,
-                    &refusal(&format!("the arguments cannot be read: {error}")),
-                );
-                return None;
-            }
-            Err(error) => return self.stop(Stop::Garbage(format!("a request: {error}"))),
-        };
-        self.calls = self.calls.saturating_add(1);
-        if self.calls > limits::TOOL_CALLS {
-            let text = format!("a run may ask for tools {} times", limits::TOOL_CALLS);
-            self.reply(id, &refusal(&text));
-            return None;
-        }
-        let broker = Arc::clone(&self.host.broker);
-        self.answers.spawn(async move {
-            let answer = AssertUnwindSafe(broker.answer(ToolRequest { tool, arguments }));
-            let answer = match answer.catch_unwind().await {
-                Ok(answer) => serde_json::to_vec(&answer).ok().map(Bytes::from),
-                Err(_) => None,
-            };
-            let answer = answer.unwrap_or_else(|| refusal("the tool failed"));
-            if answer.len() as u64 > limits::TOOL_CALL.get() {
-                return (id, refusal("the answer is too long for a sandbox"));
-            }
-            (id, answer)
-        });
-        None
-    }
-
-    fn reply(&mut self, id: u32, answer: &[u8]) {
-        #[derive(Serialize)]
-        struct Header {
-            id: u32,
-            size: usize,
-        }
-        self.open.remove(&id);
-        let mut out = BytesMut::new();
-        let size = answer.len();
-        put_message(&mut out, to_sandbox::REPLY, &Header { id, size }, answer);
-        // In pieces, so that CANCEL never waits for a whole reply. A writer that is gone means a
-        // sandbox that is gone, which the reader finds out.
-        for frame in split_frames(out.freeze()) {
-            drop(self.replies.send(frame));
+        match self.requests.take(id, body) {
+            Ok(()) => None,
+            Err(Refused::Rules) => Some(Over::Lost("it broke the rules of requests".to_owned())),
+            Err(Refused::Garbage(why)) => self.stop(Stop::Garbage(why)),
         }
     }
 
@@ -431,18 +343,12 @@ impl<'a> Session<'a> {
                 self.deadline = Instant::now() + limits::STOP_GRACE;
                 None
             }
-            Stage::Starting | Stage::Restoring | Stage::Stopping | Stage::Collecting => {
-                Some(Over::Stopped)
-            }
+            Stage::Restoring | Stage::Stopping | Stage::Collecting => Some(Over::Stopped),
         }
     }
 
     fn out_of_time(&mut self) -> Option<Over> {
         match self.stage {
-            Stage::Starting => Some(Over::Lost(format!(
-                "it was not ready within {} s",
-                limits::START.as_secs()
-            ))),
             Stage::Restoring => Some(Over::Lost("its files were not written in time".to_owned())),
             Stage::Running => self.stop(Stop::TimedOut),
             Stage::Stopping => Some(Over::Stopped),
@@ -490,17 +396,6 @@ impl<'a> Session<'a> {
     }
 
     // The end.
-
-    async fn last_words(&self, why: String, watch: &mut Watch) -> String {
-        let mut why = why;
-        if let Gone::Removed(Some(status)) = watch.gone_within(LAST_WORDS).await {
-            why = format!("{why}; PID 1 ended with status {status}");
-        }
-        if !self.diagnosis.is_empty() {
-            why = format!("{why}: {}", String::from_utf8_lossy(&self.diagnosis));
-        }
-        why
-    }
 
     fn report(mut self, over: Over) -> Result<RunReport, RunnerError> {
         let changed = match self.stored.take() {
@@ -592,51 +487,9 @@ fn start_restore(
     batches_out
 }
 
-fn refusal(text: &str) -> Bytes {
-    serde_json::json!({ "error": text }).to_string().into()
-}
-
 fn index(stream: OutputStream) -> usize {
     match stream {
         OutputStream::Stdout => 0,
         OutputStream::Stderr => 1,
-    }
-}
-
-/// Values in a request: each takes many times its bytes when it is read.
-const REQUEST_VALUES: usize = 20_000;
-
-/// At least as many as there are values in a JSON text; what a string holds does not count.
-fn values_of(json: &[u8]) -> usize {
-    let (mut count, mut in_string, mut is_escaped) = (1, false, false);
-    for byte in json {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b',' | b':' | b'[' | b'{' if !in_string => count += 1,
-            _ => {}
-        }
-    }
-    count
-}
-
-/// Whether an error means a number too large or nesting too deep.
-fn is_beyond_us(error: &serde_json::Error) -> bool {
-    let text = error.to_string();
-    text.starts_with("number out of range") || text.starts_with("recursion limit exceeded")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_counted_outside_of_strings() {
-        let check =
-            |json: &str, expected| assert_eq!(values_of(json.as_bytes()), expected, "{json}");
-        check("1", 1);
-        check(r#"{"a": "b,c:[{\",", "d": [1, 2]}"#, 7);
-        check("[[],[]]", 5);
     }
 }

@@ -1,5 +1,6 @@
-//! The engine's word on whether a container is still there.
+//! The word of whoever holds a sandbox on whether it is still there.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -8,47 +9,32 @@ use bollard::query_parameters::WaitContainerOptions;
 use futures::StreamExt as _;
 use tokio::task::JoinSet;
 
-/// What the engine said when the wait for a container's removal ended.
+/// What was said when the wait for a sandbox's removal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gone {
-    /// The container is gone; the exit status of its PID 1, when the engine still knew it.
+pub(crate) enum Gone {
+    /// It is gone; the exit status of its PID 1, when that was still known.
     Removed(Option<i64>),
-    /// The engine stopped answering.
+    /// Whoever holds it stopped answering.
     Unknown,
 }
 
-/// A wait for a container's removal that began before the container did.
+/// A wait for a sandbox's removal that began before the sandbox did.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     job: JoinSet<Gone>,
     gone: Option<Gone>,
 }
 
 impl Watch {
-    pub(super) fn new(docker: Docker, name: String) -> Self {
+    /// Begins to wait.
+    pub(crate) fn new(removal: impl Future<Output = Gone> + Send + 'static) -> Self {
         let mut job = JoinSet::new();
-        job.spawn(async move {
-            let options = WaitContainerOptions {
-                condition: "removed".to_owned(),
-            };
-            let mut answers = std::pin::pin!(docker.wait_container(&name, Some(options)));
-            match answers.next().await {
-                Some(Ok(answer)) => Gone::Removed(Some(answer.status_code)),
-                // The client reports a status other than 0 as an error.
-                Some(Err(Error::DockerContainerWaitError { code, .. })) => {
-                    Gone::Removed(Some(code))
-                }
-                Some(Err(Error::DockerResponseServerError {
-                    status_code: 404, ..
-                })) => Gone::Removed(None),
-                Some(Err(_)) | None => Gone::Unknown,
-            }
-        });
+        job.spawn(removal);
         Self { job, gone: None }
     }
 
     /// Waits for the removal, at most this long. Cancel-safe.
-    pub(super) async fn gone_within(&mut self, limit: Duration) -> Gone {
+    pub(crate) async fn gone_within(&mut self, limit: Duration) -> Gone {
         if self.gone.is_none() {
             match tokio::time::timeout(limit, self.job.join_next()).await {
                 Ok(Some(Ok(gone))) => self.gone = Some(gone),
@@ -57,5 +43,22 @@ impl Watch {
             }
         }
         self.gone.unwrap_or(Gone::Unknown)
+    }
+}
+
+/// Waits until the engine says that a container has been removed.
+pub(super) async fn removal(docker: Docker, name: String) -> Gone {
+    let options = WaitContainerOptions {
+        condition: "removed".to_owned(),
+    };
+    let mut answers = std::pin::pin!(docker.wait_container(&name, Some(options)));
+    match answers.next().await {
+        Some(Ok(answer)) => Gone::Removed(Some(answer.status_code)),
+        // The client reports a status other than 0 as an error.
+        Some(Err(Error::DockerContainerWaitError { code, .. })) => Gone::Removed(Some(code)),
+        Some(Err(Error::DockerResponseServerError {
+            status_code: 404, ..
+        })) => Gone::Removed(None),
+        Some(Err(_)) | None => Gone::Unknown,
     }
 }

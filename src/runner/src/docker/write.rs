@@ -1,17 +1,14 @@
 //! The way into a sandbox.
 
 use std::io;
-use std::pin::Pin;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::ready::Input;
 use crate::frames::{put, to_sandbox};
-
-/// A sandbox's standard input. Dropping it ends the sandbox.
-pub(super) type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// Writes what comes before the run, then its replies; CANCEL passes the replies.
 ///

@@ -1,0 +1,135 @@
+//! One container on the engine: created, attached to, started, removed.
+
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    AttachContainerOptions, CreateContainerOptions, RemoveContainerOptions, StartContainerOptions,
+};
+use futures::{FutureExt as _, StreamExt as _};
+
+use super::calls::{call, refusal};
+use super::ready::{Ending, Line, Said};
+use super::watch::{Gone, Watch, removal};
+use crate::{Engine, RunnerError};
+
+/// How long the removal of a sandbox may take: the engine unmounts its file systems.
+pub(super) const REMOVAL: Duration = Duration::from_secs(30);
+/// How long an engine that is removing a sandbox may be silent before it counts as hung. It answers
+/// pings even when it is too busy for anything else.
+const SILENCE: Duration = Duration::from_secs(6);
+/// How long the engine is left alone after it has answered a ping.
+const PING_PAUSE: Duration = Duration::from_secs(1);
+
+/// A container that was asked for, and may be there.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    engine: Engine,
+    name: String,
+}
+
+impl Container {
+    /// Names one, before the engine is asked to create it.
+    pub(super) fn new(engine: Engine, name: String) -> Self {
+        Self { engine, name }
+    }
+
+    /// Has it created. After an error that is no refusal it may be there all the same.
+    pub(super) async fn create(&self, body: ContainerCreateBody) -> Result<(), RunnerError> {
+        let options = CreateContainerOptions {
+            name: Some(self.name.clone()),
+            platform: String::new(),
+        };
+        let created = self.engine.docker.create_container(Some(options), body);
+        call("create a sandbox", created).await.map(drop)
+    }
+
+    /// Begins to wait for its removal.
+    pub(super) fn watch(&self) -> Watch {
+        Watch::new(removal(self.engine.docker.clone(), self.name.clone()))
+    }
+
+    /// Attaches to its streams.
+    pub(super) async fn attach(&self) -> Result<Line, RunnerError> {
+        let options = AttachContainerOptions {
+            stream: true,
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            ..AttachContainerOptions::default()
+        };
+        let docker = &self.engine.docker;
+        let attach = docker.attach_container(&self.name, Some(options));
+        let attached = call("attach to a sandbox", attach).await?;
+        let said = |item| match item {
+            Ok(LogOutput::StdOut { message }) => Ok(Said::Frames(message)),
+            Ok(LogOutput::StdErr { message }) => Ok(Said::Diagnosis(message)),
+            Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => {
+                Err("it is not the engine's".to_owned())
+            }
+            Err(error) => Err(bollard::errors::Error::to_string(&error)),
+        };
+        Ok(Line {
+            input: attached.input,
+            output: attached.output.map(said).boxed(),
+        })
+    }
+
+    /// Starts it.
+    pub(super) async fn start(&self) -> Result<(), RunnerError> {
+        let docker = &self.engine.docker;
+        let start = docker.start_container(&self.name, None::<StartContainerOptions>);
+        call("start a sandbox", start.boxed()).await
+    }
+
+    /// Removes it if it does not go by itself, and says whether it is gone.
+    ///
+    /// A failure is only logged: the run's report is worth more, and the reaper comes again. An
+    /// engine that has fallen silent is not waited for.
+    pub(super) async fn remove(&self, watch: &mut Watch, ending: Ending) -> bool {
+        let removed = tokio::select! {
+            removed = tokio::time::timeout(REMOVAL, self.see_off(watch, ending)) => {
+                removed.unwrap_or(false)
+            }
+            () = silence(&self.engine.docker) => false,
+        };
+        if !removed {
+            tracing::error!(container = self.name, "a sandbox could not be removed");
+        }
+        removed
+    }
+
+    async fn see_off(&self, watch: &mut Watch, ending: Ending) -> bool {
+        if ending == Ending::ByItself && is_gone(watch, REMOVAL / 2).await {
+            return true;
+        }
+        let options = RemoveContainerOptions {
+            force: true,
+            ..RemoveContainerOptions::default()
+        };
+        let docker = &self.engine.docker;
+        let removal = docker.remove_container(&self.name, Some(options));
+        match call("remove a sandbox", removal).await {
+            Ok(()) => true,
+            Err(error) => match refusal(&error) {
+                Some(404) => true,
+                // Its removal is under way.
+                Some(409) => is_gone(watch, REMOVAL).await,
+                _ => false,
+            },
+        }
+    }
+}
+
+async fn is_gone(watch: &mut Watch, limit: Duration) -> bool {
+    matches!(watch.gone_within(limit).await, Gone::Removed(_))
+}
+
+/// Returns when the engine does not answer any more.
+async fn silence(docker: &Docker) {
+    while let Ok(Ok(_)) = tokio::time::timeout(SILENCE, docker.ping()).await {
+        tokio::time::sleep(PING_PAUSE).await;
+    }
+}
