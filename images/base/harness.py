@@ -21,15 +21,19 @@ PROTOCOL = 1
 
 # Host to sandbox.
 FILE, DATA, RUN, REPLY, CANCEL = 1, 2, 3, 4, 5
+STREAM, CLOSE, ABORT, WINDOW = 6, 7, 8, 9
 # Sandbox to host.
 READY, STARTED, STDOUT, STDERR, REQUEST, ENDED = 16, 17, 18, 19, 20, 21
 SENT_FILE, SENT_DATA, REMOVED, LEFT, DONE, FAILED = 22, 23, 24, 25, 26, 27
+OPENED, SENT_STREAM, CLOSED, ABORTED, WIDENED, OVER = 28, 29, 30, 31, 32, 33
 # Child to parent and back.
 CHILD_READY, CHILD_REQUEST, CHILD_CLAIM, CHILD_START, CHILD_REPLY = 1, 2, 3, 4, 5
 
 FRAME = struct.Struct("<BI")
 HEADER = struct.Struct("<H")
 MESSAGE = struct.Struct("<BII")  # kind, request, length
+ID = struct.Struct("<I")
+ID_BYTES = struct.Struct("<II")  # stream, bytes
 PAYLOAD_MAX = 1 << 20
 CHUNK = 1 << 18
 INLINE_MAX = 1 << 16
@@ -46,6 +50,19 @@ ENVIRONMENT = {
     "TMPDIR": "/tmp",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
+}
+PROXY_FOLDER = b"/tmp/.agentfactory"
+PROXY_PORT = 3128
+PROXY = f"http://127.0.0.1:{PROXY_PORT}"
+CERTIFICATES = "/tmp/.agentfactory/ca.pem"
+# What programs read where there is a proxy: curl, git, pip, requests, Node, the AWS tools, OpenSSL.
+PROXY_ENVIRONMENT = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), PROXY),
+    **dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), PROXY),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1"),
+    **dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), CERTIFICATES),
+    **dict.fromkeys(("PIP_CERT", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"), CERTIFICATES),
+    "AWS_CA_BUNDLE": CERTIFICATES,
 }
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 # The kernel takes at most 128 KiB in one argument; a longer command becomes a file.
@@ -160,16 +177,19 @@ def split_control(payload):
     return header, payload[HEADER.size + length :]
 
 
+ROOTS = {"workspace": WORKSPACE, "code": CODE, "proxy": PROXY_FOLDER}
+
+
 class Restore:
     """Writes files as their frames arrive."""
 
     def __init__(self):
-        self.made = {WORKSPACE, CODE}
+        self.made = {WORKSPACE, CODE, b"/tmp"}
         self.snapshot = {}
         self.fd = None
 
     def begin(self, header):
-        root = WORKSPACE if header["root"] == "workspace" else CODE
+        root = ROOTS[header["root"]]
         relative = bytes.fromhex(header["path"])
         path = root + b"/" + relative
         self.make(os.path.dirname(path))
@@ -254,6 +274,211 @@ class Output:
         self.seen = 0
 
 
+class Relay:
+    """The way from the program's loopback to the host: it carries bytes and knows none of them.
+
+    Both ends of a connection may send a window ahead of what the other has passed on. CLOSED says
+    that nothing more comes from the one who says it, ABORTED that it takes nothing more either. When
+    both ends have said one of them, OVER is the last word on the connection.
+    """
+
+    def __init__(self, frames, poll, rules):
+        self.frames, self.poll, self.rules = frames, poll, rules
+        self.listeners = {}
+        self.by_fd = {}
+        self.by_id = {}
+        self.last = 0
+        self.is_listening = False
+        self.listen()
+
+    def listen(self):
+        import _socket
+
+        self.socket = _socket.socket
+        kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+        for family, address in ((_socket.AF_INET, "127.0.0.1"), (_socket.AF_INET6, "::1")):
+            try:
+                listener = self.socket(family, kind)
+                listener.bind((address, PROXY_PORT))
+                listener.listen(128)
+            except OSError:
+                if family == _socket.AF_INET:
+                    raise
+                continue  # Without the newer protocol, the older one is enough.
+            self.listeners[listener.fileno()] = listener
+        self.heed()
+
+    def heed(self):
+        """Listens while one more connection may be open; the kernel keeps the others waiting."""
+        wanted = len(self.by_id) < self.rules["streams"] and self.last < self.rules["connections"]
+        if wanted == self.is_listening:
+            return
+        self.is_listening = wanted
+        for fd in self.listeners:
+            if wanted:
+                self.poll.register(fd, select.POLLIN)
+            else:
+                self.poll.unregister(fd)
+        if self.last >= self.rules["connections"]:
+            for listener in self.listeners.values():
+                listener.close()  # The next connection is refused and not left waiting.
+            self.listeners = {}
+
+    def accept(self, fd):
+        try:
+            accepted, _ = self.listeners[fd]._accept()
+        except OSError:
+            return  # It has gone again.
+        os.set_blocking(accepted, False)
+        self.last += 1
+        connection = Connection(self, self.last, self.socket(fileno=accepted))
+        self.by_fd[accepted] = self.by_id[self.last] = connection
+        self.frames.send(OPENED, ID.pack(self.last))
+        connection.heed()
+        self.heed()
+
+    def on_frame(self, kind, payload):
+        """Takes what the host says of one connection, which may be over already."""
+        (number,) = ID.unpack_from(payload)
+        connection = self.by_id.get(number)
+        if connection is None:
+            return
+        if kind == STREAM:
+            connection.take(payload[ID.size :])
+        elif kind == WINDOW:
+            connection.credit += ID.unpack_from(payload, ID.size)[0]
+        else:
+            connection.host_ends(kind == ABORT)
+        connection.heed()
+
+    def forget(self, connection):
+        del self.by_id[connection.number]
+        self.frames.send(OVER, ID.pack(connection.number))
+        self.heed()
+
+    def end(self):
+        """Closes everything."""
+        for connection in list(self.by_id.values()):
+            connection.close()
+        for listener in self.listeners.values():
+            listener.close()
+        self.listeners, self.by_id = {}, {}
+
+
+class Connection:
+    """One connection of the program to its proxy."""
+
+    def __init__(self, relay, number, socket):
+        self.relay, self.number, self.socket = relay, number, socket
+        self.fd = socket.fileno()
+        self.credit = relay.rules["window"]
+        self.outgoing = bytearray()  # From the host, at most a window.
+        self.passed_on = 0  # Bytes that the host does not know of yet.
+        self.events = 0
+        self.has_ended = False  # CLOSED or ABORTED was sent.
+        self.host_has_ended = False
+        self.host_takes = True
+
+    def say(self, kind):
+        if not self.has_ended or kind == ABORTED:
+            self.has_ended = True
+            self.relay.frames.send(kind, ID.pack(self.number))
+
+    def heed(self):
+        """Waits for what can be done next, and ends what is over."""
+        if self.socket is not None:
+            self.push()
+        if self.has_ended and self.host_has_ended and (self.socket is None or not self.outgoing):
+            self.close()
+            self.relay.forget(self)
+            return
+        if self.socket is None:
+            return
+        events = select.POLLOUT if self.outgoing else 0
+        if not self.has_ended and self.credit > 0:
+            events |= select.POLLIN
+        if events != self.events:
+            poll = self.relay.poll
+            # With nothing to wait for, a connection that was reset would be reported for ever.
+            poll.register(self.fd, events) if events else poll.unregister(self.fd)
+            self.events = events
+
+    def on_event(self, mask):
+        if mask & ~select.POLLOUT and not self.has_ended and self.credit > 0:
+            self.pull()
+        self.heed()
+
+    def pull(self):
+        """Passes on what the program has written."""
+        try:
+            data = self.socket.recv(min(self.credit, INLINE_MAX))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.fail()
+            return
+        if not data:
+            self.say(CLOSED)
+            return
+        self.credit -= len(data)
+        self.relay.frames.send(SENT_STREAM, ID.pack(self.number), data)
+
+    def take(self, data):
+        if self.socket is not None:
+            self.outgoing += data
+
+    def push(self):
+        """Gives the program what has come for it, and the host its window back."""
+        try:
+            while self.outgoing:
+                sent = self.socket.send(memoryview(self.outgoing)[:CHUNK])
+                del self.outgoing[:sent]
+                self.passed_on += sent
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.fail()
+            return
+        if self.host_has_ended:
+            if not self.outgoing and not self.has_ended:
+                self.shut()
+        elif self.passed_on and (not self.outgoing or self.passed_on >= INLINE_MAX):
+            self.relay.frames.send(WIDENED, ID_BYTES.pack(self.number, self.passed_on))
+            self.passed_on = 0
+
+    def shut(self):
+        """Tells the program that nothing more comes; it may go on writing if that is taken."""
+        if not self.host_takes:
+            self.say(CLOSED)
+            return
+        try:
+            self.socket.shutdown(1)
+        except OSError:
+            self.fail()
+
+    def host_ends(self, is_abort):
+        self.host_has_ended = True
+        if is_abort:
+            self.host_takes = False
+
+    def fail(self):
+        """The program has closed its end, or it broke: nothing can reach it any more."""
+        if not (self.has_ended and self.host_has_ended):
+            self.say(ABORTED)
+        self.close()
+
+    def close(self):
+        if self.socket is None:
+            return
+        if self.events:
+            self.relay.poll.unregister(self.fd)
+            self.events = 0
+        self.relay.by_fd.pop(self.fd, None)
+        self.socket.close()
+        self.socket = None
+        self.outgoing.clear()
+
+
 class Parent:
     def __init__(self):
         self.frames = Frames()
@@ -270,6 +495,7 @@ class Parent:
         self.from_child = bytearray()
         self.to_child = bytearray()
         self.requests = set()
+        self.relay = None  # Only where there is a proxy.
         self.early = []  # What the child wrote before it began: why it could not.
 
     def main(self):
@@ -285,6 +511,8 @@ class Parent:
             stopped = str(stop)
         wall_ns = time.monotonic_ns() - self.started if self.started else 0
         self.kill_all()
+        if self.relay is not None:
+            self.relay.end()
         if self.started is None:
             early = b"".join(self.early).decode("utf-8", "replace")
             raise RuntimeError(f"the child ended before it began ({self.status}): {early}")
@@ -323,7 +551,7 @@ class Parent:
         """Returns when the child has ended; raises Stop when it is to be stopped."""
         tick_ms = 100 if self.pidfd is not None else 5
         while self.status is None:
-            for fd, _ in self.poll.poll(tick_ms):
+            for fd, mask in self.poll.poll(tick_ms):
                 if fd == 0:
                     self.on_host()
                 elif fd == self.child_out:
@@ -332,7 +560,15 @@ class Parent:
                     self.push()
                 elif fd in self.outputs:
                     self.on_output(self.outputs[fd])
+                elif self.relay is not None:
+                    self.on_relay(fd, mask)
             self.reap()
+
+    def on_relay(self, fd, mask):
+        if fd in self.relay.listeners:
+            self.relay.accept(fd)
+        elif fd in self.relay.by_fd:
+            self.relay.by_fd[fd].on_event(mask)
 
     def reap(self):
         """Takes in what ended, orphans included: each counts against the limit of processes."""
@@ -353,6 +589,9 @@ class Parent:
         if frames is None:
             os._exit(0)  # The host is gone, and with PID 1 everything else.
         for kind, payload in frames:
+            if STREAM <= kind <= WINDOW:
+                self.relay.on_frame(kind, payload)
+                continue
             if self.body is not None:
                 if kind == DATA:
                     self.on_body(payload)
@@ -387,6 +626,7 @@ class Parent:
         elif kind == RUN:
             self.token = bytes.fromhex(header["token"])
             self.limits = header["limits"]
+            self.proxy = header.get("proxy")
             self.program = b"".join(chunks)
             self.start()
         elif header["id"] in self.requests:
@@ -399,6 +639,8 @@ class Parent:
     def start(self):
         if self.child_ready and self.program is not None:
             self.frames.token = self.token
+            if self.proxy is not None:
+                self.relay = Relay(self.frames, self.poll, self.proxy)
             self.frames.message(STARTED, {})
             self.started = time.monotonic_ns()
             self.tell(CHILD_START, 0, self.program)
@@ -680,6 +922,8 @@ def run_child(channel_in, channel_out, out, err):
         resolve_localhost()
         preload()
         program = json.loads(channel.start())
+        if program.get("proxy"):
+            os.environ.update(PROXY_ENVIRONMENT)
         if "command" in program:
             run_shell(program["command"])
         else:

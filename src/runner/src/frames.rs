@@ -26,6 +26,14 @@ pub(crate) mod to_sandbox {
     pub(crate) const REPLY: u8 = 4;
     /// The run is to end now.
     pub(crate) const CANCEL: u8 = 5;
+    /// Bytes of a connection: its number, then they.
+    pub(crate) const STREAM: u8 = 6;
+    /// Nothing more comes on a connection.
+    pub(crate) const CLOSE: u8 = 7;
+    /// Nothing more comes on a connection, and nothing more is taken.
+    pub(crate) const ABORT: u8 = 8;
+    /// So many bytes of a connection were taken: its number and `u32 LE`.
+    pub(crate) const WIDEN: u8 = 9;
 }
 
 /// Frame kinds, sandbox to host.
@@ -54,6 +62,18 @@ pub(crate) mod to_host {
     pub(crate) const DONE: u8 = 26;
     /// The harness cannot go on.
     pub(crate) const FAILED: u8 = 27;
+    /// The program has opened a connection to its proxy: its number, `u32 LE`.
+    pub(crate) const OPENED: u8 = 28;
+    /// Bytes of a connection: its number, then they.
+    pub(crate) const STREAM: u8 = 29;
+    /// Nothing more comes on a connection.
+    pub(crate) const CLOSED: u8 = 30;
+    /// Nothing more comes on a connection, and nothing more is taken.
+    pub(crate) const ABORTED: u8 = 31;
+    /// So many bytes of a connection were taken: its number and `u32 LE`.
+    pub(crate) const WIDENED: u8 = 32;
+    /// Both ends of a connection have ended; the last word on it.
+    pub(crate) const OVER: u8 = 33;
 }
 
 /// One frame as it came.

@@ -1,6 +1,6 @@
 //! What the sandbox says, checked: from frames to events.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
 use spec::{OutputStream, limits, printable};
 
@@ -26,6 +26,11 @@ pub(crate) enum Event {
         id: u32,
         body: Bytes,
     },
+    /// Something about one of the program's connections to its proxy.
+    Connection {
+        number: u32,
+        what: Traffic,
+    },
     /// The child ended; `claim` is the child's own JSON.
     Ended {
         end: Ended,
@@ -50,6 +55,18 @@ pub(crate) enum Event {
     Done,
     /// The harness cannot go on.
     Failed(String),
+}
+
+/// What happened on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    Opened,
+    Bytes(Bytes),
+    Closed,
+    Aborted,
+    /// The program has taken so many bytes.
+    Widened(u32),
+    Over,
 }
 
 /// The parent's account of how the child ended.
@@ -195,9 +212,11 @@ impl Events {
         let allowed = match kind {
             to_host::READY => self.phase == Phase::Starting,
             to_host::STARTED => self.phase == Phase::Ready,
-            to_host::STDOUT | to_host::STDERR | to_host::REQUEST | to_host::ENDED => {
-                self.phase == Phase::Running
-            }
+            to_host::STDOUT
+            | to_host::STDERR
+            | to_host::REQUEST
+            | to_host::ENDED
+            | to_host::OPENED..=to_host::OVER => self.phase == Phase::Running,
             to_host::FILE | to_host::REMOVED | to_host::LEFT | to_host::DONE => {
                 self.phase == Phase::Collecting
             }
@@ -210,6 +229,7 @@ impl Events {
         match kind {
             to_host::STDOUT => Ok(Some(Event::Output(OutputStream::Stdout, payload))),
             to_host::STDERR => Ok(Some(Event::Output(OutputStream::Stderr, payload))),
+            to_host::OPENED..=to_host::OVER => traffic(kind, payload).map(Some),
             _ => self.begin_body(kind, payload),
         }
     }
@@ -305,6 +325,27 @@ impl Events {
     }
 }
 
+/// Reads a frame about a connection: its number, then what its kind asks for and nothing else.
+fn traffic(kind: u8, mut payload: Bytes) -> Result<Event, FrameError> {
+    if payload.len() < 4 {
+        return Err(malformed(kind, "it names no connection"));
+    }
+    let number = payload.get_u32_le();
+    let what = match kind {
+        to_host::STREAM => Traffic::Bytes(payload.split_to(payload.len())),
+        to_host::WIDENED if payload.len() == 4 => Traffic::Widened(payload.get_u32_le()),
+        to_host::OPENED => Traffic::Opened,
+        to_host::CLOSED => Traffic::Closed,
+        to_host::ABORTED => Traffic::Aborted,
+        to_host::OVER => Traffic::Over,
+        _ => return Err(malformed(kind, "its length is wrong")),
+    };
+    if payload.has_remaining() {
+        return Err(malformed(kind, "its length is wrong"));
+    }
+    Ok(Event::Connection { number, what })
+}
+
 fn malformed(kind: u8, why: &'static str) -> FrameError {
     FrameError::Malformed { kind, why }
 }
@@ -370,6 +411,12 @@ mod tests {
             raw(to_host::STDOUT, b"hi"),
             frame(to_host::REQUEST, &json!({"id": 3, "size": 4}), b"{}"),
             raw(to_host::DATA, b"{}"),
+            raw(to_host::OPENED, b"\x01\0\0\0"),
+            raw(to_host::STREAM, b"\x01\0\0\0GET"),
+            raw(to_host::WIDENED, b"\x01\0\0\0\0\x01\0\0"),
+            raw(to_host::CLOSED, b"\x01\0\0\0"),
+            raw(to_host::ABORTED, b"\x01\0\0\0"),
+            raw(to_host::OVER, b"\x01\0\0\0"),
             ended(b"claim"),
             frame(
                 to_host::FILE,
@@ -406,6 +453,7 @@ mod tests {
     #[test]
     fn a_whole_run_is_read() {
         let events = read(&whole_run().concat()).unwrap();
+        let connection = |what| Event::Connection { number: 1, what };
         let end = Ended {
             status: Some(0),
             wall_ns: 5,
@@ -425,6 +473,12 @@ mod tests {
                 id: 3,
                 body: Bytes::from("{}{}"),
             },
+            connection(Traffic::Opened),
+            connection(Traffic::Bytes(Bytes::from("GET"))),
+            connection(Traffic::Widened(256)),
+            connection(Traffic::Closed),
+            connection(Traffic::Aborted),
+            connection(Traffic::Over),
             Event::Ended {
                 end,
                 claim: Some(Bytes::from("claim")),
@@ -461,17 +515,17 @@ mod tests {
         };
         let started: Vec<u8> = run[..2].concat();
         // Nothing of a run counts before it has started, and nothing more after its end.
-        check(&[&run[5]], FrameError::Unexpected(to_host::ENDED));
+        check(&[&run[11]], FrameError::Unexpected(to_host::ENDED));
         check(&[&run[1]], FrameError::Unexpected(to_host::STARTED));
         check(&[&run[0], &run[0]], FrameError::Unexpected(to_host::READY));
-        check(&[&started, &run[6]], FrameError::Unexpected(to_host::FILE));
-        check(&[&started, &run[11]], FrameError::Unexpected(to_host::DONE));
+        check(&[&started, &run[12]], FrameError::Unexpected(to_host::FILE));
+        check(&[&started, &run[17]], FrameError::Unexpected(to_host::DONE));
         check(
             &[&started, &run[1]],
             FrameError::Unexpected(to_host::STARTED),
         );
         check(
-            &[&run.concat(), &run[11]],
+            &[&run.concat(), &run[17]],
             FrameError::Unexpected(to_host::DONE),
         );
         check(
@@ -512,6 +566,10 @@ mod tests {
         check(frame(to_host::REQUEST, &json!({"id": -1, "size": 0}), b""));
         check(frame(to_host::REQUEST, &json!({"size": 0}), b""));
         check(frame(to_host::REQUEST, &json!([]), b""));
+        check(raw(to_host::OPENED, b"\x01\0\0"));
+        check(raw(to_host::OPENED, b"\x01\0\0\0\0"));
+        check(raw(to_host::WIDENED, b"\x01\0\0\0\x01"));
+        check(raw(to_host::OVER, b"\x01\0\0\0\x01"));
         check(raw(to_host::REQUEST, b"x"));
         check(raw(to_host::REQUEST, b"\xff\xff{}"));
         let mut body = frame(to_host::REQUEST, &json!({"id": 1, "size": 1}), b"");
@@ -565,7 +623,7 @@ mod tests {
         }
 
         #[test]
-        fn any_frames_are_events_or_refused(frames in prop::collection::vec((14_u8..30, any::<Vec<u8>>(), any::<bool>()), 0..20)) {
+        fn any_frames_are_events_or_refused(frames in prop::collection::vec((14_u8..36, any::<Vec<u8>>(), any::<bool>()), 0..20)) {
             let mut out = BytesMut::from(&whole_run()[..2].concat()[..]);
             for (kind, payload, with_token) in &frames {
                 let token = if *with_token { &TOKEN[..] } else { &[] };

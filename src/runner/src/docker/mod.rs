@@ -10,6 +10,7 @@ mod ready;
 mod requests;
 mod restore;
 mod session;
+mod streams;
 mod watch;
 mod write;
 

@@ -9,8 +9,9 @@ use serde::Serialize;
 use spec::{Limits, Tree, limits};
 use tokio::sync::mpsc;
 
+use super::streams;
 use crate::frames::{PAYLOAD_MAX, TOKEN_BYTES, control, put, put_message, to_sandbox};
-use crate::{Blobs, Program, RunnerError, SandboxSpec};
+use crate::{Blobs, Program, Proxy, RunnerError, SandboxSpec};
 
 /// Requests of the child that may be open at once; more wait inside the sandbox.
 pub(super) const REQUESTS_OPEN: usize = 16;
@@ -79,6 +80,7 @@ pub(super) fn send_all(
     program: &Program,
     tree: &Tree,
     limits: &Limits,
+    proxy: Option<&Proxy>,
     token: [u8; TOKEN_BYTES],
     blobs: &Arc<dyn Blobs>,
     out: &mpsc::Sender<Bytes>,
@@ -115,7 +117,12 @@ pub(super) fn send_all(
             return Err(wrong_size(&entry.path));
         }
     }
-    put_run(&mut batch.buffer, program, limits, token);
+    if let Some(Proxy { certificates_pem }) = proxy {
+        let pem = certificates_pem.as_bytes();
+        let header = FileHeader::new("proxy", b"ca.pem", pem.len(), false);
+        put_message(&mut batch.buffer, to_sandbox::FILE, &header, pem);
+    }
+    put_run(&mut batch.buffer, program, limits, proxy.is_some(), token);
     batch.send_if(0)
 }
 
@@ -196,11 +203,26 @@ struct ChildLimits {
     shell_chars: usize,
 }
 
-fn put_run(out: &mut BytesMut, program: &Program, limits: &Limits, token: [u8; TOKEN_BYTES]) {
+/// What the harness keeps to when it carries connections.
+#[derive(Serialize)]
+struct ProxyRules {
+    streams: usize,
+    connections: u32,
+    window: u32,
+}
+
+fn put_run(
+    out: &mut BytesMut,
+    program: &Program,
+    limits: &Limits,
+    proxy: bool,
+    token: [u8; TOKEN_BYTES],
+) {
     #[derive(Serialize)]
     struct Header {
         token: String,
         limits: HarnessLimits,
+        proxy: Option<ProxyRules>,
         size: usize,
     }
     #[derive(Serialize)]
@@ -208,10 +230,12 @@ fn put_run(out: &mut BytesMut, program: &Program, limits: &Limits, token: [u8; T
         entry: String,
         query: &'a str,
         limits: ChildLimits,
+        proxy: bool,
     }
     #[derive(Serialize)]
     struct Shell<'a> {
         command: &'a str,
+        proxy: bool,
     }
     let body = match program {
         Program::Subagent { entry, query, .. } => serde_json::to_vec(&Subagent {
@@ -223,8 +247,9 @@ fn put_run(out: &mut BytesMut, program: &Program, limits: &Limits, token: [u8; T
                 message: limits::TOOL_CALL.get(),
                 shell_chars: limits::SHELL_OUTPUT_CHARS,
             },
+            proxy,
         }),
-        Program::Shell { command } => serde_json::to_vec(&Shell { command }),
+        Program::Shell { command } => serde_json::to_vec(&Shell { command, proxy }),
     };
     let body = body.expect("strings and numbers are JSON");
     let header = Header {
@@ -239,6 +264,11 @@ fn put_run(out: &mut BytesMut, program: &Program, limits: &Limits, token: [u8; T
             message: limits::TOOL_CALL.get(),
             requests: REQUESTS_OPEN,
         },
+        proxy: proxy.then_some(ProxyRules {
+            streams: streams::OPEN,
+            connections: streams::IN_ALL,
+            window: streams::WINDOW,
+        }),
         size: body.len(),
     };
     put_message(out, to_sandbox::RUN, &header, &body);

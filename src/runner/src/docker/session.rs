@@ -17,11 +17,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::collect::{self, Checks, Piece};
-use super::events::{Ended, Event, Events};
+use super::events::{Ended, Event, Events, Traffic};
 use super::outcome::{bad_channel, judge, lost};
 use super::ready::{Diagnosis, Ending, Input, Line, Output, Ready, Remains, Said};
 use super::requests::{Refused, Requests};
 use super::restore;
+use super::streams::Streams;
 use super::write::write;
 use crate::frames::TOKEN_BYTES;
 use crate::{RunHost, RunnerError, SandboxSpec};
@@ -99,6 +100,7 @@ pub(super) async fn run(
     // This closes the stream in both directions, so that a kill does not wait for its reader.
     session.writer.shutdown().await;
     session.requests.shutdown().await;
+    session.streams.finish().await;
     session.pieces = None;
     let (over, ending) = match over {
         Over::Done => (over, Ending::ByItself),
@@ -131,6 +133,7 @@ struct Session<'a> {
     cancel_frame: CancellationToken,
     writer: JoinSet<()>,
     requests: Requests,
+    streams: Streams,
     output: [Captured; 2],
     end: Option<(Ended, Option<Bytes>)>,
     checks: Checks,
@@ -161,6 +164,8 @@ impl<'a> Session<'a> {
             drop(write(input, batches, replies_out, cancelled).await);
         });
         let since = Instant::now();
+        let proxy = spec.proxy.as_ref().map(|_| Arc::clone(&host.broker));
+        let streams = Streams::new(proxy, replies.clone());
         Self {
             spec,
             host,
@@ -171,6 +176,7 @@ impl<'a> Session<'a> {
             cancel_frame,
             writer,
             requests: Requests::new(Arc::clone(&host.broker), replies),
+            streams,
             output: [Captured::default(), Captured::default()],
             end: None,
             checks: Checks::new(spec.limits.workspace),
@@ -196,6 +202,7 @@ impl<'a> Session<'a> {
                 () = tokio::time::sleep_until(self.deadline) => self.out_of_time(),
                 Some(job) = jobs.join_next(), if !jobs.is_empty() => self.job_ended(job),
                 () = self.requests.answer(), if !self.requests.is_empty() => None,
+                () = self.streams.job_ended() => None,
                 said = output.next() => match said {
                     Some(Ok(said)) => self.take(said, jobs).await,
                     Some(Err(error)) => Some(Over::Lost(format!("its stream broke: {error}"))),
@@ -244,7 +251,9 @@ impl<'a> Session<'a> {
             }
             Event::Output(stream, bytes) => broken(self.captured(stream, &bytes)),
             Event::Request { id, body } => self.request(id, &body),
+            Event::Connection { number, what } => broken(self.traffic(number, what)),
             Event::Ended { end, claim } => {
+                self.streams.end();
                 self.timings.run = self.phase_ends();
                 if self.stop.is_none() {
                     self.stage = Stage::Collecting;
@@ -317,7 +326,21 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    // Requests.
+    // Requests and connections.
+
+    fn traffic(&mut self, number: u32, what: Traffic) -> Result<(), String> {
+        match what {
+            Traffic::Opened => {
+                self.first_byte();
+                self.streams.opened(number)
+            }
+            Traffic::Bytes(bytes) => self.streams.arrived(number, &bytes),
+            Traffic::Closed => self.streams.closed(number),
+            Traffic::Aborted => self.streams.aborted(number),
+            Traffic::Widened(bytes) => self.streams.widened(number, bytes),
+            Traffic::Over => self.streams.over(number),
+        }
+    }
 
     fn request(&mut self, id: u32, body: &[u8]) -> Option<Over> {
         self.first_byte();
@@ -480,8 +503,17 @@ fn start_restore(
     let (batches, batches_out) = mpsc::channel(QUEUED);
     let (program, tree) = (spec.program.clone(), Arc::clone(&spec.tree));
     let (limits, blobs) = (spec.limits.clone(), Arc::clone(&host.blobs));
+    let proxy = spec.proxy.clone();
     jobs.spawn_blocking(move || {
-        let sent = restore::send_all(&program, &tree, &limits, token, &blobs, &batches);
+        let sent = restore::send_all(
+            &program,
+            &tree,
+            &limits,
+            proxy.as_ref(),
+            token,
+            &blobs,
+            &batches,
+        );
         Job::Restored(sent)
     });
     batches_out
