@@ -27,7 +27,11 @@ pub(crate) fn outcome_text(outcome: &OutcomeJson) -> String {
             Some(name) => format!("ended by signal {signal} ({name})"),
             None => format!("ended by signal {signal}"),
         },
-        OutcomeJson::TimedOut { limit_ms } => format!(
+        OutcomeJson::TimedOut { clock, limit_ms } if clock == "cpu" => format!(
+            "used up its processor time of {} (--cpu-time)",
+            format_duration(Duration::from_millis(*limit_ms))
+        ),
+        OutcomeJson::TimedOut { limit_ms, .. } => format!(
             "used up its time of {} (--timeout)",
             format_duration(Duration::from_millis(*limit_ms))
         ),
@@ -109,9 +113,14 @@ mod tests {
         let check = |outcome: OutcomeJson, expected: &str| {
             assert_eq!(outcome_text(&outcome), expected);
         };
+        let timed_out = |clock: &str| OutcomeJson::TimedOut {
+            clock: clock.to_owned(),
+            limit_ms: 2_000,
+        };
+        check(timed_out("wall"), "used up its time of 2.0s (--timeout)");
         check(
-            OutcomeJson::TimedOut { limit_ms: 2_000 },
-            "used up its time of 2.0s (--timeout)",
+            timed_out("cpu"),
+            "used up its processor time of 2.0s (--cpu-time)",
         );
         check(
             OutcomeJson::OutOfMemory {

@@ -1,11 +1,13 @@
 //! What `--json` prints, but for the JSON of a run ([`spec::wire::RunJson`]) and of a task
 //! ([`orchestrator::wire::TaskJson`]). `JSON.md` beside this crate's manifest explains it to users.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use orchestrator::wire::TaskJson;
 use serde::Serialize;
 use spec::wire::{FileJson, RunJson};
-use spec::{ByteSize, Digest, Limits, RunId, Skill, SubagentName};
+use spec::{ByteSize, Digest, Limits, PartialLimits, RunId, Skill, SubagentName};
 use store::{Change, ConfigDiff, FileDiff, FileDiffKind, FindingKind, FsckReport, Operation};
 
 use crate::exit::Failure;
@@ -85,15 +87,23 @@ pub(crate) struct PublishedJson {
     pub(crate) undone: bool,
 }
 
-/// Limits of a run.
+/// Limits of a run, or of a version: there, null leaves a limit to whoever runs it.
 #[derive(Debug, Serialize)]
 pub(crate) struct LimitsJson {
-    pub(crate) wall_ms: u64,
-    pub(crate) memory_bytes: u64,
-    pub(crate) cpu_millis: u32,
-    pub(crate) pids: u32,
-    pub(crate) workspace_bytes: u64,
-    pub(crate) output_bytes: u64,
+    pub(crate) wall_ms: Option<u64>,
+    /// Null in a run means as much as wall time and processor share give.
+    pub(crate) cpu_ms: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpu_millis: Option<u32>,
+    pub(crate) pids: Option<u32>,
+    pub(crate) workspace_bytes: Option<u64>,
+    pub(crate) workspace_files: Option<u64>,
+    pub(crate) output_bytes: Option<u64>,
+    pub(crate) result_bytes: Option<u64>,
+    pub(crate) collect_files: Option<u32>,
+    pub(crate) collect_depth: Option<u32>,
+    pub(crate) tool_calls: Option<u32>,
+    pub(crate) tool_bytes: Option<u64>,
 }
 
 /// One source file.
@@ -337,14 +347,30 @@ pub(crate) struct CheckJson {
 
 impl From<&Limits> for LimitsJson {
     fn from(limits: &Limits) -> Self {
-        let bytes = ByteSize::get;
+        Self::from(&limits.to_partial())
+    }
+}
+
+impl From<&PartialLimits> for LimitsJson {
+    fn from(limits: &PartialLimits) -> Self {
+        let bytes = |size: Option<ByteSize>| size.map(ByteSize::get);
+        let millis = |time: Option<Duration>| {
+            time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        };
         Self {
-            wall_ms: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
+            wall_ms: millis(limits.wall),
+            cpu_ms: millis(limits.cpu),
             memory_bytes: bytes(limits.memory),
             cpu_millis: limits.cpu_millis,
             pids: limits.pids,
             workspace_bytes: bytes(limits.workspace),
+            workspace_files: limits.workspace_files,
             output_bytes: bytes(limits.output),
+            result_bytes: bytes(limits.result),
+            collect_files: limits.collect_files,
+            collect_depth: limits.collect_depth,
+            tool_calls: limits.tool_calls,
+            tool_bytes: bytes(limits.tool_bytes),
         }
     }
 }

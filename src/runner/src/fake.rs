@@ -83,7 +83,7 @@ impl Sandboxes for FakeSandboxes {
                 biased;
                 () = cancel.cancelled() => stopped.end(RunOutcome::Cancelled),
                 run = (self.script)(FakeRun::new(spec, host)) => run,
-                () = tokio::time::sleep(limit) => stopped.end(RunOutcome::TimedOut { limit }),
+                () = tokio::time::sleep(limit) => stopped.end(RunOutcome::TimedOut { clock: spec::Clock::Wall, limit }),
             };
             Ok(run.report())
         }

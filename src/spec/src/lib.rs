@@ -20,9 +20,9 @@ pub mod wire;
 
 pub use canonical::{CanonicalError, canonical_json};
 pub use digest::{Digest, DigestParseError};
-pub use limits::{Limits, LimitsError};
+pub use limits::{LimitSources, Limits, LimitsError, PartialLimits};
 pub use name::{NameError, SubagentName};
-pub use outcome::{DiskScope, OutputStream, RunOutcome, RunResult};
+pub use outcome::{Clock, DiskScope, OutputStream, RunOutcome, RunResult};
 pub use reference::{ReferenceError, VersionRef};
 pub use run::{
     Captured, LeftBehind, PhaseTimings, RunId, RunIdParseError, RunReport, RunUsage, SkillUsage,

@@ -2,23 +2,40 @@
 
 use std::time::Duration;
 
-use crate::ByteSize;
+use crate::{ByteSize, format_duration};
 
 /// What one run may use. Everything is enforced outside the subagent's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Wall time from the subagent's first instruction to its end.
     pub wall: Duration,
-    /// Memory of everything in the sandbox, its tmpfs included; there is no swap.
+    /// Processor time of everything in the sandbox together, from the subagent's first instruction.
+    /// None means as much as wall time and processor share give, see [`Self::cpu_bound`].
+    pub cpu: Option<Duration>,
+    /// Memory of everything in the sandbox, its tmpfs included; there is no swap. Fixed when the
+    /// sandbox is created.
     pub memory: ByteSize,
-    /// Processor share in thousandths of one CPU.
+    /// Processor share in thousandths of one CPU. Fixed when the sandbox is created.
     pub cpu_millis: u32,
-    /// Processes and threads at once, the harness included.
+    /// Processes and threads at once, the harness included. Fixed when the sandbox is created.
     pub pids: u32,
-    /// Size of the tmpfs at `/workspace`; also the most that is collected from it.
+    /// Size of the tmpfs at `/workspace`; also the most that is collected from it. Fixed when the
+    /// sandbox is created.
     pub workspace: ByteSize,
+    /// Files, folders and links in `/workspace`, itself included. Fixed when the sandbox is created.
+    pub workspace_files: u64,
     /// Bytes of each of stdout and stderr; a run that writes more is ended.
     pub output: ByteSize,
+    /// Bytes of the serialised `answer` and `summary` together.
+    pub result: ByteSize,
+    /// Files that are collected; the rest is reported as left behind.
+    pub collect_files: u32,
+    /// Names in the path of a collected file; what is deeper is reported as left behind.
+    pub collect_depth: u32,
+    /// Requests of the subagent to tools and models; more are refused, and the run goes on.
+    pub tool_calls: u32,
+    /// Bytes of these requests and their answers together; more are refused.
+    pub tool_bytes: ByteSize,
 }
 
 /// Ten minutes. Source: the reference implementation's timeout for a subagent.
@@ -40,12 +57,16 @@ pub const TMP: ByteSize = ByteSize::mib(64);
 pub const CODE: ByteSize = ByteSize::mib(16);
 /// Memory that must be left above the sum of all tmpfs, for the harness and the interpreter.
 pub const MEMORY_ABOVE_TMPFS: ByteSize = ByteSize::mib(32);
-/// Files and directories in the workspace: bounds the collector's walk.
+/// Files and directories in a workspace: bounds the collector's walk.
 pub const WORKSPACE_INODES: u64 = 65_536;
-/// Files that are collected from one run; the rest is reported as left behind.
+/// Files that a workspace is made of.
 pub const FILES: usize = 16_384;
-/// Nesting of a collected file.
+/// As many files as a workspace can be made of: what one run leaves is the input of the next.
+pub const COLLECT_FILES: u32 = 16_384;
+/// Nesting of a file in a workspace.
 pub const PATH_DEPTH: usize = 64;
+/// As deep as paths can be.
+pub const COLLECT_DEPTH: u32 = 64;
 /// Bytes of a collected file's whole path. Source: `PATH_MAX` less the mount point.
 pub const PATH_BYTES: usize = 4_000;
 /// Bytes of the serialised `answer` and `summary`: they travel to a model and into records.
@@ -79,11 +100,18 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             wall: WALL,
+            cpu: None,
             memory: MEMORY,
             cpu_millis: CPU_MILLIS,
             pids: PIDS,
             workspace: WORKSPACE,
+            workspace_files: WORKSPACE_INODES,
             output: OUTPUT,
+            result: RESULT,
+            collect_files: COLLECT_FILES,
+            collect_depth: COLLECT_DEPTH,
+            tool_calls: TOOL_CALLS,
+            tool_bytes: TOOL_BYTES,
         }
     }
 }
@@ -111,12 +139,50 @@ pub enum LimitsError {
     /// A size that holds nothing.
     #[error("the {0} limit is too small")]
     TooSmall(&'static str),
+    /// Less than any run needs.
+    #[error("the {what} limit is too low")]
+    TooLow {
+        /// Which limit.
+        what: &'static str,
+        /// The least, for people.
+        least: String,
+    },
     /// More than any run is given.
     #[error("the {what} limit is too large")]
     TooLarge {
         /// Which limit.
         what: &'static str,
         /// The most, for people.
+        most: String,
+    },
+    /// Whoever runs something asks for more than the operator allows.
+    #[error("`{flag} {asked}` is more than is allowed here: at most {most}")]
+    AboveMaximum {
+        /// The flag that asks.
+        flag: &'static str,
+        /// What it asks for.
+        asked: String,
+        /// What it may ask for.
+        most: String,
+    },
+    /// A version asks for more than the operator allows.
+    #[error("the version asks for more than is allowed here: `{flag} {asked}`, at most {most}")]
+    VersionAboveMaximum {
+        /// The flag of the same limit.
+        flag: &'static str,
+        /// What it asks for.
+        asked: String,
+        /// What it may ask for.
+        most: String,
+    },
+    /// The operator gives runs more than the operator allows.
+    #[error("`[limits]` gives more than `[limits.max]` allows: `{key}` of {given}, at most {most}")]
+    BaseAboveMaximum {
+        /// The key in both tables.
+        key: String,
+        /// What `[limits]` says.
+        given: String,
+        /// What `[limits.max]` says.
         most: String,
     },
 }
@@ -131,9 +197,27 @@ impl LimitsError {
             Self::Pids(_) => Some(format!("use at least {PIDS_MIN}")),
             Self::Cpus => Some("use a number such as 0.5 or 2".to_owned()),
             Self::TooSmall(_) => Some(format!("use at least {SIZE_MIN}")),
+            Self::TooLow { least, .. } => Some(format!("use at least {least}")),
             Self::TooLarge { most, .. } => Some(format!("use at most {most}")),
+            Self::AboveMaximum { flag, most, .. } => Some(format!(
+                "ask for at most {most}, or raise `{}` in `[limits.max]` of the configuration",
+                key_of(flag)
+            )),
+            Self::VersionAboveMaximum { flag, most, .. } => Some(format!(
+                "pass {flag} with at most {most} to run it with less, or raise `{}` in \
+                 `[limits.max]` of the configuration",
+                key_of(flag)
+            )),
+            Self::BaseAboveMaximum { key, .. } => Some(format!(
+                "lower `{key}` in `[limits]`, or raise it in `[limits.max]`"
+            )),
         }
     }
+}
+
+/// The key in the configuration for a flag's limit.
+fn key_of(flag: &str) -> String {
+    flag.trim_start_matches('-').replace('-', "_")
 }
 
 /// The harness, the child, and a shell with one command.
@@ -146,6 +230,18 @@ const WALL_MAX: Duration = Duration::from_hours(168);
 const MEMORY_MAX: ByteSize = ByteSize::mib(1 << 20);
 /// Output is held in memory and in the run's record.
 const OUTPUT_MAX: ByteSize = ByteSize::mib(64);
+/// A week of as many processors as a large machine has.
+const CPU_MAX: Duration = Duration::from_hours(168 * 256);
+/// What a run may overrun its share in its first and last moments.
+const CPU_SLACK: Duration = Duration::from_secs(5);
+/// The harness looks at the processor time ten times a second.
+const CPU_MIN: Duration = Duration::from_millis(100);
+/// The workspace itself and some files.
+const WORKSPACE_FILES_MIN: u64 = 4;
+/// An empty result, as JSON.
+const RESULT_MIN: ByteSize = ByteSize::bytes(64);
+/// A result travels in one message of the child, with the names of its parts and its escapes.
+const RESULT_MAX: ByteSize = ByteSize::mib(1);
 /// Source: the kernel's default `pid_max`.
 const PIDS_MAX: u32 = 32_768;
 /// Source: more than the kernel's `NR_CPUS` in any distribution.
@@ -162,11 +258,22 @@ impl Limits {
         CODE.min(ByteSize::bytes(self.memory.get() / 8))
     }
 
-    /// Refuses limits that contradict each other.
-    ///
-    /// # Errors
-    /// [`LimitsError`] with the first contradiction.
-    pub fn check(&self) -> Result<(), LimitsError> {
+    /// The most processor time that a run can use: what was asked for, else what wall time and
+    /// processor share give, with room for how exactly the kernel shares. Where the kernel does
+    /// share, a run without a limit of its own always meets its wall time first.
+    pub fn cpu_bound(&self) -> Duration {
+        let share = |time: Duration| {
+            let whole = time.saturating_mul(self.cpu_millis / 1_000);
+            let part = time.saturating_mul(self.cpu_millis % 1_000) / 1_000;
+            whole.saturating_add(part)
+        };
+        self.cpu.unwrap_or_else(|| {
+            share(self.wall.saturating_add(self.wall / 10)).saturating_add(CPU_SLACK)
+        })
+    }
+
+    /// Refuses limits that no sandbox can have, each for itself.
+    fn check_each(&self) -> Result<(), LimitsError> {
         if self.pids < PIDS_MIN {
             return Err(LimitsError::Pids(self.pids));
         }
@@ -195,6 +302,49 @@ impl Limits {
         if self.output == ByteSize::default() {
             return Err(LimitsError::TooSmall("output"));
         }
+        let too_low = |what, least: String| Err(LimitsError::TooLow { what, least });
+        if self.cpu.is_some_and(|cpu| cpu < CPU_MIN) {
+            return too_low("processor time", format!("{}ms", CPU_MIN.as_millis()));
+        }
+        if self.cpu.is_some_and(|cpu| cpu > CPU_MAX) {
+            return too_large("processor time", format!("{}h", CPU_MAX.as_secs() / 3_600));
+        }
+        if self.workspace_files < WORKSPACE_FILES_MIN {
+            return too_low("workspace file", WORKSPACE_FILES_MIN.to_string());
+        }
+        if self.workspace_files > WORKSPACE_INODES {
+            return too_large("workspace file", WORKSPACE_INODES.to_string());
+        }
+        if self.result < RESULT_MIN {
+            return too_low("result", RESULT_MIN.to_string());
+        }
+        if self.result > RESULT_MAX {
+            return too_large("result", RESULT_MAX.to_string());
+        }
+        if self.collect_files > COLLECT_FILES {
+            return too_large("collected file", COLLECT_FILES.to_string());
+        }
+        if self.collect_depth == 0 {
+            return too_low("collection depth", "1".to_owned());
+        }
+        if self.collect_depth > COLLECT_DEPTH {
+            return too_large("collection depth", COLLECT_DEPTH.to_string());
+        }
+        if self.tool_calls > TOOL_CALLS {
+            return too_large("tool call", TOOL_CALLS.to_string());
+        }
+        if self.tool_bytes > TOOL_BYTES {
+            return too_large("tool size", TOOL_BYTES.to_string());
+        }
+        Ok(())
+    }
+
+    /// Refuses limits that contradict each other, or that no sandbox can have.
+    ///
+    /// # Errors
+    /// [`LimitsError`] with the first contradiction.
+    pub fn check(&self) -> Result<(), LimitsError> {
+        self.check_each()?;
         // A quarter of the memory goes to /tmp and the source at most, so this has a solution.
         let fixed = self.tmp().get() + self.code().get() + MEMORY_ABOVE_TMPFS.get();
         if self.workspace.get().saturating_add(fixed) > self.memory.get() {
@@ -215,9 +365,345 @@ impl Limits {
     }
 }
 
+/// A value for people.
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+impl Shown for Duration {
+    fn shown(&self) -> String {
+        format_duration(*self)
+    }
+}
+
+impl Shown for ByteSize {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Shown for u32 {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Shown for u64 {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// One limit above another.
+struct Excess {
+    flag: &'static str,
+    asked: String,
+    most: String,
+}
+
+macro_rules! partial_limits {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $flag:literal,)*) => {
+        /// Some of the limits: those that somebody has an opinion on.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct PartialLimits {
+            $($(#[$doc])* pub $field: Option<$type>,)*
+        }
+
+        impl PartialLimits {
+            /// These where they are said, else those of `base`.
+            pub fn over(&self, base: &Limits) -> Limits {
+                let mut limits = base.clone();
+                $(if let Some(said) = self.$field {
+                    limits.$field = said.into();
+                })*
+                limits
+            }
+
+            /// These where they are said, else those that `other` says.
+            #[must_use]
+            pub fn or(&self, other: &Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)* }
+            }
+
+            /// Without those that `other` says.
+            #[must_use]
+            pub fn without(&self, other: &Self) -> Self {
+                Self { $($field: self.$field.filter(|_| other.$field.is_none()),)* }
+            }
+
+            /// Each that is said: its flag, and its value for people.
+            pub fn said(&self) -> Vec<(&'static str, String)> {
+                let mut said = Vec::new();
+                $(if let Some(value) = self.$field {
+                    said.push(($flag, value.shown()));
+                })*
+                said
+            }
+
+            /// The first that is above the same one of `most`.
+            fn above(&self, most: &Self) -> Option<Excess> {
+                $(if let (Some(asked), Some(most)) = (self.$field, most.$field)
+                    && asked > most
+                {
+                    return Some(Excess {
+                        flag: $flag,
+                        asked: asked.shown(),
+                        most: most.shown(),
+                    });
+                })*
+                None
+            }
+        }
+
+        impl Limits {
+            /// All of them. Processor time is only said where it has a limit of its own.
+            pub fn to_partial(&self) -> PartialLimits {
+                PartialLimits { $($field: self.$field.into(),)* }
+            }
+
+            /// Lowers what is above a maximum to it.
+            #[must_use]
+            pub fn at_most(mut self, most: &PartialLimits) -> Self {
+                $(if let Some(most) = most.$field
+                    && self.$field > most.into()
+                {
+                    self.$field = most.into();
+                })*
+                if let Some(most) = most.cpu
+                    && self.cpu_bound() > most
+                {
+                    self.cpu = Some(most);
+                }
+                self
+            }
+        }
+    };
+}
+
+partial_limits! {
+    /// See [`Limits::wall`].
+    wall: Duration = "--timeout",
+    /// See [`Limits::cpu`].
+    cpu: Duration = "--cpu-time",
+    /// See [`Limits::memory`].
+    memory: ByteSize = "--memory",
+    /// See [`Limits::cpu_millis`].
+    cpu_millis: u32 = "--cpus",
+    /// See [`Limits::pids`].
+    pids: u32 = "--pids",
+    /// See [`Limits::workspace`].
+    workspace: ByteSize = "--workspace-size",
+    /// See [`Limits::workspace_files`].
+    workspace_files: u64 = "--workspace-files",
+    /// See [`Limits::output`].
+    output: ByteSize = "--output-size",
+    /// See [`Limits::result`].
+    result: ByteSize = "--result-size",
+    /// See [`Limits::collect_files`].
+    collect_files: u32 = "--collect-files",
+    /// See [`Limits::collect_depth`].
+    collect_depth: u32 = "--collect-depth",
+    /// See [`Limits::tool_calls`].
+    tool_calls: u32 = "--tool-calls",
+    /// See [`Limits::tool_bytes`].
+    tool_bytes: ByteSize = "--tool-size",
+}
+
+/// What a version may ask for where the operator says nothing of it. Its author may be a model.
+pub const VERSION_MAX: PartialLimits = PartialLimits {
+    wall: Some(Duration::from_hours(1)),
+    cpu: Some(Duration::from_hours(2)),
+    memory: Some(ByteSize::mib(2_048)),
+    cpu_millis: Some(2_000),
+    pids: Some(512),
+    workspace: Some(ByteSize::mib(512)),
+    workspace_files: None,
+    output: Some(ByteSize::mib(8)),
+    result: None,
+    collect_files: None,
+    collect_depth: None,
+    tool_calls: None,
+    tool_bytes: None,
+};
+
+impl PartialLimits {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Refuses what no sandbox can have. Whether it fits the limits that it says nothing of is only
+    /// known when they are: [`LimitSources::resolve`].
+    ///
+    /// # Errors
+    /// [`LimitsError`] with the first that is impossible.
+    pub fn check(&self) -> Result<(), LimitsError> {
+        let limits = self.over(&Limits::default());
+        if self.memory.is_some() && self.workspace.is_some() {
+            return limits.check();
+        }
+        limits.check_each()
+    }
+}
+
+/// Where the limits of a run come from, but for its version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitSources {
+    /// What whoever starts the run asks for.
+    pub asked: PartialLimits,
+    /// What the operator gives runs that ask for nothing else.
+    pub base: Limits,
+    /// What the operator allows at most.
+    pub max: PartialLimits,
+}
+
+impl From<Limits> for LimitSources {
+    /// These limits, unless a version asks for others.
+    fn from(base: Limits) -> Self {
+        Self {
+            base,
+            ..Self::default()
+        }
+    }
+}
+
+impl LimitSources {
+    /// The limits of a run: what is asked for, else what its version asks for, else the operator's,
+    /// and nothing above the operator's maximum.
+    ///
+    /// The operator's own limits are lowered to the maximum; whoever asks for more is refused.
+    ///
+    /// # Errors
+    /// [`LimitsError`] when more is asked for than is allowed, or the limits contradict each other.
+    pub fn resolve(&self, version: Option<&PartialLimits>) -> Result<Limits, LimitsError> {
+        let asked_above = self.asked.above(&self.max);
+        if let Some(Excess { flag, asked, most }) = asked_above {
+            return Err(LimitsError::AboveMaximum { flag, asked, most });
+        }
+        let version = version.map(|version| version.without(&self.asked));
+        let version = version.unwrap_or_default();
+        if let Some(Excess { flag, asked, most }) = version.above(&self.max.or(&VERSION_MAX)) {
+            return Err(LimitsError::VersionAboveMaximum { flag, asked, most });
+        }
+        let limits = self.asked.or(&version).over(&self.base).at_most(&self.max);
+        limits.check()?;
+        Ok(limits)
+    }
+
+    /// Refuses a maximum that the operator's own limits are above, or that is impossible.
+    ///
+    /// # Errors
+    /// [`LimitsError`] with the first contradiction.
+    pub fn check_base(&self, base: &PartialLimits) -> Result<(), LimitsError> {
+        if let Some(Excess { flag, asked, most }) = base.above(&self.max) {
+            return Err(LimitsError::BaseAboveMaximum {
+                key: key_of(flag),
+                given: asked,
+                most,
+            });
+        }
+        self.max.over(&Limits::default()).check_each()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_comes_first_and_nobody_gets_more_than_the_maximum() {
+        let mib = |mib| Some(ByteSize::mib(mib));
+        let sources = LimitSources {
+            asked: PartialLimits {
+                pids: Some(64),
+                ..PartialLimits::default()
+            },
+            base: Limits {
+                pids: 32,
+                output: ByteSize::mib(2),
+                ..Limits::default()
+            },
+            max: PartialLimits {
+                memory: mib(1024),
+                pids: Some(100),
+                wall: Some(Duration::from_secs(30)),
+                cpu: Some(Duration::from_secs(20)),
+                ..PartialLimits::default()
+            },
+        };
+        let version = |memory, pids| PartialLimits {
+            memory,
+            pids,
+            ..PartialLimits::default()
+        };
+        let limits = sources.resolve(Some(&version(mib(1024), Some(9)))).unwrap();
+        assert_eq!((limits.memory, limits.pids), (ByteSize::mib(1024), 64));
+        assert_eq!(limits.output, ByteSize::mib(2));
+        assert_eq!(limits.wall, Duration::from_secs(30));
+        assert_eq!(limits.cpu, Some(Duration::from_secs(20)));
+        assert_eq!(limits.result, RESULT);
+
+        let error = sources
+            .resolve(Some(&version(mib(2048), None)))
+            .unwrap_err();
+        assert!(matches!(
+            error,
+            LimitsError::VersionAboveMaximum {
+                flag: "--memory",
+                ..
+            }
+        ));
+        // What somebody else decides does not matter.
+        assert!(sources.resolve(Some(&version(None, Some(5_000)))).is_ok());
+        let mut greedy = sources.clone();
+        greedy.asked.pids = Some(101);
+        let error = greedy.resolve(None).unwrap_err();
+        assert!(matches!(
+            error,
+            LimitsError::AboveMaximum { flag: "--pids", .. }
+        ));
+        assert!(error.hint().unwrap().contains("`pids` in `[limits.max]`"));
+
+        // Without a word of the operator, a person may ask for more than a version.
+        let free = LimitSources::from(Limits::default());
+        assert!(free.resolve(Some(&version(mib(4096), None))).is_err());
+        let asked = LimitSources {
+            asked: version(mib(4096), None),
+            ..free
+        };
+        assert_eq!(asked.resolve(None).unwrap().memory, ByteSize::mib(4096));
+    }
+
+    #[test]
+    fn the_operators_own_limits_must_not_be_above_the_maximum() {
+        let pids = |pids| PartialLimits {
+            pids: Some(pids),
+            ..PartialLimits::default()
+        };
+        let check = |base, max| {
+            let sources = LimitSources {
+                max: pids(max),
+                ..LimitSources::default()
+            };
+            sources.check_base(&pids(base)).is_ok()
+        };
+        assert!(check(10, 10));
+        assert!(!check(11, 10));
+        assert!(!check(1, 1), "no sandbox has so few");
+    }
+
+    #[test]
+    fn processor_time_without_a_limit_ends_after_the_wall_time() {
+        for cpu_millis in [10, 500, 1_000, 4_500] {
+            let limits = Limits {
+                cpu_millis,
+                ..Limits::default()
+            };
+            let most = limits.wall * cpu_millis / 1_000;
+            assert!(limits.cpu_bound() > most, "{cpu_millis}");
+            assert!(limits.cpu_bound() < most * 2, "{cpu_millis}");
+        }
+    }
 
     #[test]
     fn the_defaults_agree_with_each_other() {
@@ -252,6 +738,66 @@ mod tests {
             cpu_millis: u32::MAX,
             ..Limits::default()
         });
+        check(Limits {
+            cpu: Some(Duration::MAX),
+            ..Limits::default()
+        });
+        check(Limits {
+            workspace_files: WORKSPACE_INODES + 1,
+            ..Limits::default()
+        });
+        check(Limits {
+            result: ByteSize::bytes(RESULT.get() + 1),
+            ..Limits::default()
+        });
+        check(Limits {
+            collect_files: COLLECT_FILES + 1,
+            ..Limits::default()
+        });
+        check(Limits {
+            collect_depth: COLLECT_DEPTH + 1,
+            ..Limits::default()
+        });
+        check(Limits {
+            tool_calls: TOOL_CALLS + 1,
+            ..Limits::default()
+        });
+        check(Limits {
+            tool_bytes: ByteSize::bytes(TOOL_BYTES.get() + 1),
+            ..Limits::default()
+        });
+    }
+
+    #[test]
+    fn limits_that_hold_nothing_are_refused() {
+        let check = |limits: Limits| {
+            let error = limits.check().unwrap_err();
+            assert!(matches!(error, LimitsError::TooLow { .. }), "{limits:?}");
+            assert!(error.hint().unwrap().starts_with("use at least"));
+        };
+        check(Limits {
+            cpu: Some(Duration::ZERO),
+            ..Limits::default()
+        });
+        check(Limits {
+            workspace_files: 0,
+            ..Limits::default()
+        });
+        check(Limits {
+            result: ByteSize::bytes(1),
+            ..Limits::default()
+        });
+        check(Limits {
+            collect_depth: 0,
+            ..Limits::default()
+        });
+        let none = Limits {
+            collect_files: 0,
+            tool_calls: 0,
+            tool_bytes: ByteSize::default(),
+            ..Limits::default()
+        };
+        assert_eq!(none.check(), Ok(()), "nothing at all is a limit too");
     }
 
     #[test]

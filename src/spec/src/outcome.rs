@@ -51,6 +51,25 @@ impl DiskScope {
     }
 }
 
+/// Which time of a run was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Wall time.
+    Wall,
+    /// Processor time of everything in the sandbox together.
+    Cpu,
+}
+
+impl Clock {
+    /// The name in JSON: `wall` or `cpu`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wall => "wall",
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
 /// How a run ended. Failing to start one is an error of the runner, not an outcome.
 ///
 /// A result is the subagent's claim; every other fact here is the harness's or the host's word.
@@ -85,8 +104,10 @@ pub enum RunOutcome {
         /// The signal's number on Linux.
         signal: u8,
     },
-    /// The wall time was used up.
+    /// The wall time or the processor time was used up.
     TimedOut {
+        /// Which of them.
+        clock: Clock,
         /// The limit.
         limit: Duration,
     },

@@ -79,8 +79,11 @@ pub enum OutcomeJson {
         /// The signal's number on Linux.
         signal: u8,
     },
-    /// The wall time was used up.
+    /// The wall time or the processor time was used up.
     TimedOut {
+        /// `wall` or `cpu`; what was recorded without it means `wall`.
+        #[serde(default = "wall")]
+        clock: String,
         /// The limit in milliseconds.
         limit_ms: u64,
     },
@@ -269,6 +272,11 @@ impl RunJson {
     }
 }
 
+/// The clock of runs that had no other.
+fn wall() -> String {
+    crate::Clock::Wall.name().to_owned()
+}
+
 /// Milliseconds with three decimals.
 fn millis(duration: Duration) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a run does not last 285 years")]
@@ -292,7 +300,8 @@ impl From<&RunOutcome> for OutcomeJson {
             RunOutcome::BadResult { why } => Self::BadResult { why },
             RunOutcome::Exited { status } => Self::Exited { status },
             RunOutcome::Signalled { signal } => Self::Signalled { signal },
-            RunOutcome::TimedOut { limit } => Self::TimedOut {
+            RunOutcome::TimedOut { clock, limit } => Self::TimedOut {
+                clock: clock.name().to_owned(),
                 limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             },
             RunOutcome::OutOfMemory { limit } => Self::OutOfMemory {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use similar::TextDiff;
-use spec::{Digest, Limits, WorkspacePath};
+use spec::{Digest, PartialLimits, WorkspacePath};
 
 use crate::{Store, StoreError, VersionContent};
 
@@ -162,13 +162,29 @@ fn fields(content: &VersionContent) -> [(&'static str, BTreeSet<String>); 8] {
 }
 
 /// Exact, so that no difference hides behind rounding.
-fn limits(limits: &Limits) -> [String; 6] {
-    [
-        format!("wall {} ms", limits.wall.as_millis()),
-        format!("memory {} bytes", limits.memory.get()),
-        format!("cpu {} millis", limits.cpu_millis),
-        format!("pids {}", limits.pids),
-        format!("workspace {} bytes", limits.workspace.get()),
-        format!("output {} bytes", limits.output.get()),
-    ]
+fn limits(limits: &PartialLimits) -> Vec<String> {
+    let bytes = |name, size: Option<spec::ByteSize>| {
+        size.map(|size| format!("{name} {} bytes", size.get()))
+    };
+    let millis = |name, time: Option<std::time::Duration>| {
+        time.map(|time| format!("{name} {} ms", time.as_millis()))
+    };
+    let number = |name, number: Option<u64>| number.map(|number| format!("{name} {number}"));
+    let cpu = limits.cpu_millis.map(|cpu| format!("cpu {cpu} millis"));
+    let all = [
+        millis("wall", limits.wall),
+        millis("cpu time", limits.cpu),
+        bytes("memory", limits.memory),
+        cpu,
+        number("pids", limits.pids.map(u64::from)),
+        bytes("workspace", limits.workspace),
+        number("workspace files", limits.workspace_files),
+        bytes("output", limits.output),
+        bytes("result", limits.result),
+        number("collect files", limits.collect_files.map(u64::from)),
+        number("collect depth", limits.collect_depth.map(u64::from)),
+        number("tool calls", limits.tool_calls.map(u64::from)),
+        bytes("tool size", limits.tool_bytes),
+    ];
+    all.into_iter().flatten().collect()
 }

@@ -354,7 +354,7 @@ impl WireRecord {
             name: record.name.clone(),
             program: record.program.clone(),
             grants: record.grants.iter().map(ToString::to_string).collect(),
-            limits: WireLimits::new(&record.limits),
+            limits: WireLimits::of_run(&record.limits),
             image: record.image,
             engine: record.engine.clone(),
             mounts: record.mounts.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spec::{ByteSize, Digest, Limits, Skill, SubagentName, WorkspacePath, canonical_json};
+use spec::{ByteSize, Digest, PartialLimits, Skill, SubagentName, WorkspacePath, canonical_json};
 
 use crate::archive::{self, ArchiveError, SourceFiles};
 use crate::wire::{Config, Descriptor, Manifest};
@@ -38,7 +38,7 @@ pub struct VersionContent {
     /// Hosts that it may reach: `host` or `host:port`, in lower case.
     pub egress: BTreeSet<String>,
     /// The limits it asks for; none means those of whoever runs it.
-    pub limits: Option<Limits>,
+    pub limits: Option<PartialLimits>,
     /// The Python it is written for: `3.13`.
     pub python: String,
     /// The Python distributions it needs. The order does not matter; read back it is sorted.
@@ -239,8 +239,15 @@ impl VersionContent {
         }
         if let Some(limits) = &self.limits {
             limits.check().map_err(|why| why.to_string())?;
-            if !limits.wall.subsec_nanos().is_multiple_of(1_000_000) {
-                return Err("the wall limit is not a whole number of milliseconds".to_owned());
+            if limits.is_empty() {
+                return Err("limits that say nothing are left out".to_owned());
+            }
+            for (what, time) in [("wall", limits.wall), ("processor time", limits.cpu)] {
+                if time.is_some_and(|time| !time.subsec_nanos().is_multiple_of(1_000_000)) {
+                    return Err(format!(
+                        "the {what} limit is not a whole number of milliseconds"
+                    ));
+                }
             }
         }
         let mut names = BTreeSet::new();

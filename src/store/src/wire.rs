@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spec::{ByteSize, Digest, Limits, Skill, SubagentName, WorkspacePath};
+use spec::{ByteSize, Digest, Limits, PartialLimits, Skill, SubagentName, WorkspacePath};
 
 use crate::archive::SourceFiles;
 use crate::version::{
@@ -92,15 +92,37 @@ pub(crate) struct Config {
     requirements: Vec<WireRequirement>,
 }
 
+/// Limits. In a version, what is absent is for others to say; in a record, it is the default that
+/// the limit had when this format was made.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct WireLimits {
-    wall_ms: u64,
-    memory_bytes: u64,
-    cpu_millis: u32,
-    pids: u32,
-    workspace_bytes: u64,
-    output_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wall_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cpu_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cpu_millis: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pids: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workspace_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workspace_files: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    result_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    collect_files: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    collect_depth: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tool_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,26 +134,92 @@ struct WireRequirement {
 }
 
 impl WireLimits {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    /// Those of a version.
+    pub(crate) fn new(limits: &PartialLimits) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
-            wall_ms: u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX),
-            memory_bytes: limits.memory.get(),
+            wall_ms: limits.wall.map(millis),
+            cpu_ms: limits.cpu.map(millis),
+            memory_bytes: limits.memory.map(ByteSize::get),
             cpu_millis: limits.cpu_millis,
             pids: limits.pids,
-            workspace_bytes: limits.workspace.get(),
-            output_bytes: limits.output.get(),
+            workspace_bytes: limits.workspace.map(ByteSize::get),
+            workspace_files: limits.workspace_files,
+            output_bytes: limits.output.map(ByteSize::get),
+            result_bytes: limits.result.map(ByteSize::get),
+            collect_files: limits.collect_files,
+            collect_depth: limits.collect_depth,
+            tool_calls: limits.tool_calls,
+            tool_bytes: limits.tool_bytes.map(ByteSize::get),
         }
     }
 
-    pub(crate) fn to_limits(&self) -> Limits {
-        Limits {
-            wall: Duration::from_millis(self.wall_ms),
-            memory: ByteSize::bytes(self.memory_bytes),
+    /// Those of a run. The younger limits are written where they differ from what their absence
+    /// means.
+    pub(crate) fn of_run(limits: &Limits) -> Self {
+        let plain = recorded();
+        Self::new(&PartialLimits {
+            wall: Some(limits.wall),
+            cpu: limits.cpu,
+            memory: Some(limits.memory),
+            cpu_millis: Some(limits.cpu_millis),
+            pids: Some(limits.pids),
+            workspace: Some(limits.workspace),
+            workspace_files: unlike(limits.workspace_files, plain.workspace_files),
+            output: Some(limits.output),
+            result: unlike(limits.result, plain.result),
+            collect_files: unlike(limits.collect_files, plain.collect_files),
+            collect_depth: unlike(limits.collect_depth, plain.collect_depth),
+            tool_calls: unlike(limits.tool_calls, plain.tool_calls),
+            tool_bytes: unlike(limits.tool_bytes, plain.tool_bytes),
+        })
+    }
+
+    /// What a version says of its limits.
+    pub(crate) fn to_partial(&self) -> PartialLimits {
+        PartialLimits {
+            wall: self.wall_ms.map(Duration::from_millis),
+            cpu: self.cpu_ms.map(Duration::from_millis),
+            memory: self.memory_bytes.map(ByteSize::bytes),
             cpu_millis: self.cpu_millis,
             pids: self.pids,
-            workspace: ByteSize::bytes(self.workspace_bytes),
-            output: ByteSize::bytes(self.output_bytes),
+            workspace: self.workspace_bytes.map(ByteSize::bytes),
+            workspace_files: self.workspace_files,
+            output: self.output_bytes.map(ByteSize::bytes),
+            result: self.result_bytes.map(ByteSize::bytes),
+            collect_files: self.collect_files,
+            collect_depth: self.collect_depth,
+            tool_calls: self.tool_calls,
+            tool_bytes: self.tool_bytes.map(ByteSize::bytes),
         }
+    }
+
+    /// The limits of a run.
+    pub(crate) fn to_limits(&self) -> Limits {
+        self.to_partial().over(&recorded())
+    }
+}
+
+fn unlike<T: PartialEq>(value: T, plain: T) -> Option<T> {
+    (value != plain).then_some(value)
+}
+
+/// What the absence of a limit means in a record. It never changes, whatever the defaults become.
+fn recorded() -> Limits {
+    Limits {
+        wall: Duration::from_mins(10),
+        cpu: None,
+        memory: ByteSize::mib(512),
+        cpu_millis: 1_000,
+        pids: 128,
+        workspace: ByteSize::mib(128),
+        workspace_files: 65_536,
+        output: ByteSize::mib(1),
+        result: ByteSize::mib(1),
+        collect_files: 16_384,
+        collect_depth: 64,
+        tool_calls: 1_000,
+        tool_bytes: ByteSize::mib(64),
     }
 }
 
@@ -189,7 +277,7 @@ impl Config {
                 .map_err(|why| why.to_string())?,
             depends: depends.collect::<Result<BTreeMap<_, _>, _>>()?,
             egress: self.egress.into_iter().collect(),
-            limits: self.limits.as_ref().map(WireLimits::to_limits),
+            limits: self.limits.as_ref().map(WireLimits::to_partial),
             python: self.python,
             requirements: requirements.collect(),
         })

@@ -84,6 +84,7 @@ impl LimitFlags {
             pids: self.pids.unwrap_or(base.pids),
             workspace: self.workspace_size.unwrap_or(base.workspace),
             output: self.output_size.unwrap_or(base.output),
+            ..base.clone()
         }
     }
 }

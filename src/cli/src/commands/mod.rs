@@ -17,7 +17,7 @@ pub(crate) mod solve;
 pub(crate) mod undo;
 
 use jiff::Timestamp;
-use spec::Digest;
+use spec::{Digest, PartialLimits};
 
 use crate::ui::{Text, Tone, continued};
 
@@ -32,6 +32,12 @@ fn shown_at(at: Timestamp) -> String {
 /// A version for people, or that there is none.
 fn shown_version(digest: Option<&Digest>) -> String {
     digest.map_or_else(|| "none".to_owned(), Digest::short)
+}
+
+/// Limits for people, by the names that they have as flags.
+fn shown_limits(limits: &PartialLimits) -> String {
+    let said = limits.said().into_iter();
+    joined(said.map(|(flag, value)| format!("{} {value}", flag.trim_start_matches('-'))))
 }
 
 /// A line of a list of fields.

@@ -2,10 +2,10 @@
 
 use clap::Args;
 use spec::wire::FileJson;
-use spec::{ByteSize, Digest, VersionRef, format_duration};
+use spec::{ByteSize, Digest, PartialLimits, VersionRef};
 use store::{LineageStep, Resolved, Store, Version};
 
-use super::{field, joined, shown_at};
+use super::{field, joined, shown_at, shown_limits};
 use crate::app::App;
 use crate::exit::ExitCode;
 use crate::ui::{Text, Tone, Ui};
@@ -32,7 +32,7 @@ pub(crate) fn show(app: &App, args: &ShowArgs) -> anyhow::Result<ExitCode> {
     if app.ui.is_json() {
         app.ui.json(&document)?;
     } else {
-        render(&app.ui, &document)?;
+        render(&app.ui, &document, version.content.limits.as_ref())?;
     }
     Ok(ExitCode::Success)
 }
@@ -112,7 +112,7 @@ fn document(
     })
 }
 
-fn render(ui: &Ui, version: &ShowJson) -> anyhow::Result<()> {
+fn render(ui: &Ui, version: &ShowJson, limits: Option<&PartialLimits>) -> anyhow::Result<()> {
     let name = version
         .name
         .as_ref()
@@ -154,21 +154,7 @@ fn render(ui: &Ui, version: &ShowJson) -> anyhow::Result<()> {
     ui.data(field("skills", joined(&version.skills)))?;
     ui.data(field("egress", joined(&version.egress)))?;
     ui.data(field("depends on", joined(&version.depends)))?;
-    let limits = version.limits.as_ref().map_or_else(
-        || "those of whoever runs it".to_owned(),
-        |limits| {
-            let size = ByteSize::bytes;
-            format!(
-                "{} wall time, {} memory, {} thousandths of a CPU, {} processes, {} workspace, {} output",
-                format_duration(std::time::Duration::from_millis(limits.wall_ms)),
-                size(limits.memory_bytes),
-                limits.cpu_millis,
-                limits.pids,
-                size(limits.workspace_bytes),
-                size(limits.output_bytes)
-            )
-        },
-    );
+    let limits = limits.map_or_else(|| "those of whoever runs it".to_owned(), shown_limits);
     ui.data(field("limits", limits))?;
     ui.data(field("python", &version.python))?;
     ui.data(field("requirements", joined(&version.requirements)))?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use spec::{ByteSize, Captured, RunOutcome, RunReport, format_duration};
+use spec::{ByteSize, Captured, Clock, RunOutcome, RunReport, format_duration};
 
 /// Characters of each stream's end that the model reads.
 const TAIL_CHARS: usize = 2_000;
@@ -40,8 +40,12 @@ pub(crate) fn run_feedback(report: &RunReport) -> String {
         RunOutcome::Signalled { signal } => {
             let _ = write!(text, " by signal {signal}");
         }
-        RunOutcome::TimedOut { limit } => {
-            let _ = write!(text, " after {}", format_duration(*limit));
+        RunOutcome::TimedOut { clock, limit } => {
+            let what = match clock {
+                Clock::Wall => "",
+                Clock::Cpu => " of processor time",
+            };
+            let _ = write!(text, " after {}{what}", format_duration(*limit));
         }
         RunOutcome::OutOfMemory { limit } => {
             let _ = write!(text, ": the sandbox has {limit}");

@@ -117,7 +117,7 @@ impl DockerSandboxes {
         let gone = ran.remains.remove(ran.ending).await;
         let mut result = ran.report;
         if let Ok(report) = &mut result
-            && let RunOutcome::TimedOut { limit } = report.outcome
+            && let RunOutcome::TimedOut { limit, .. } = report.outcome
             && !gone
         {
             // Then it is the engine that is known to have failed, and not the program.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use spec::{
-    Captured, FileEntry, OutputStream, PhaseTimings, RunOutcome, RunReport, RunUsage, limits,
+    Captured, Clock, FileEntry, OutputStream, PhaseTimings, RunOutcome, RunReport, RunUsage, limits,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -457,7 +457,10 @@ impl<'a> Session<'a> {
             // Stopped or not, it ended by itself before.
             (Over::Done, None | Some(Stop::Cancelled), Some(outcome)) => (outcome, true),
             (Over::Done, Some(Stop::TimedOut), Some(outcome)) if in_time => (outcome, true),
-            (_, Some(Stop::TimedOut), _) => (RunOutcome::TimedOut { limit: limits.wall }, false),
+            (_, Some(Stop::TimedOut), _) => {
+                let (clock, limit) = (Clock::Wall, limits.wall);
+                (RunOutcome::TimedOut { clock, limit }, false)
+            }
             (_, Some(Stop::Cancelled), _) => (RunOutcome::Cancelled, false),
             (_, Some(Stop::Garbage(why)), _) => (bad_channel(&why), false),
             (Over::Done | Over::Stopped, None, _) => (lost("its report is incomplete"), false),

@@ -134,7 +134,7 @@ async fn a_child_that_does_not_read_its_replies_stops_nobody() {
             for n in range(1000): os.write(fd, struct.pack('<BII', 2, n, len(body)) + body)\n";
     let report = attack(&env, &format!("{source}    time.sleep(60)")).await;
     let limit = env.limits.wall;
-    assert_eq!(report.outcome, RunOutcome::TimedOut { limit });
+    assert_eq!(report.outcome, RunOutcome::TimedOut { clock: spec::Clock::Wall, limit });
     let gently = report.usage.memory_peak_bytes > 0;
     assert!(gently, "{report:#?}");
     // Its result is found behind all that.
@@ -172,7 +172,7 @@ def main(q):
 ";
     assert_eq!(
         attack(&env, endless).await.outcome,
-        RunOutcome::TimedOut { limit }
+        RunOutcome::TimedOut { clock: spec::Clock::Wall, limit }
     );
     let left_running = "
 import os, time

@@ -245,7 +245,7 @@ async fn the_wall_time_ends_a_run_that_ignores_everything() {
         print('begun')\n\
         def main(q):\n    while True:\n        try:\n            while True: pass\n        except BaseException: pass\n";
     let report = env.python(source).await;
-    assert_eq!(report.outcome, RunOutcome::TimedOut { limit });
+    assert_eq!(report.outcome, RunOutcome::TimedOut { clock: spec::Clock::Wall, limit });
     assert_eq!(stdout(&report), "begun\n");
     assert!(
         report.usage.wall >= limit && report.usage.wall < 3 * limit,

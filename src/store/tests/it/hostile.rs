@@ -180,7 +180,7 @@ fn a_config_in_another_form_is_refused() {
         "missing field",
     );
     parts.config(|c| c["privileged"] = json!(true), "unknown field");
-    parts.config(|c| c["limits"] = json!({"wallMs": 1}), "missing field");
+    parts.config(|c| c["limits"] = json!({"wallHours": 1}), "unknown field");
     let digest = parts.version(b"{}", &parts.layer);
     parts.refused(&digest, "missing field");
 }

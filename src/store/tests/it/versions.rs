@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use spec::{ByteSize, Digest, Limits, Skill, WorkspacePath};
+use spec::{ByteSize, Digest, PartialLimits, Skill, WorkspacePath};
 use store::{Requirement, StoreError, StoreErrorKind, VersionContent};
 
 use crate::fixtures::{Home, content, name, path};
@@ -27,13 +27,14 @@ fn full() -> VersionContent {
         skills: [Skill::ShellCommand, Skill::Llm].into(),
         depends: [(name("csv-cleaner"), Digest::of(b"other"))].into(),
         egress: ["example.org:443".to_owned(), "api.example.org".to_owned()].into(),
-        limits: Some(Limits {
-            wall: Duration::from_secs(5),
-            memory: ByteSize::mib(256),
-            cpu_millis: 500,
-            pids: 16,
-            workspace: ByteSize::mib(32),
-            output: ByteSize::kib(64),
+        limits: Some(PartialLimits {
+            wall: Some(Duration::from_secs(5)),
+            memory: Some(ByteSize::mib(256)),
+            cpu_millis: Some(500),
+            pids: Some(16),
+            workspace: Some(ByteSize::mib(32)),
+            output: Some(ByteSize::kib(64)),
+            ..PartialLimits::default()
         }),
         python: "3.13".to_owned(),
         requirements: vec![
@@ -51,6 +52,14 @@ fn full() -> VersionContent {
     }
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limits(change: fn(&mut PartialLimits)) -> Option<PartialLimits> {
+    let mut limits = PartialLimits::default();
+    change(&mut limits);
+    Some(limits)
+}
+
 /// What comes back: files and requirements sorted.
 fn sorted(mut content: VersionContent) -> VersionContent {
     content.files.sort();
@@ -61,7 +70,12 @@ fn sorted(mut content: VersionContent) -> VersionContent {
 #[test]
 fn a_version_is_read_back() {
     let home = Home::new();
-    for content in [content("x = 1\n"), full()] {
+    let mut some = full();
+    some.limits = limits(|limits| {
+        limits.cpu = Some(SECOND);
+        limits.collect_depth = Some(3);
+    });
+    for content in [content("x = 1\n"), full(), some] {
         let digest = home.store.stage(&content).unwrap().digest();
         let version = home.again().version(&digest).unwrap();
         assert_eq!(version.digest, digest);
@@ -144,7 +158,16 @@ fn every_field_is_part_of_the_identity() {
         change(|content| content.depends.clear()),
         change(|content| content.egress.clear()),
         change(|content| content.limits = None),
-        change(|content| content.limits = Some(Limits::default())),
+        change(|content| content.limits = limits(|limits| limits.pids = Some(16))),
+        change(|content| content.limits = limits(|limits| limits.cpu = Some(SECOND))),
+        change(|content| content.limits = limits(|limits| limits.workspace_files = Some(16))),
+        change(|content| content.limits = limits(|limits| limits.result = Some(ByteSize::kib(1)))),
+        change(|content| content.limits = limits(|limits| limits.collect_files = Some(16))),
+        change(|content| content.limits = limits(|limits| limits.collect_depth = Some(16))),
+        change(|content| content.limits = limits(|limits| limits.tool_calls = Some(16))),
+        change(|content| {
+            content.limits = limits(|limits| limits.tool_bytes = Some(ByteSize::kib(1)))
+        }),
         change(|content| content.python = "3.12".to_owned()),
         change(|content| content.requirements.clear()),
     ];
@@ -204,29 +227,31 @@ fn content_that_breaks_a_rule_is_refused_and_nothing_is_written() {
     ] {
         check(&|c| c.egress = [host.to_owned()].into(), "is not a host");
     }
-    let limits =
-        |limits: Limits| move |content: &mut VersionContent| content.limits = Some(limits.clone());
-    check(
-        &limits(Limits {
-            pids: 1,
-            ..Limits::default()
-        }),
-        "1 processes is too low",
-    );
-    check(
-        &limits(Limits {
-            wall: Duration::from_micros(1500),
-            ..Limits::default()
-        }),
-        "whole number of milliseconds",
-    );
-    check(
-        &limits(Limits {
-            memory: ByteSize::bytes(u64::MAX),
-            ..Limits::default()
-        }),
-        "memory limit is too large",
-    );
+    for (change, says) in [
+        (
+            limits(|limits| limits.pids = Some(1)),
+            "1 processes is too low",
+        ),
+        (
+            limits(|limits| limits.wall = Some(Duration::from_micros(1500))),
+            "whole number of milliseconds",
+        ),
+        (
+            limits(|limits| limits.cpu = Some(Duration::from_micros(1_000_001))),
+            "whole number of milliseconds",
+        ),
+        (
+            limits(|limits| limits.cpu = Some(Duration::ZERO)),
+            "processor time limit is too low",
+        ),
+        (
+            limits(|limits| limits.memory = Some(ByteSize::bytes(u64::MAX))),
+            "memory limit is too large",
+        ),
+        (limits(|_| {}), "say nothing"),
+    ] {
+        check(&|c| c.limits.clone_from(&change), says);
+    }
     let required = |name: &str, version: &str, wheels: &[Digest]| Requirement {
         name: name.to_owned(),
         version: version.to_owned(),
