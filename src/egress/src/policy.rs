@@ -1,0 +1,83 @@
+//! What one run may reach, and how much of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use spec::ByteSize;
+
+use crate::HostRule;
+
+/// What one run may reach, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The hosts that were granted.
+    pub allow: BTreeSet<HostRule>,
+    /// Of the granted hosts, those whose TLS is tunnelled unread. An entry grants nothing by itself.
+    pub opaque: BTreeSet<HostRule>,
+    /// The operator's map from `host` or `host:port` to where it really is; such a host is not
+    /// resolved. This is the only way to an address that is not public. It grants nothing by itself.
+    pub hosts: BTreeMap<String, SocketAddr>,
+    /// Bytes on the network, in both directions, TLS and headers included.
+    pub bytes_max: ByteSize,
+    /// Requests, those that are refused included.
+    pub exchanges_max: u32,
+    /// Connections of the program at once.
+    pub connections_max: u32,
+    /// Bytes of one body, of a request or of an answer.
+    pub body_max: ByteSize,
+    /// How long it waits for each thing.
+    pub timeouts: Timeouts,
+}
+
+/// How long the proxy waits for each thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a whole request head from the program, also between two requests of a connection.
+    pub head: Duration,
+    /// For a TLS handshake, on either side.
+    pub handshake: Duration,
+    /// For the resolver, and for each address to accept a connection.
+    pub connect: Duration,
+    /// For the host's answer to begin, once it has the request.
+    pub answer: Duration,
+    /// For the next piece of a body or of a tunnel, and for the program to take what it is sent.
+    pub stall: Duration,
+}
+
+/// A package with its dependencies fits; a data set does not.
+const BYTES: ByteSize = ByteSize::mib(512);
+/// A crawl of a site fits; each exchange is held in the run's record.
+const EXCHANGES: u32 = 1_000;
+/// More than browsers open at once; each holds some 100 KiB of buffers.
+const CONNECTIONS: u32 = 64;
+/// The largest wheels on the public index are about this large.
+const BODY: ByteSize = ByteSize::mib(256);
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            allow: BTreeSet::new(),
+            opaque: BTreeSet::new(),
+            hosts: BTreeMap::new(),
+            bytes_max: BYTES,
+            exchanges_max: EXCHANGES,
+            connections_max: CONNECTIONS,
+            body_max: BODY,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    /// Those of common HTTP servers and clients; a model's answer may take minutes to begin.
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
+            answer: Duration::from_mins(5),
+            stall: Duration::from_mins(1),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! How the world is reached: names, certificates, time.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::EgressError;
+
+/// Turns names into addresses.
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// Every address of a name.
+    ///
+    /// # Errors
+    /// The I/O error; no address included.
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// The resolver of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+impl Resolver for SystemResolver {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// Whom the proxy trusts and whom it asks for addresses. Cheap to clone: made once, for many runs.
+#[derive(Clone)]
+pub struct Upstream {
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    roots: usize,
+}
+
+impl Upstream {
+    /// Trusts the machine's certificate authorities and, if given, those in a PEM file of the
+    /// operator; asks the machine's resolver. Blocks while it reads the certificates.
+    ///
+    /// A machine without certificates is no error here: only HTTPS does not work then.
+    ///
+    /// # Errors
+    /// [`EgressError::CaFile`] and [`EgressError::Tls`].
+    pub fn of_machine(extra: Option<(&str, &[u8])>) -> Result<Self, EgressError> {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "a certificate authority of this machine is not readable");
+        }
+        let (_, unusable) = roots.add_parsable_certificates(found.certs);
+        tracing::debug!(
+            roots = roots.len(),
+            unusable,
+            "certificate authorities loaded"
+        );
+        if let Some((file, pem)) = extra {
+            add_pem(&mut roots, file, pem)?;
+        }
+        Self::new(roots, Arc::new(SystemResolver))
+    }
+
+    /// Trusts exactly these certificate authorities and asks this resolver.
+    ///
+    /// # Errors
+    /// [`EgressError::Tls`].
+    pub fn new(roots: RootCertStore, resolver: Arc<dyn Resolver>) -> Result<Self, EgressError> {
+        let count = roots.len();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(EgressError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            tls: Arc::new(tls),
+            resolver,
+            roots: count,
+        })
+    }
+
+    /// How many certificate authorities it trusts; with none, no HTTPS host can be reached.
+    pub fn roots(&self) -> usize {
+        self.roots
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("roots", &self.roots)
+            .field("resolver", &self.resolver)
+            .finish_non_exhaustive()
+    }
+}
+
+fn add_pem(roots: &mut RootCertStore, file: &str, pem: &[u8]) -> Result<(), EgressError> {
+    let error = |reason: String| EgressError::CaFile {
+        file: file.to_owned(),
+        reason,
+    };
+    let mut added = 0_usize;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| error(e.to_string()))?;
+        roots.add(certificate).map_err(|e| error(e.to_string()))?;
+        added += 1;
+    }
+    if added == 0 {
+        return Err(error("there is no CERTIFICATE block in it".to_owned()));
+    }
+    Ok(())
+}
