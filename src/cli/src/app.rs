@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use llm::{Model, ModelRef};
 use orchestrator::{Assets, Factory, SystemContext};
 use runner::images::{self, BuildRequest};
-use runner::{DockerOptions, DockerSandboxes, Engine, Owner};
+use runner::{DockerOptions, DockerSandboxes, Engine, Owner, Slots};
 use spec::Skill;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::ModelFlags;
+use crate::args::{ModelFlags, SandboxFlags};
 use crate::config::Settings;
 use crate::exit::{Interrupted, Problem};
 use crate::interrupt::Interrupts;
@@ -100,9 +100,11 @@ impl App {
         &self,
         store: Arc<Store>,
         models: Models,
+        flags: SandboxFlags,
         live: &Live,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Factory> {
+        let slots = self.slots(flags)?;
         let prepare = async {
             let engine = Engine::connect(&self.settings.engine).await?;
             let progress = live.progress();
@@ -130,6 +132,7 @@ impl App {
         let options = DockerOptions {
             owner,
             runtime,
+            slots,
             now: Timestamp::now,
         };
         Ok(Factory {
@@ -143,6 +146,13 @@ impl App {
             assets: self.assets(),
             context: Arc::new(SystemContext),
         })
+    }
+
+    /// How many sandboxes there may be.
+    fn slots(&self, flags: SandboxFlags) -> anyhow::Result<Slots> {
+        let mut options = self.settings.slots.clone();
+        options.queue_timeout = flags.queue_timeout.unwrap_or(options.queue_timeout);
+        Ok(Slots::open(options)?)
     }
 
     /// The folder with the tasks' logs.

@@ -46,6 +46,8 @@ const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Source: XDG base directory specification.
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Source: XDG base directory specification.
+const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// What programs of this machine need to reach the network, and to keep temporary files.
 const FOR_PROGRAMS: &[&str] = &[
     "http_proxy",
@@ -72,6 +74,7 @@ const NOT_FROM_FILE: &[(&str, &str)] = &[
     (XDG_DATA_HOME, IN_ENVIRONMENT),
     (XDG_CONFIG_HOME, IN_ENVIRONMENT),
     (XDG_CACHE_HOME, IN_ENVIRONMENT),
+    (XDG_RUNTIME_DIR, IN_ENVIRONMENT),
     ("SSL_CERT_FILE", IN_ENVIRONMENT),
     ("SSL_CERT_DIR", IN_ENVIRONMENT),
     ("ALL_PROXY", IN_ENVIRONMENT),
@@ -180,6 +183,13 @@ impl Environment {
     /// The directory for what can be made again. Source: XDG base directory specification.
     pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
         self.xdg(XDG_CACHE_HOME, ".cache")
+    }
+
+    /// The directory for sockets and locks, which is empty after a start of the machine; root, who
+    /// often has none of its own, has the system's. Source: XDG base directory specification.
+    pub(crate) fn run_dir(&self) -> Option<PathBuf> {
+        let set = self.path(XDG_RUNTIME_DIR).filter(|path| path.is_absolute());
+        set.or_else(|| rustix::process::geteuid().is_root().then(|| "/run".into()))
     }
 
     /// The variables that programs of this machine get, such as one that makes an image.

@@ -24,6 +24,8 @@ pub(crate) enum ExitCode {
     Refused,
     /// The container engine or the model is not available.
     Unavailable,
+    /// As many runs as may are running: try again later.
+    Busy,
     /// A bug of ours.
     Internal,
     /// Somebody stopped it.
@@ -41,6 +43,8 @@ impl ExitCode {
             Self::Refused => 4,
             Self::Unavailable => 5,
             Self::Internal => 70,
+            // Source: `EX_TEMPFAIL` of `sysexits.h`, as 70 is its `EX_SOFTWARE`.
+            Self::Busy => 75,
             Self::Interrupted => 130,
         }
     }
@@ -55,6 +59,7 @@ impl ExitCode {
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
+            Self::Busy => "busy",
             Self::Interrupted => "interrupted",
         }
     }
@@ -133,6 +138,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) hint: Option<String>,
+    /// After how many seconds trying again makes sense, where that is known.
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 impl Failure {
@@ -144,7 +151,20 @@ impl Failure {
             code,
             message: orchestrator::chain(error.as_ref()),
             hint,
+            retry_after_s: error.chain().find_map(retry_after_s),
         }
+    }
+}
+
+/// How long somebody who was turned away should wait, in seconds.
+fn retry_after_s(error: &(dyn std::error::Error + 'static)) -> Option<u64> {
+    let error = match error.downcast_ref::<FactoryError>() {
+        Some(FactoryError::Runner(error)) => Some(error),
+        _ => error.downcast_ref::<RunnerError>(),
+    };
+    match error {
+        Some(RunnerError::Busy { retry_after, .. }) => Some(retry_after.as_secs().max(1)),
+        _ => None,
     }
 }
 
@@ -240,8 +260,9 @@ fn of_runner(error: &RunnerError) -> ExitCode {
             MountError::BadName(_) | MountError::DuplicateName(_) => ExitCode::Usage,
             _ => ExitCode::Refused,
         },
-        RunnerError::TooLarge { .. } => ExitCode::Refused,
+        RunnerError::TooLarge { .. } | RunnerError::Slots { .. } => ExitCode::Refused,
         RunnerError::Blobs(_) => ExitCode::Failed,
+        RunnerError::Busy { .. } => ExitCode::Busy,
         // Unreachable, too old, too slow, without an image, unsafe: it cannot be used.
         _ => ExitCode::Unavailable,
     }
@@ -337,6 +358,14 @@ mod tests {
             Some("read-only"),
         );
         check(Interrupted, 130, None);
+        let busy = || RunnerError::Busy {
+            running: 16,
+            retry_after: std::time::Duration::from_secs(7),
+        };
+        check(busy(), 75, Some("7 s"));
+        check(FactoryError::Runner(busy()), 75, Some("7 s"));
+        let failure = Failure::of(&FactoryError::Runner(busy()).into());
+        assert_eq!(failure.retry_after_s, Some(7));
         check(anyhow::anyhow!("anything else"), 1, None);
         check(Problem::usage("wrong").hint("right"), 2, Some("right"));
     }

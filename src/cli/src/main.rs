@@ -67,6 +67,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
         code: ExitCode::Internal,
         message: format!("internal error: {}", text.unwrap_or("it panicked")),
         hint: Some("this is a bug of AgentFactory; please report it".to_owned()),
+        retry_after_s: None,
     }
 }
 
@@ -133,6 +134,7 @@ fn usage_failure(text: &str) -> Failure {
         code: ExitCode::Usage,
         message: message.to_owned(),
         hint: (!tips.is_empty()).then(|| tips.join("; ")),
+        retry_after_s: None,
     }
 }
 

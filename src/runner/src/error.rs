@@ -1,6 +1,7 @@
 //! Why a run did not take place.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{ImageId, MountError};
@@ -81,6 +82,14 @@ pub enum RunnerError {
     /// The files of the workspace could not be read, or what came back could not be kept.
     #[error("the files of the workspace could not be read or kept")]
     Blobs(#[source] std::io::Error),
+    /// The locks that say how many sandboxes there are cannot be used.
+    #[error("the directory `{}` cannot hold the locks of sandboxes", directory.display())]
+    Slots {
+        /// Which directory.
+        directory: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// As many runs as are allowed at once are running, and none ended in time.
     #[error("{running} runs are running, which is as many as may at once")]
     Busy {
@@ -177,9 +186,12 @@ impl RunnerError {
             Self::TooLarge { .. } => "give it less, or bind a directory with `--mount`",
             Self::Busy { retry_after, .. } => {
                 return Some(format!(
-                    "try again in {} s, or let runs wait longer",
+                    "try again in {} s, or let runs wait longer with `--queue-timeout`",
                     retry_after.as_secs().max(1)
                 ));
+            }
+            Self::Slots { .. } => {
+                "set `slots` in [sandbox] of the configuration to a directory of your own"
             }
             Self::Unsafe { .. } => "`agentfactory doctor` shows what the engine has to offer",
             Self::Engine { source, .. } if is_gone(&source.0) => {

@@ -13,8 +13,9 @@ pub mod images;
 mod mount;
 mod reap;
 mod sandboxes;
+mod slots;
 
-pub use docker::{DockerOptions, DockerSandboxes};
+pub use docker::{DockerOptions, DockerSandboxes, PoolOptions};
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineFailure, RunnerError};
 pub use fake::{FakeRun, FakeSandboxes, MemoryBlobs};
@@ -23,3 +24,4 @@ pub use sandboxes::{
     BlobSink, Blobs, Broker, ImageId, Mount, MountError, Observer, Program, Proxy, RunHost,
     SandboxSpec, Sandboxes, SourceFile, ToolRequest,
 };
+pub use slots::{Permit, QUEUE_TIMEOUT, SANDBOXES_MAX, Slot, SlotOptions, Slots};

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{Mount, MountError};
 
-/// The user of a sandbox without mounts: the number that distroless images call `nonroot`. It
-/// belongs to nobody on common systems, where accounts end at 60000 and `nobody` is 65534.
-pub(crate) const NOBODY_ELSE: u32 = 65_532;
+/// The group of a sandbox whose mounts belong to the group of root: the number that distroless
+/// images call `nonroot`. It belongs to nobody on common systems, where accounts end at 60000 and
+/// `nobody` is 65534.
+const NOBODY_ELSE: u32 = 65_532;
 
 /// Longest name of a mount, in bytes.
 const NAME_MAX: usize = 64;
@@ -41,8 +42,36 @@ pub(crate) struct Granted {
     pub(crate) mounts: Vec<Mount>,
 }
 
+/// Mounts that may be granted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// The user and the group to whom they belong, unless that is root.
+    owner: Option<(u32, u32)>,
+    mounts: Vec<Mount>,
+}
+
+impl Checked {
+    /// Grants them to a sandbox, which runs as their owner; without one, as this user.
+    pub(crate) fn granted(self, user: u32) -> Granted {
+        let (uid, gid) = self.owner.unwrap_or((user, user));
+        Granted {
+            uid,
+            gid,
+            mounts: self.mounts,
+        }
+    }
+}
+
+/// No mounts: nothing to check.
+pub(crate) fn none() -> Checked {
+    Checked {
+        owner: None,
+        mounts: Vec::new(),
+    }
+}
+
 /// Checks mounts against the file system of this machine, which must be the engine's.
-pub(crate) fn check(mounts: &[Mount], engine: &str) -> Result<Granted, MountError> {
+pub(crate) fn check(mounts: &[Mount], engine: &str) -> Result<Checked, MountError> {
     if !mounts.is_empty() && !engine.starts_with("unix://") {
         return Err(MountError::RemoteEngine(engine.to_owned()));
     }
@@ -87,10 +116,8 @@ pub(crate) fn check(mounts: &[Mount], engine: &str) -> Result<Granted, MountErro
             ..mount.clone()
         });
     }
-    let (uid, gid) = owner.unwrap_or((NOBODY_ELSE, NOBODY_ELSE));
-    Ok(Granted {
-        uid,
-        gid,
+    Ok(Checked {
+        owner,
         mounts: resolved,
     })
 }
@@ -241,7 +268,7 @@ mod tests {
 
     #[test]
     fn without_mounts_it_runs_as_nobody_else() {
-        assert_eq!(check(&[], "tcp://far:2376").unwrap().uid, NOBODY_ELSE);
+        assert_eq!(check(&[], "tcp://far:2376").unwrap().owner, None);
     }
 
     #[test]
@@ -249,7 +276,7 @@ mod tests {
         // This directory is root's everywhere.
         let root = Path::new("/usr");
         let read_only = check(&[mount(root, "a", false)], LOCAL).unwrap();
-        assert_eq!(read_only.uid, NOBODY_ELSE);
+        assert_eq!(read_only.granted(7).uid, 7);
         assert!(matches!(
             check(&[mount(root, "a", true)], LOCAL),
             Err(MountError::RootOwned(_))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use llm::ModelRef;
-use spec::{ByteSize, Limits, parse_duration};
+use spec::{ByteSize, DurationError, Limits, parse_duration};
 
 use super::{Cpus, MountArg};
 
@@ -72,6 +72,27 @@ pub(crate) struct LimitFlags {
     /// Bytes of each of standard output and error of a run [default: 1M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) output_size: Option<ByteSize>,
+}
+
+/// How a run gets its sandbox.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Sandbox options")]
+pub(crate) struct SandboxFlags {
+    /// How long to wait while as many runs as may are running, such as 0s or 5m [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration_or_none)]
+    pub(crate) queue_timeout: Option<Duration>,
+    /// Start a sandbox of its own even where `agentfactory pool` keeps some ready
+    #[arg(long)]
+    #[expect(dead_code, reason = "the client of the pool is the next change")]
+    pub(crate) no_pool: bool,
+}
+
+/// A duration, or none at all.
+pub(crate) fn parse_duration_or_none(text: &str) -> Result<Duration, DurationError> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        text => parse_duration(text),
+    }
 }
 
 impl LimitFlags {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{deploy, diff, exec, images, log, run, runs, shell, show, solve, undo};
-pub(crate) use flags::{FolderFlags, LimitFlags, ModelFlags};
+pub(crate) use flags::{FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none};
 pub(crate) use values::{Cpus, Grants, MountArg, check_length, text_or_stdin};
 
 /// What follows the list of commands in the help.
@@ -21,6 +21,7 @@ Exit codes:
   4    refused: a rule, a conflict, or something in the way
   5    the container engine or the model is not available
   70   a bug in AgentFactory
+  75   busy: as many runs as may are running; try again later
   130  interrupted
 
 Standard output is data, standard error is for people. Settings: flags win over the environment

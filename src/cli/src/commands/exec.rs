@@ -7,7 +7,7 @@ use orchestrator::{RunRequest, program_from_file};
 
 use super::program::Run;
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, text_or_stdin};
+use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, text_or_stdin};
 use crate::exit::{ExitCode, Problem};
 use crate::folders::Folders;
 use crate::ui::LiveKind;
@@ -31,6 +31,8 @@ pub(crate) struct ExecArgs {
     folders: FolderFlags,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    sandbox: SandboxFlags,
     #[command(flatten)]
     models: ModelFlags,
 }
@@ -56,6 +58,7 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
         folders,
         limits: limits.clone(),
         models: Models::of_subagents(app, &args.models, &grants)?,
+        sandbox: args.sandbox,
         kind: LiveKind::Subagent,
     };
     let shown = shown.to_string();

@@ -13,6 +13,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Models};
+use crate::args::SandboxFlags;
 use crate::exit::ExitCode;
 use crate::folders::{Folders, Results, name_files, name_left_behind};
 use crate::outcome::outcome_text;
@@ -26,6 +27,7 @@ pub(super) struct Run<'a> {
     pub(super) folders: Folders,
     pub(super) limits: Limits,
     pub(super) models: Models,
+    pub(super) sandbox: SandboxFlags,
     pub(super) kind: LiveKind,
 }
 
@@ -44,6 +46,7 @@ impl Run<'_> {
             folders,
             limits,
             models,
+            sandbox,
             kind,
         } = self;
         limits.check()?;
@@ -53,7 +56,7 @@ impl Run<'_> {
             .interrupts
             .guard(async |cancel| {
                 let factory = app
-                    .factory(Arc::clone(&store), models, &live, &cancel)
+                    .factory(Arc::clone(&store), models, sandbox, &live, &cancel)
                     .await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;
                 request.mounts = folders.mounts().to_vec();

@@ -6,7 +6,7 @@ use spec::VersionRef;
 use super::joined;
 use super::program::Run;
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, text_or_stdin};
+use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, text_or_stdin};
 use crate::exit::{ExitCode, Problem};
 use crate::folders::Folders;
 use crate::ui::LiveKind;
@@ -28,6 +28,8 @@ pub(crate) struct RunArgs {
     folders: FolderFlags,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    sandbox: SandboxFlags,
     #[command(flatten)]
     models: ModelFlags,
 }
@@ -57,6 +59,7 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
         folders,
         limits: limits.clone(),
         models: Models::of_subagents(app, &args.models, &grants)?,
+        sandbox: args.sandbox,
         kind: LiveKind::Subagent,
     };
     run.carry_out(|factory, tree| {

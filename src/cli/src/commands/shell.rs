@@ -6,7 +6,7 @@ use runner::Program;
 
 use super::program::Run;
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, LimitFlags, text_or_stdin};
+use crate::args::{FolderFlags, LimitFlags, SandboxFlags, text_or_stdin};
 use crate::exit::ExitCode;
 use crate::folders::Folders;
 use crate::ui::LiveKind;
@@ -23,6 +23,8 @@ pub(crate) struct ShellArgs {
     folders: FolderFlags,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    sandbox: SandboxFlags,
 }
 
 /// Runs a command.
@@ -36,6 +38,7 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
         folders,
         limits: limits.clone(),
         models: Models::default(),
+        sandbox: args.sandbox,
         kind: LiveKind::Shell,
     };
     run.carry_out(|_, tree| {

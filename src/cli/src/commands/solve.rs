@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::shown_version;
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, check_length, text_or_stdin};
+use crate::args::{
+    FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, check_length, text_or_stdin,
+};
 use crate::exit::{ExitCode, Failure, Interrupted, Problem};
 use crate::folders::{Folders, Results, name_files};
 use crate::ui::{Live, LiveKind, Text, Tone, Ui, continued, one_line, printable};
@@ -49,6 +51,8 @@ pub(crate) struct SolveArgs {
     folders: FolderFlags,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    sandbox: SandboxFlags,
 }
 
 /// Characters of a question that are shown before it is solved.
@@ -86,6 +90,7 @@ struct Solver<'a> {
     store: Arc<Store>,
     folders: Folders,
     limits: Limits,
+    sandbox: SandboxFlags,
     budget: TaskBudget,
     grantable: Grants,
 }
@@ -113,6 +118,7 @@ pub(crate) async fn solve(app: &App, args: &SolveArgs) -> anyhow::Result<ExitCod
         store: app.store()?,
         folders,
         limits,
+        sandbox: args.sandbox,
         budget: args.budget.over(&app.settings.budget),
         grantable: args.grant.clone().unwrap_or_else(Grants::all),
     };
@@ -131,7 +137,10 @@ impl Solver<'_> {
             .interrupts
             .guard(async |cancel| {
                 let store = Arc::clone(&self.store);
-                let factory = self.app.factory(store, models, &live, &cancel).await?;
+                let factory = self
+                    .app
+                    .factory(store, models, self.sandbox, &live, &cancel);
+                let factory = factory.await?;
                 self.task(&factory, &self.folders, task, &live, cancel)
                     .await
             })

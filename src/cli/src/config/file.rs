@@ -13,7 +13,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use spec::{ByteSize, DurationError, parse_duration};
 
-use crate::args::{Cpus, LimitFlags};
+use crate::args::{Cpus, LimitFlags, parse_duration_or_none};
 use crate::exit::Problem;
 
 /// Everything that the file can say.
@@ -37,6 +37,12 @@ pub(crate) struct ConfigFile {
     /// Where the engine is.
     #[serde(default)]
     pub(crate) engine: EngineTable,
+    /// How many sandboxes there may be.
+    #[serde(default)]
+    pub(crate) sandbox: SandboxTable,
+    /// Sandboxes that wait for their runs.
+    #[serde(default)]
+    pub(crate) pool: PoolTable,
     /// Endpoints of models, by the name that stands before the colon.
     #[serde(default)]
     pub(crate) providers: BTreeMap<String, ProviderTable>,
@@ -72,6 +78,27 @@ pub(crate) struct EngineTable {
     pub(crate) runtime: Option<String>,
 }
 
+/// `[sandbox]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SandboxTable {
+    pub(crate) runs_max: Option<NonZeroU32>,
+    pub(crate) sandboxes_max: Option<NonZeroU32>,
+    pub(crate) queue_timeout: Option<Text<TimeOrNone>>,
+    /// Relative to this file.
+    pub(crate) slots: Option<PathBuf>,
+}
+
+/// `[pool]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PoolTable {
+    #[serde(rename = "use")]
+    pub(crate) is_used: Option<bool>,
+    /// Relative to this file.
+    pub(crate) socket: Option<PathBuf>,
+}
+
 /// `[providers.NAME]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +117,18 @@ impl FromStr for Time {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse_duration(text).map(Self)
+    }
+}
+
+/// A duration that may be none at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeOrNone(pub(crate) Duration);
+
+impl FromStr for TimeOrNone {
+    type Err = DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_duration_or_none(text).map(Self)
     }
 }
 
@@ -180,7 +219,13 @@ impl ConfigFile {
         };
         let mut file = Self::parse(&text, path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        for path in [&mut file.skills, &mut file.images].into_iter().flatten() {
+        let paths = [
+            &mut file.skills,
+            &mut file.images,
+            &mut file.sandbox.slots,
+            &mut file.pool.socket,
+        ];
+        for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         for model in [&mut file.model, &mut file.subagent_model]
@@ -275,6 +320,14 @@ mod tests {
             [engine]
             host = "unix:///run/user/1000/docker.sock"
             runtime = "runsc"
+            [sandbox]
+            runs_max = 4
+            sandboxes_max = 20
+            queue_timeout = 0
+            slots = "slots"
+            [pool]
+            use = false
+            socket = "pool.sock"
             [providers.vllm]
             protocol = "openai"
             base_url = "http://localhost:8000/v1"
@@ -289,6 +342,8 @@ mod tests {
         );
         let limits = file.limits.flags().over(&spec::Limits::default());
         assert_eq!((limits.cpu_millis, limits.pids), (500, 64));
+        assert_eq!(file.sandbox.queue_timeout.unwrap().0.0, Duration::ZERO);
+        assert_eq!(file.pool.is_used, Some(false));
         assert_eq!(
             file.providers["vllm"].key_env.as_ref().unwrap().0.0,
             "VLLM_API_KEY"

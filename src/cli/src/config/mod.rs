@@ -3,19 +3,19 @@
 mod file;
 
 use std::ffi::OsString;
-use std::num::{NonZeroU32, NonZeroU64};
-use std::path::PathBuf;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
 use orchestrator::TaskBudget;
-use runner::EngineConfig;
+use runner::{EngineConfig, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
-use spec::Limits;
+use spec::{ByteSize, Limits};
 
 use crate::args::GlobalFlags;
 use crate::environment::{self as env, Environment};
 use crate::exit::Problem;
-use file::{ConfigFile, EngineTable, ProviderTable};
+use file::{ConfigFile, EngineTable, ProviderTable, SandboxTable};
 
 /// Everything that is configured. Flags of a single command still go over it.
 #[derive(Clone, Debug)]
@@ -36,6 +36,14 @@ pub(crate) struct Settings {
     pub(crate) engine: EngineConfig,
     /// The runtime that sandboxes run under; none means the engine's default.
     pub(crate) runtime: Option<String>,
+    /// How many sandboxes there may be, and where that is counted.
+    pub(crate) slots: SlotOptions,
+    /// The socket of the pool that is shared by processes.
+    #[expect(dead_code, reason = "the client of the pool is the next change")]
+    pub(crate) pool_socket: PathBuf,
+    /// Whether a pool that is there is used.
+    #[expect(dead_code, reason = "the client of the pool is the next change")]
+    pub(crate) uses_pool: bool,
     /// A folder with skills and prompts that are used instead of the built-in ones.
     pub(crate) skills: Option<PathBuf>,
     /// A folder with image recipes that are used instead of the built-in ones.
@@ -65,11 +73,20 @@ impl Settings {
         };
         let mut warnings = environment.warnings.clone();
         let limits = file.limits.flags().over(&Limits::default());
+        let home = home(flags, environment)?;
+        let run_dir = environment.run_dir().map(|dir| dir.join("agentfactory"));
         Ok(Self {
+            slots: slots(file.sandbox, run_dir.as_deref(), &home)?,
+            pool_socket: {
+                let default = run_dir.unwrap_or_else(|| home.join("run"));
+                let socket = file.pool.socket;
+                socket.unwrap_or_else(|| default.join("pool.sock"))
+            },
+            uses_pool: file.pool.is_used.unwrap_or(true),
             user_cache: environment.cache_dir().map(|dir| dir.join("agentfactory")),
             user_data: environment.data_dir().map(|dir| dir.join("agentfactory")),
             program_environment: environment.for_programs(),
-            home: home(flags, environment)?,
+            home,
             model: model(environment, env::MODEL)?.or(file.model.map(|model| model.0)),
             subagent_model: model(environment, env::SUBAGENT_MODEL)?
                 .or(file.subagent_model.map(|model| model.0)),
@@ -111,6 +128,51 @@ fn home(flags: &GlobalFlags, environment: &Environment) -> Result<PathBuf, Probl
             error,
         )
     })
+}
+
+/// How many sandboxes there may be: what suits this machine, then as the file says.
+fn slots(table: SandboxTable, run_dir: Option<&Path>, home: &Path) -> Result<SlotOptions, Problem> {
+    let memory = rustix::system::sysinfo();
+    let unit = u64::from(memory.mem_unit.max(1));
+    #[expect(
+        clippy::useless_conversion,
+        reason = "the kernel's word is 32 bits wide on some machines"
+    )]
+    let memory = ByteSize::bytes(u64::from(memory.totalram).saturating_mul(unit));
+    let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let default = run_dir.map_or_else(|| home.join("cache"), Path::to_owned);
+    let mut options = SlotOptions::for_machine(default.join("slots"), memory, cpus);
+    let waiting = options.sandboxes_max.saturating_sub(options.runs_max);
+    if let Some(runs) = table.runs_max {
+        options.runs_max = runs.get();
+        options.sandboxes_max = runs.get().saturating_add(waiting).min(SANDBOXES_MAX);
+    }
+    if let Some(sandboxes) = table.sandboxes_max {
+        options.sandboxes_max = sandboxes.get();
+    }
+    let wrong = |what: String, hint: String| Err(Problem::usage(what).hint(hint));
+    if options.sandboxes_max > SANDBOXES_MAX {
+        return wrong(
+            format!("`sandboxes_max` is {}", options.sandboxes_max),
+            format!("use at most {SANDBOXES_MAX}: each sandbox has a user number of its own"),
+        );
+    }
+    if options.runs_max > options.sandboxes_max {
+        return wrong(
+            format!(
+                "`runs_max` is {}, more than `sandboxes_max`, which is {}",
+                options.runs_max, options.sandboxes_max
+            ),
+            "each run has a sandbox: lower the first or raise the second in [sandbox]".to_owned(),
+        );
+    }
+    if let Some(timeout) = table.queue_timeout {
+        options.queue_timeout = timeout.0.0;
+    }
+    if let Some(directory) = table.slots {
+        options.directory = directory;
+    }
+    Ok(options)
 }
 
 /// A folder that replaces built-in files. A missing one would silently replace nothing.
@@ -262,8 +324,6 @@ fn is_local(address: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use secrecy::ExposeSecret as _;
 
     use super::*;
@@ -341,6 +401,31 @@ mod tests {
         ] {
             let refused = resolve(&[], "", &format!("[budget]\n{nothing}"));
             assert!(refused.is_err(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn sandboxes_are_counted_per_user() {
+        let slots = |process: &[(&str, &str)], file: &str| resolve(process, "", file);
+        let run = [("XDG_RUNTIME_DIR", "/run/user/7")];
+        let settings = slots(&run, "[sandbox]\nruns_max = 3").unwrap();
+        assert_eq!(
+            settings.slots.directory,
+            Path::new("/run/user/7/agentfactory/slots")
+        );
+        assert_eq!(
+            settings.pool_socket,
+            Path::new("/run/user/7/agentfactory/pool.sock")
+        );
+        assert_eq!(settings.slots.runs_max, 3);
+        assert!(settings.slots.sandboxes_max > 3 && settings.uses_pool);
+        for wrong in [
+            "runs_max = 600",
+            "sandboxes_max = 513",
+            "runs_max = 9\nsandboxes_max = 8",
+        ] {
+            let wrong = format!("[sandbox]\n{wrong}");
+            assert!(slots(&run, &wrong).is_err(), "{wrong}");
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct ErrorJson<'a> {
     code: &'static str,
     message: &'a str,
     hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +64,7 @@ impl<'a> From<&'a Failure> for ErrorJson<'a> {
             code: failure.code.name(),
             message: &failure.message,
             hint: failure.hint.as_deref(),
+            retry_after_s: failure.retry_after_s,
         }
     }
 }

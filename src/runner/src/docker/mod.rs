@@ -6,42 +6,46 @@ mod container;
 mod create;
 mod events;
 mod outcome;
+mod pool;
 mod ready;
+mod removals;
 mod requests;
 mod restore;
 mod session;
+mod start;
 mod streams;
 mod watch;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use spec::{Limits, PhaseTimings, RunOutcome, RunReport, limits};
-use tokio::sync::OnceCell;
+use spec::{Limits, PhaseTimings, RunOutcome, RunReport, Start};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::mount::Granted;
-use crate::reap::{self, Owner};
-use crate::{Engine, RunHost, RunnerError, SandboxSpec, Sandboxes, mount};
-use calls::{call, refusal};
-use container::{Container, REMOVAL};
-use ready::{Ending, Ready, Remains, Removal, Unready};
+use crate::mount::Checked;
+use crate::reap::Owner;
+use crate::{Engine, ImageId, RunHost, RunnerError, SandboxSpec, Sandboxes, Slots, mount};
+use pool::{Class, Pool};
+use ready::{Ending, Ready, Unready};
+use removals::Removals;
+use session::Ran;
+use start::{Order, Starter};
 
-/// What a lease lasts beyond everything that has a deadline; clocks of two hosts differ.
-const LEASE_SLACK: Duration = Duration::from_mins(5);
+pub use pool::PoolOptions;
 
 /// Sandboxes on a Docker Engine. Cloning it is cheap.
+///
+/// Sandboxes are started ahead of need when [`Sandboxes::prewarm`] says so. When the last clone is
+/// dropped, those that wait end; [`Sandboxes::shutdown`] waits until all are gone.
 #[derive(Clone, Debug)]
 pub struct DockerSandboxes {
-    engine: Engine,
-    options: Arc<DockerOptions>,
-    /// That the engine has seccomp, once it has said so.
-    checked: Arc<OnceCell<()>>,
+    starter: Arc<Starter>,
+    pool: Arc<Pool>,
+    removals: Removals,
 }
 
 /// How sandboxes are made on a Docker Engine.
@@ -51,6 +55,10 @@ pub struct DockerOptions {
     pub owner: Owner,
     /// The engine's runtime, such as `crun` or `runsc`; `None` is the engine's default.
     pub runtime: Option<String>,
+    /// How many sandboxes there may be, and as whom they run.
+    pub slots: Slots,
+    /// How many wait, and how long.
+    pub pool: PoolOptions,
     /// The clock that leases are written by.
     pub now: fn() -> Timestamp,
 }
@@ -58,34 +66,44 @@ pub struct DockerOptions {
 impl DockerSandboxes {
     /// Sandboxes on this engine. Nothing is asked of it yet.
     pub fn new(engine: Engine, options: DockerOptions) -> Self {
+        let removals = Removals::default();
+        let pool = options.pool.clone();
+        let starter = Arc::new(Starter::new(engine, Arc::new(options)));
         Self {
-            engine,
-            options: Arc::new(options),
-            checked: Arc::new(OnceCell::new()),
+            pool: Arc::new(Pool::new(Arc::clone(&starter) as _, pool, removals.clone())),
+            starter,
+            removals,
         }
     }
 
-    /// Refuses an engine that cannot filter system calls.
-    async fn check_engine(&self) -> Result<(), RunnerError> {
-        let check = async {
-            let info = call("describe itself", self.engine.docker.info()).await?;
-            let options = info.security_options.unwrap_or_default();
-            if options.iter().any(|option| option.contains("seccomp")) {
-                return Ok(());
-            }
-            Err(RunnerError::Unsafe {
-                why: "it reports no seccomp".to_owned(),
-            })
-        };
-        self.checked.get_or_try_init(|| check).await.copied()
+    /// How many sandboxes wait for runs.
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+
+    /// Waits until as many sandboxes wait as [`Sandboxes::prewarm`] asked for, or until no more can
+    /// be started.
+    pub async fn warm(&self) {
+        self.pool.warm().await;
+    }
+
+    /// Waits until the sandboxes of all runs that have ended are gone.
+    pub async fn settle(&self) {
+        self.removals.settle().await;
     }
 
     /// Checks the mounts, which reads directories: their disks may be slow.
-    async fn granted(&self, spec: &SandboxSpec) -> Result<Granted, RunnerError> {
-        let (mounts, address) = (spec.mounts.clone(), self.engine.address().to_owned());
+    async fn check_mounts(&self, spec: &SandboxSpec) -> Result<Checked, RunnerError> {
+        if spec.mounts.is_empty() {
+            return Ok(mount::none());
+        }
+        let (mounts, address) = (
+            spec.mounts.clone(),
+            self.starter.engine.address().to_owned(),
+        );
         let checked = tokio::task::spawn_blocking(move || mount::check(&mounts, &address));
-        let granted = checked.await.expect("the check does not panic");
-        granted.map_err(RunnerError::Mount)
+        let checked = checked.await.expect("the check does not panic");
+        checked.map_err(RunnerError::Mount)
     }
 
     async fn run_one(
@@ -96,13 +114,44 @@ impl DockerSandboxes {
     ) -> Result<RunReport, RunnerError> {
         spec.limits.check().map_err(RunnerError::Limits)?;
         restore::check_sizes(&spec)?;
-        let granted = self.granted(&spec).await?;
-        let begun = Instant::now();
-        let ready = Box::pin(self.start(&spec, &granted, &cancel)).await;
-        let timings = PhaseTimings {
-            lease: begun.elapsed(),
-            ..PhaseTimings::default()
+        let mounts = self.check_mounts(&spec).await?;
+        let slots = &self.starter.options.slots;
+        let mut timings = PhaseTimings::default();
+        let Some(permit) = slots.permit(&cancel).await? else {
+            return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
         };
+        timings.queue = permit.queued;
+        let begun = Instant::now();
+        if let Some(ready) = self.lease(&spec) {
+            timings.lease = begun.elapsed();
+            timings.start = Start::Leased;
+            let ran = session::run(&spec, &host, ready, timings, &cancel).await;
+            match &ran.report {
+                Ok(RunReport {
+                    outcome: RunOutcome::SandboxLost { why },
+                    ..
+                }) if !ran.began => {
+                    tracing::warn!(why, "a sandbox that waited was lost before its run began");
+                    self.removals.add(ran.remains, ran.ending).await;
+                    timings.start = Start::Cold;
+                }
+                _ => return self.end(ran).await,
+            }
+        }
+        let Some(slot) = slots.slot(&permit, &cancel).await? else {
+            return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
+        };
+        let granted = mounts.granted(slot.user());
+        let order = Order {
+            id: spec.run,
+            image: &spec.image,
+            limits: &spec.limits,
+            granted: &granted,
+            slot,
+            lease_ends: self.starter.lease_of(spec.limits.wall),
+        };
+        let ready = Box::pin(self.starter.start(order, &cancel)).await;
+        timings.lease = begun.elapsed();
         let ready = match ready {
             Ok(ready) => ready,
             Err(Unready::Failed(error)) => return Err(error),
@@ -113,9 +162,35 @@ impl DockerSandboxes {
                 return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
             }
         };
-        let ran = session::run(&spec, &host, ready, timings, &cancel).await;
-        let gone = ran.remains.remove(ran.ending).await;
-        let mut result = ran.report;
+        self.end(session::run(&spec, &host, ready, timings, &cancel).await)
+            .await
+    }
+
+    /// A sandbox that waits, if there is one for this run. What is mounted is decided when a sandbox
+    /// is created, so a run with mounts starts its own.
+    fn lease(&self, spec: &SandboxSpec) -> Option<Ready> {
+        if !spec.mounts.is_empty() {
+            return None;
+        }
+        let class = Class::new(&spec.image, &spec.limits);
+        let until = self.starter.lease_of(spec.limits.wall);
+        self.pool.lease(&class, until)
+    }
+
+    /// Removes what is left of a run: at once where that says something about it, else beside what
+    /// comes next.
+    async fn end(&self, ran: Ran) -> Result<RunReport, RunnerError> {
+        let Ran {
+            report: mut result,
+            remains,
+            ending,
+            ..
+        } = ran;
+        if ending == Ending::ByItself {
+            self.removals.add(remains, ending).await;
+            return result;
+        }
+        let gone = remains.remove(ending).await;
         if let Ok(report) = &mut result
             && let RunOutcome::TimedOut { limit, .. } = report.outcome
             && !gone
@@ -128,57 +203,6 @@ impl DockerSandboxes {
         }
         result
     }
-
-    /// Starts a sandbox for one run. Nothing of it is left when that fails.
-    async fn start(
-        &self,
-        spec: &SandboxSpec,
-        granted: &Granted,
-        cancel: &CancellationToken,
-    ) -> Result<Ready, Unready> {
-        let labels = reap::labels(
-            &self.options.owner,
-            spec.run,
-            lease_end((self.options.now)(), &spec.limits),
-        );
-        let runtime = self.options.runtime.as_deref();
-        let body = create::body(&spec.image, &spec.limits, granted, runtime, labels);
-        let name = format!("agentfactory-{}", spec.run);
-        let container = Container::new(self.engine.clone(), name);
-        // Both at once: the check costs nothing, and nothing starts before it has passed.
-        let (created, checked) = tokio::join!(container.create(body), self.check_engine());
-        let failed = match (created, checked) {
-            (Err(error), _) => match refusal(&error) {
-                Some(404) => {
-                    let missing = RunnerError::ImageMissing(spec.image.clone());
-                    return Err(Unready::Failed(missing));
-                }
-                // Refused, so there is nothing to remove.
-                Some(_) => return Err(Unready::Failed(error)),
-                None => Some(error),
-            },
-            (Ok(()), checked) => checked.err(),
-        };
-        let remains = Remains {
-            end: container.watch(),
-            removal: Removal::Container(container.clone()),
-        };
-        let attached = match failed {
-            Some(error) => Err(error),
-            None => container.attach().await,
-        };
-        let ended = match attached {
-            Ok(line) => ready::wait(line, remains, granted.uid, container.start(), cancel).await,
-            Err(error) => Err((Unready::Failed(error), remains)),
-        };
-        match ended {
-            Ok(ready) => Ok(ready),
-            Err((unready, remains)) => {
-                remains.remove(Ending::Kill).await;
-                Err(unready)
-            }
-        }
-    }
 }
 
 impl Sandboxes for DockerSandboxes {
@@ -190,15 +214,16 @@ impl Sandboxes for DockerSandboxes {
     ) -> BoxFuture<'_, Result<RunReport, RunnerError>> {
         self.run_one(spec, host, cancel).boxed()
     }
-}
 
-/// When a lease may end: after every deadline of the run.
-fn lease_end(now: Timestamp, limits: &Limits) -> Timestamp {
-    let total = limits.wall
-        + 2 * limits::START
-        + limits::STOP_GRACE
-        + 2 * limits::COLLECT
-        + REMOVAL
-        + LEASE_SLACK;
-    now.checked_add(total).unwrap_or(Timestamp::MAX)
+    fn prewarm(&self, image: &ImageId, limits: &Limits, count: usize) {
+        // What cannot be run says so when it is run.
+        if limits.check().is_ok() {
+            self.pool
+                .prewarm(Class::new(image, limits), limits.wall, count);
+        }
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.pool.shutdown().boxed()
+    }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::container::Container;
 use super::events::{Event, Events};
 use super::watch::{Gone, Watch};
-use crate::RunnerError;
+use crate::{RunnerError, Slot};
 
 /// Bytes of the harness's own standard error that are kept for the message of a lost sandbox.
 const DIAGNOSIS: usize = 2_000;
@@ -64,15 +64,19 @@ pub(crate) enum Removal {
 pub(crate) struct Remains {
     pub(crate) removal: Removal,
     pub(crate) end: Watch,
+    /// Is given back when it is gone; none where another process holds it.
+    pub(crate) slot: Option<Slot>,
 }
 
 impl Remains {
     /// Sees to it that the sandbox is gone, and says whether it is known to be. Its line is dropped
     /// before, so that a kill does not wait for a reader.
     pub(crate) async fn remove(mut self, ending: Ending) -> bool {
-        match &self.removal {
+        let removed = match &self.removal {
             Removal::Container(container) => container.remove(&mut self.end, ending).await,
-        }
+        };
+        drop(self.slot);
+        removed
     }
 
     /// Adds what is known of the sandbox's end to why it counts as lost.

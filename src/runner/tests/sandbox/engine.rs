@@ -44,6 +44,7 @@ async fn sandboxes(socket: &Path) -> DockerSandboxes {
     let options = DockerOptions {
         owner: Owner::of_this_process().unwrap(),
         runtime: None,
+        slots: crate::env::slots(),
         now: Timestamp::now,
     };
     DockerSandboxes::new(engine, options)

@@ -1,6 +1,7 @@
 //! What the tests share: an engine, an image, and runs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,10 +10,13 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runner::{
     Broker, DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, MemoryBlobs, Mount,
-    Observer, Owner, Program, RunHost, SandboxSpec, Sandboxes as _, SourceFile, ToolRequest,
+    Observer, Owner, Program, RunHost, SandboxSpec, Sandboxes as _, SlotOptions, Slots, SourceFile,
+    ToolRequest,
 };
 use serde_json::{Value, json};
-use spec::{FileEntry, Limits, OutputStream, RunId, RunOutcome, RunReport, Tree, WorkspacePath};
+use spec::{
+    ByteSize, FileEntry, Limits, OutputStream, RunId, RunOutcome, RunReport, Tree, WorkspacePath,
+};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +71,7 @@ impl Env {
         let options = DockerOptions {
             owner: Owner::of_this_process().unwrap(),
             runtime: variable("AGENTFACTORY_TEST_RUNTIME"),
+            slots: slots(),
             now: jiff::Timestamp::now,
         };
         Some(Self {
@@ -216,4 +221,15 @@ impl Broker for NoTools {
     fn answer(&self, request: ToolRequest) -> BoxFuture<'_, Value> {
         async move { json!({"error": format!("{} is not granted", request.tool)}) }.boxed()
     }
+}
+
+/// Slots that all tests share.
+pub(crate) fn slots() -> Slots {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("slots");
+    Slots::open(SlotOptions::for_machine(
+        directory,
+        ByteSize::mib(16 << 10),
+        4,
+    ))
+    .unwrap()
 }

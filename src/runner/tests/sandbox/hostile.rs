@@ -134,7 +134,13 @@ async fn a_child_that_does_not_read_its_replies_stops_nobody() {
             for n in range(1000): os.write(fd, struct.pack('<BII', 2, n, len(body)) + body)\n";
     let report = attack(&env, &format!("{source}    time.sleep(60)")).await;
     let limit = env.limits.wall;
-    assert_eq!(report.outcome, RunOutcome::TimedOut { clock: spec::Clock::Wall, limit });
+    assert_eq!(
+        report.outcome,
+        RunOutcome::TimedOut {
+            clock: spec::Clock::Wall,
+            limit
+        }
+    );
     let gently = report.usage.memory_peak_bytes > 0;
     assert!(gently, "{report:#?}");
     // Its result is found behind all that.
@@ -172,7 +178,10 @@ def main(q):
 ";
     assert_eq!(
         attack(&env, endless).await.outcome,
-        RunOutcome::TimedOut { clock: spec::Clock::Wall, limit }
+        RunOutcome::TimedOut {
+            clock: spec::Clock::Wall,
+            limit
+        }
     );
     let left_running = "
 import os, time
@@ -258,6 +267,11 @@ def main(q):
     assert!(expected, "{report:#?}");
 }
 
+/// Whether a user is one of those that only sandboxes have.
+fn is_a_slots(user: u64) -> bool {
+    (60_578..60_578 + u64::from(runner::SANDBOXES_MAX)).contains(&user)
+}
+
 /// What is there inside, read by the subagent itself.
 const LOOK: &str = include_str!("programs/look.py");
 
@@ -268,9 +282,11 @@ async fn nothing_is_allowed_that_is_not_needed() {
     let report = env.python(LOOK).await;
     let seen: Value = serde_json::from_str(answer(&report)).unwrap();
     let zero = "0000000000000000";
+    let user = seen["uid"][0].as_u64().unwrap();
+    assert!(is_a_slots(user), "{user}");
     let expected = json!({
-        "uid": [65532, 65532, 65532],
-        "groups": [65532],
+        "uid": [user, user, user],
+        "groups": [user],
         "capabilities": [zero, zero, zero, zero, zero],
         "no_new_privs": "1",
         "seccomp": "2",
@@ -368,7 +384,9 @@ async fn the_engine_confirms_what_was_asked_for() {
     check("/SecurityOpt/0", json!("no-new-privileges"));
     check("/UsernsMode", json!(""));
     assert_eq!(config["NetworkDisabled"], json!(true));
-    assert_eq!(config["User"], json!("65532:65532"));
+    let user = config["User"].as_str().unwrap();
+    let (user, group) = user.split_once(':').unwrap();
+    assert!(user == group && is_a_slots(user.parse().unwrap()), "{user}");
     assert_eq!(config["Tty"], json!(false));
     assert_eq!(config["StdinOnce"], json!(true));
     assert_eq!(inspected[0]["Mounts"], json!([]));
