@@ -10,6 +10,7 @@ never sees. Standard library only, one thread, no signal handler.
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import stat
@@ -224,6 +225,7 @@ class Accounting:
 
     def __init__(self):
         self.kills_before = self.kills()
+        self.cpu_seen = 0
 
     def read(self, *names):
         for name in names:
@@ -242,17 +244,36 @@ class Accounting:
                 return int(value)
         return 0
 
-    def report(self):
-        cpu_ns = 0
+    def cpu_ns(self):
+        """Processor time of everything in the sandbox so far."""
         for line in self.read("cpu.stat").splitlines():
             name, _, value = line.partition(b" ")
             if name == b"usage_usec":
-                cpu_ns = int(value) * 1000
-        if not cpu_ns:
-            cpu_ns = int(self.read("cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage") or 0)
-        if not cpu_ns:
-            spent = os.times()
-            cpu_ns = int(sum(spent[:4]) * 1e9)
+                return int(value) * 1000
+        used = int(self.read("cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage") or 0)
+        if not used:
+            # Processes come and go, and what nobody waited for goes with its time.
+            used = self.cpu_seen = max(self.cpu_seen, self.cpu_of_processes())
+        return used
+
+    @staticmethod
+    def cpu_of_processes():
+        """What those that are there used, and those that they waited for."""
+        ticks = 0
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open(f"/proc/{name}/stat", "rb") as file:
+                        text = file.read()
+                except OSError:
+                    continue  # It has just ended.
+                ticks += sum(map(int, text[text.rindex(b")") + 2 :].split()[11:15]))
+        spent = os.times()
+        seconds = max(ticks / os.sysconf("SC_CLK_TCK"), sum(spent[:4]))
+        return int(seconds * 1e9)
+
+    def report(self):
+        cpu_ns = self.cpu_ns()
         peak = self.read("memory.peak", "memory/memory.max_usage_in_bytes")
         return {
             "oom_kills": self.kills() - self.kills_before,
@@ -261,9 +282,48 @@ class Accounting:
         }
 
 
+class Clock:
+    """Watches the processor time of everything in the sandbox, from the beginning of its program."""
+
+    PERIOD_NS = 100_000_000
+
+    def __init__(self, accounting):
+        self.accounting = accounting
+        self.limit = None
+        self.before = self.used = self.next_ns = 0
+
+    def begin(self, child, limit):
+        """Limits the child and each process that it starts too, before it begins."""
+        self.limit = limit
+        # The kernel counts whole seconds, and what the child used before counts there.
+        seconds = limit // 1_000_000_000 + 2
+        resource.prlimit(child, resource.RLIMIT_CPU, (seconds, seconds + 1))
+        self.before = self.accounting.cpu_ns()
+
+    def look(self):
+        if self.limit is not None:
+            self.used = self.accounting.cpu_ns() - self.before
+
+    def is_over(self):
+        """Whether the time is used up; looks ten times a second, less often where that is dear."""
+        now = time.monotonic_ns()
+        if self.limit is None or now < self.next_ns:
+            return False
+        self.look()
+        took = time.monotonic_ns() - now
+        self.next_ns = now + max(self.PERIOD_NS, 20 * took)
+        return self.used > self.limit
+
+
 def is_full(path):
     state = os.statvfs(path)
-    return state.f_bavail == 0 or (state.f_files > 0 and state.f_ffree == 0)
+    return state.f_bavail == 0 or has_no_names(path)
+
+
+def has_no_names(path):
+    """Whether no file can be made, whatever room there is."""
+    state = os.statvfs(path)
+    return state.f_files > 0 and state.f_ffree == 0
 
 
 class Output:
@@ -484,6 +544,7 @@ class Parent:
         self.frames = Frames()
         self.restore = Restore()
         self.accounting = Accounting()
+        self.clock = Clock(self.accounting)
         self.poll = select.poll()
         self.body = None  # (kind, header, chunks, bytes still to come)
         self.program = None
@@ -510,6 +571,7 @@ class Parent:
         except Stop as stop:
             stopped = str(stop)
         wall_ns = time.monotonic_ns() - self.started if self.started else 0
+        self.clock.look()
         self.kill_all()
         if self.relay is not None:
             self.relay.end()
@@ -563,6 +625,8 @@ class Parent:
                 elif self.relay is not None:
                     self.on_relay(fd, mask)
             self.reap()
+            if self.status is None and self.clock.is_over():
+                raise Stop("cpu")
 
     def on_relay(self, fd, mask):
         if fd in self.relay.listeners:
@@ -642,6 +706,7 @@ class Parent:
             if self.proxy is not None:
                 self.relay = Relay(self.frames, self.poll, self.proxy)
             self.frames.message(STARTED, {})
+            self.clock.begin(self.child, self.limits["cpu_ns"])
             self.started = time.monotonic_ns()
             self.tell(CHILD_START, 0, self.program)
             self.program = None
@@ -780,7 +845,9 @@ class Parent:
             "wall_ns": wall_ns,
             "stdout_bytes": 0,
             "stderr_bytes": 0,
+            "cpu_run_ns": self.clock.used,
             "workspace_full": is_full(WORKSPACE),
+            "workspace_files_full": has_no_names(WORKSPACE),
             "tmp_full": is_full(b"/tmp"),
         }
         for output in self.outputs.values():
@@ -857,6 +924,8 @@ class Collector:
             return []
 
     def take(self, relative, path, status):
+        if relative.count(b"/") >= self.limits["collect_depth"]:
+            return self.leave(relative, "too deep")
         if self.files_left == 0:
             return self.leave(relative, "too many files")
         if status.st_size > self.bytes_left:

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use llm::{Model, ModelRef};
 use orchestrator::{Assets, Factory, SystemContext};
 use runner::images::{self, BuildRequest};
-use runner::{DockerOptions, DockerSandboxes, Engine, Owner, Slots};
+use runner::{DockerOptions, DockerSandboxes, Engine, Owner, PoolOptions, Slots};
 use spec::Skill;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,7 @@ impl App {
             owner,
             runtime,
             slots,
+            pool: PoolOptions::default(),
             now: Timestamp::now,
         };
         Ok(Factory {

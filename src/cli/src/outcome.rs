@@ -47,7 +47,16 @@ pub(crate) fn outcome_text(outcome: &OutcomeJson) -> String {
                 size(limit_bytes)
             )
         }
-        OutcomeJson::DiskLimit { scope, limit_bytes } if scope == "workspace" => {
+        OutcomeJson::DiskLimit {
+            limit_files: Some(files),
+            scope,
+            ..
+        } => {
+            format!("used up the {files} files of its {scope} (--workspace-files)")
+        }
+        OutcomeJson::DiskLimit {
+            scope, limit_bytes, ..
+        } if scope == "workspace" => {
             format!(
                 "filled its workspace of {} (--workspace-size)",
                 size(limit_bytes)

@@ -15,7 +15,8 @@ use crate::RunnerError;
 
 /// Runs programs in sandboxes.
 pub trait Sandboxes: Send + Sync + fmt::Debug {
-    /// Runs one program in a sandbox of its own; when this returns, the sandbox is gone.
+    /// Runs one program in a sandbox of its own. When this returns, nothing of the program runs any
+    /// more; the sandbox is gone, or on its way out, which [`Self::shutdown`] waits for.
     ///
     /// Cancelling stops the run gently, which ends in [`spec::RunOutcome::Cancelled`].
     ///
@@ -28,6 +29,20 @@ pub trait Sandboxes: Send + Sync + fmt::Debug {
         host: RunHost,
         cancel: CancellationToken,
     ) -> BoxFuture<'_, Result<RunReport, RunnerError>>;
+
+    /// Keeps so many sandboxes started for runs with this image, these limits and no mounts, until
+    /// nobody has used them for a while or this says 0. Returns at once; it is called where jobs can
+    /// be started.
+    fn prewarm(&self, image: &ImageId, limits: &Limits, count: usize) {
+        // Sandboxes that cost nothing to start need not be started before.
+        let _ = (image, limits, count);
+    }
+
+    /// Waits until every sandbox is gone whose run has ended, or that waited for one. No further
+    /// run is to be asked for.
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// Everything that decides what one run is.

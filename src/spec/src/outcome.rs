@@ -129,6 +129,8 @@ pub enum RunOutcome {
         scope: DiskScope,
         /// Its size.
         limit: ByteSize,
+        /// How many files it holds, where these were used up and not its size.
+        files: Option<u64>,
     },
     /// The sandbox or its stream ended without a report: nothing is known of the run.
     SandboxLost {

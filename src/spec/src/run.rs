@@ -105,13 +105,25 @@ pub struct SkillUsage {
     pub output_tokens: u64,
 }
 
+/// Where a run's sandbox came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// It was created and started for this run.
+    #[default]
+    Cold,
+    /// It had been started before, and waited.
+    Leased,
+}
+
 /// How long each phase took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhaseTimings {
     /// Waiting for a place.
     pub queue: Duration,
-    /// Until a sandbox was created, started and READY.
+    /// Until there was a sandbox that was READY.
     pub lease: Duration,
+    /// Where that came from.
+    pub start: Start,
     /// Writing code and workspace into it, as far as not hidden behind the lease.
     pub restore: Duration,
     /// From RUN to the first byte of output or the first request.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Captured, Digest, FileEntry, RunId, RunOutcome, RunReport, Tree};
+use crate::{Captured, Digest, FileEntry, RunId, RunOutcome, RunReport, Start, Tree};
 
 /// The version of the format that [`RunJson`] is.
 pub const RUN_FORMAT: u32 = 1;
@@ -45,8 +45,22 @@ pub struct RunJson {
     pub writable_mounts: bool,
     /// What the run used.
     pub usage: UsageJson,
+    /// Where the sandbox came from.
+    #[serde(default)]
+    pub start: StartJson,
     /// How long each phase took, in milliseconds.
     pub timings_ms: TimingsJson,
+}
+
+/// Where a run's sandbox came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartJson {
+    /// It was created and started for this run.
+    #[default]
+    Cold,
+    /// It had been started before, and waited.
+    Leased,
 }
 
 /// How a run ended.
@@ -254,6 +268,10 @@ impl RunJson {
                 cpu_ms: millis(usage.cpu),
                 memory_peak_bytes: usage.memory_peak_bytes,
                 skills: skills.collect(),
+            },
+            start: match timings.start {
+                Start::Cold => StartJson::Cold,
+                Start::Leased => StartJson::Leased,
             },
             timings_ms: TimingsJson {
                 queue: millis(timings.queue),

@@ -53,7 +53,14 @@ pub(crate) fn run_feedback(report: &RunReport) -> String {
         RunOutcome::OutputLimit { stream, limit } => {
             let _ = write!(text, ": more than {limit} on {}", stream.name());
         }
-        RunOutcome::DiskLimit { scope, limit } => {
+        RunOutcome::DiskLimit {
+            scope,
+            files: Some(files),
+            ..
+        } => {
+            let _ = write!(text, ": {} is full at {files} files", scope.name());
+        }
+        RunOutcome::DiskLimit { scope, limit, .. } => {
             let _ = write!(text, ": {} is full at {limit}", scope.name());
         }
         RunOutcome::Cancelled => {}

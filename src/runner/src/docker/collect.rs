@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use spec::{ByteSize, FileEntry, LeftBehind, Tree, WorkspacePath, limits};
+use spec::{FileEntry, LeftBehind, Limits, Tree, WorkspacePath, limits};
 use tokio::sync::mpsc;
 
 use super::restore::LEFT_NAMED;
@@ -88,7 +88,8 @@ pub(super) fn store(
 #[derive(Debug)]
 pub(super) struct Checks {
     bytes_left: u64,
-    files_left: usize,
+    files_left: u32,
+    depth: usize,
     left_left: usize,
     seen: HashSet<WorkspacePath>,
     pub(super) removed: Vec<WorkspacePath>,
@@ -96,10 +97,11 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    pub(super) fn new(workspace: ByteSize) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            bytes_left: workspace.get(),
-            files_left: limits::FILES,
+            bytes_left: limits.workspace.get(),
+            files_left: limits.collect_files,
+            depth: limits.collect_depth as usize,
             // One more says how many are not named.
             left_left: LEFT_NAMED + 1,
             seen: HashSet::new(),
@@ -111,6 +113,9 @@ impl Checks {
     /// Takes a file's announcement.
     pub(super) fn file(&mut self, path: Vec<u8>, size: u64) -> Result<WorkspacePath, String> {
         let path = self.path(path)?;
+        if path.as_bytes().split(|byte| *byte == b'/').count() > self.depth {
+            return Err(format!("`{path}` is deeper than allowed"));
+        }
         self.files_left = self
             .files_left
             .checked_sub(1)

@@ -160,7 +160,7 @@ fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> Hos
         tmpfs: Some(HashMap::from([
             (
                 "/workspace".to_owned(),
-                tmpfs(limits.workspace, limits::WORKSPACE_INODES),
+                tmpfs(limits.workspace, limits.workspace_files),
             ),
             ("/tmp".to_owned(), tmpfs(limits.tmp(), TMP_INODES)),
             ("/code".to_owned(), tmpfs(limits.code(), CODE_INODES)),

@@ -72,7 +72,7 @@ pub(crate) enum Traffic {
 /// The parent's account of how the child ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Ended {
-    /// Why the parent stopped it: `cancel`, `stdout`, `stderr`, or `channel: ...`.
+    /// Why the parent stopped it: `cancel`, `cpu`, `stdout`, `stderr`, or `channel: ...`.
     pub(super) stopped: Option<String>,
     pub(super) status: Option<u8>,
     pub(super) signal: Option<u8>,
@@ -82,7 +82,13 @@ pub(crate) struct Ended {
     pub(super) oom_kills: u64,
     pub(super) stdout_bytes: u64,
     pub(super) stderr_bytes: u64,
+    /// Processor time since the program began.
+    #[serde(default)]
+    pub(super) cpu_run_ns: u64,
     pub(super) workspace_full: bool,
+    /// Whether it is the number of files that is used up.
+    #[serde(default)]
+    pub(super) workspace_files_full: bool,
     pub(super) tmp_full: bool,
     pub(super) claimed: bool,
 }

@@ -1,7 +1,9 @@
 //! How a run ended: the parent's account and the child's claim, judged.
 
+use std::time::Duration;
+
 use serde::Deserialize;
-use spec::{DiskScope, Limits, OutputStream, RunOutcome, RunResult, limits, printable};
+use spec::{Clock, DiskScope, Limits, OutputStream, RunOutcome, RunResult, limits, printable};
 
 use super::events::Ended;
 use crate::Program;
@@ -40,6 +42,7 @@ pub(super) fn judge(
 ) -> RunOutcome {
     match end.stopped.as_deref() {
         None => {}
+        Some("cpu") => return out_of_cpu(limits),
         Some("stdout") => return output_limit(OutputStream::Stdout, limits),
         Some("stderr") => return output_limit(OutputStream::Stderr, limits),
         Some(why) => {
@@ -56,7 +59,11 @@ pub(super) fn judge(
             limit: limits.memory,
         };
     }
-    let claim = match claim.map(parse) {
+    // Where one tick of the harness was too few, or the kernel was faster.
+    if Duration::from_nanos(end.cpu_run_ns) > limits.cpu_bound() {
+        return out_of_cpu(limits);
+    }
+    let claim = match claim.map(|claim| parse(claim, limits)) {
         Some(Err(why)) => return bad_channel(&why),
         Some(Ok(claim)) => Some(claim),
         None => None,
@@ -91,7 +98,7 @@ pub(super) fn judge(
                 } else {
                     DiskScope::Workspace
                 };
-                return disk_limit(scope, limits);
+                return disk_limit(scope, end, limits);
             }
             RunOutcome::Raised {
                 exception,
@@ -102,10 +109,10 @@ pub(super) fn judge(
         (_, None, None) => return lost("the harness did not say how the program ended"),
     };
     if end.workspace_full {
-        return disk_limit(DiskScope::Workspace, limits);
+        return disk_limit(DiskScope::Workspace, end, limits);
     }
     if end.tmp_full {
-        return disk_limit(DiskScope::Tmp, limits);
+        return disk_limit(DiskScope::Tmp, end, limits);
     }
     outcome
 }
@@ -127,10 +134,10 @@ pub(super) fn lost(why: &str) -> RunOutcome {
     }
 }
 
-fn parse(claim: &[u8]) -> Result<Claim, String> {
+fn parse(claim: &[u8], limits: &Limits) -> Result<Claim, String> {
     let claim: Claim =
         serde_json::from_slice(claim).map_err(|_| "a result that cannot be read".to_owned())?;
-    let (result, traceback) = (limits::RESULT.get(), limits::TRACEBACK.get());
+    let (result, traceback) = (limits.result.get(), limits::TRACEBACK.get());
     let fits = match &claim {
         Claim::Result { answer, summary } => (answer.len() + summary.len()) as u64 <= result,
         Claim::BadResult { why } => why.len() as u64 <= traceback,
@@ -158,12 +165,21 @@ fn output_limit(stream: OutputStream, limits: &Limits) -> RunOutcome {
     }
 }
 
-fn disk_limit(scope: DiskScope, limits: &Limits) -> RunOutcome {
-    let limit = match scope {
-        DiskScope::Workspace => limits.workspace,
-        DiskScope::Tmp => limits.tmp(),
+fn out_of_cpu(limits: &Limits) -> RunOutcome {
+    let (clock, limit) = (Clock::Cpu, limits.cpu_bound());
+    RunOutcome::TimedOut { clock, limit }
+}
+
+fn disk_limit(scope: DiskScope, end: &Ended, limits: &Limits) -> RunOutcome {
+    let (limit, names) = match scope {
+        DiskScope::Workspace => (limits.workspace, end.workspace_files_full),
+        DiskScope::Tmp => (limits.tmp(), false),
     };
-    RunOutcome::DiskLimit { scope, limit }
+    RunOutcome::DiskLimit {
+        scope,
+        limit,
+        files: names.then_some(limits.workspace_files),
+    }
 }
 
 #[cfg(test)]
@@ -240,6 +256,16 @@ mod tests {
         check(&killed, Some(&raised), "signalled");
         check(&ok, Some(&json!({"kind": "result"})), "bad_result");
         check(&ok, Some(&json!("text")), "bad_result");
+        let stopped_at_cpu = Ended {
+            stopped: Some("cpu".to_owned()),
+            ..killed.clone()
+        };
+        let over_cpu = Ended {
+            cpu_run_ns: u64::MAX,
+            ..ok.clone()
+        };
+        check(&stopped_at_cpu, Some(&result), "timed_out");
+        check(&over_cpu, Some(&result), "timed_out");
         let long = json!({"kind": "result", "answer": "a".repeat(2 << 20), "summary": ""});
         check(&ok, Some(&long), "bad_result");
         check(&ended(None, None), None, "sandbox_lost");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use spec::limits;
+use spec::{ByteSize, Limits, limits};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -36,16 +36,26 @@ pub(super) struct Requests {
     answers: JoinSet<(u32, Bytes)>,
     open: HashSet<u32>,
     calls: u32,
+    calls_max: u32,
+    bytes: u64,
+    bytes_max: u64,
 }
 
 impl Requests {
-    pub(super) fn new(broker: Arc<dyn Broker>, replies: mpsc::UnboundedSender<Bytes>) -> Self {
+    pub(super) fn new(
+        broker: Arc<dyn Broker>,
+        replies: mpsc::UnboundedSender<Bytes>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             broker,
             replies,
             answers: JoinSet::new(),
             open: HashSet::new(),
             calls: 0,
+            calls_max: limits.tool_calls,
+            bytes: 0,
+            bytes_max: limits.tool_bytes.get(),
         }
     }
 
@@ -76,9 +86,13 @@ impl Requests {
             Err(error) => return Err(Refused::Garbage(format!("a request: {error}"))),
         };
         self.calls = self.calls.saturating_add(1);
-        if self.calls > limits::TOOL_CALLS {
-            let text = format!("a run may ask for tools {} times", limits::TOOL_CALLS);
+        if self.calls > self.calls_max {
+            let text = format!("a run may ask for tools {} times", self.calls_max);
             self.reply(id, &refusal(&text));
+            return Ok(());
+        }
+        if !self.has_room(body.len()) {
+            self.reply(id, &self.no_room());
             return Ok(());
         }
         let broker = Arc::clone(&self.broker);
@@ -104,9 +118,27 @@ impl Requests {
 
     /// Waits for the next answer and sends it. Cancel-safe.
     pub(super) async fn answer(&mut self) {
-        if let Some(Ok((id, answer))) = self.answers.join_next().await {
+        if let Some(Ok((id, mut answer))) = self.answers.join_next().await {
+            if !self.has_room(answer.len()) {
+                answer = self.no_room();
+            }
             self.reply(id, &answer);
         }
+    }
+
+    /// Counts bytes of a request or an answer, unless they are more than the run may have.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let bytes = self.bytes.saturating_add(bytes as u64);
+        let fits = bytes <= self.bytes_max;
+        if fits {
+            self.bytes = bytes;
+        }
+        fits
+    }
+
+    fn no_room(&self) -> Bytes {
+        let most = ByteSize::bytes(self.bytes_max);
+        refusal(&format!("requests and answers of a run may have {most}"))
     }
 
     /// Ends the jobs.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use spec::{Limits, Tree, limits};
-use tokio::sync::mpsc;
 
 use super::streams;
 use crate::frames::{PAYLOAD_MAX, TOKEN_BYTES, control, put, put_message, to_sandbox};
@@ -74,8 +73,20 @@ fn folders_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     slashes.map(|(at, _)| &path[..at])
 }
 
-/// Encodes everything that the sandbox is told before it begins. Blocks on the blobs and on the
-/// channel; ends early when the channel is closed.
+/// Whether what the sandbox is told is little and needs no file of the host.
+pub(super) fn is_small(spec: &SandboxSpec) -> bool {
+    let size: usize = match &spec.program {
+        Program::Subagent { files, query, .. } => {
+            let files = files.iter().map(|file| file.content.len());
+            files.sum::<usize>() + query.len()
+        }
+        Program::Shell { command } => command.len(),
+    };
+    size <= BATCH && spec.tree.entries().is_empty()
+}
+
+/// Encodes everything that the sandbox is told before it begins. Blocks on the blobs, unless
+/// [`is_small`], and on `out`; ends early when that fails.
 pub(super) fn send_all(
     program: &Program,
     tree: &Tree,
@@ -83,7 +94,7 @@ pub(super) fn send_all(
     proxy: Option<&Proxy>,
     token: [u8; TOKEN_BYTES],
     blobs: &Arc<dyn Blobs>,
-    out: &mpsc::Sender<Bytes>,
+    out: &mut dyn FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut batch = Batch {
         buffer: BytesMut::new(),
@@ -129,7 +140,7 @@ pub(super) fn send_all(
 /// Bytes on their way to the writer.
 struct Batch<'a> {
     buffer: BytesMut,
-    out: &'a mpsc::Sender<Bytes>,
+    out: &'a mut dyn FnMut(Bytes) -> io::Result<()>,
 }
 
 impl Batch<'_> {
@@ -138,9 +149,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let bytes = self.buffer.split().freeze();
-        self.out
-            .blocking_send(bytes)
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        (self.out)(bytes)
     }
 }
 

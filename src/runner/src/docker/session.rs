@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::future::{BoxFuture, OptionFuture};
+use futures::{FutureExt as _, StreamExt as _};
 use spec::{
     Captured, Clock, FileEntry, OutputStream, PhaseTimings, RunOutcome, RunReport, RunUsage, limits,
 };
@@ -67,6 +68,8 @@ enum Job {
 /// What a run leaves to its caller.
 pub(super) struct Ran {
     pub(super) report: Result<RunReport, RunnerError>,
+    /// Whether anything of the program can have run.
+    pub(super) began: bool,
     /// The sandbox, which may still be there.
     pub(super) remains: Remains,
     pub(super) ending: Ending,
@@ -98,7 +101,7 @@ pub(super) async fn run(
     session.timings = timings;
     let over = session.converse(output, &mut jobs, cancel).await;
     // This closes the stream in both directions, so that a kill does not wait for its reader.
-    session.writer.shutdown().await;
+    session.writer = None;
     session.requests.shutdown().await;
     session.streams.finish().await;
     session.pieces = None;
@@ -116,6 +119,7 @@ pub(super) async fn run(
         }
     }
     Ran {
+        began: session.started.is_some(),
         report: session.report(over),
         remains,
         ending,
@@ -131,7 +135,8 @@ struct Session<'a> {
     stop: Option<Stop>,
     /// Lets CANCEL pass the replies.
     cancel_frame: CancellationToken,
-    writer: JoinSet<()>,
+    /// What goes in is written in between, without a job of its own: that would cost time.
+    writer: Option<BoxFuture<'static, ()>>,
     requests: Requests,
     streams: Streams,
     output: [Captured; 2],
@@ -158,11 +163,10 @@ impl<'a> Session<'a> {
         let (replies, replies_out) = mpsc::unbounded_channel();
         let cancel_frame = CancellationToken::new();
         let cancelled = cancel_frame.clone();
-        let mut writer = JoinSet::new();
-        writer.spawn(async move {
-            // A failed write means that the sandbox is gone, which the reader finds out too.
-            drop(write(input, batches, replies_out, cancelled).await);
-        });
+        // A failed write means that the sandbox is gone, which the reader finds out too.
+        let writer = write(input, batches, replies_out, cancelled)
+            .map(drop)
+            .boxed();
         let since = Instant::now();
         let proxy = spec.proxy.as_ref().map(|_| Arc::clone(&host.broker));
         let streams = Streams::new(proxy, replies.clone());
@@ -174,7 +178,7 @@ impl<'a> Session<'a> {
             deadline: since + limits::COLLECT,
             stop: None,
             cancel_frame,
-            writer,
+            writer: Some(writer),
             requests: Requests::new(Arc::clone(&host.broker), replies),
             streams,
             output: [Captured::default(), Captured::default()],
@@ -203,6 +207,10 @@ impl<'a> Session<'a> {
                 Some(job) = jobs.join_next(), if !jobs.is_empty() => self.job_ended(job),
                 () = self.requests.answer(), if !self.requests.is_empty() => None,
                 () = self.streams.job_ended() => None,
+                () = OptionFuture::from(self.writer.as_mut()).map(drop), if self.writer.is_some() => {
+                    self.writer = None;
+                    None
+                }
                 said = output.next() => match said {
                     Some(Ok(said)) => self.take(said, jobs).await,
                     Some(Err(error)) => Some(Over::Lost(format!("its stream broke: {error}"))),
@@ -507,18 +515,21 @@ fn start_restore(
     let (program, tree) = (spec.program.clone(), Arc::clone(&spec.tree));
     let (limits, blobs) = (spec.limits.clone(), Arc::clone(&host.blobs));
     let proxy = spec.proxy.clone();
-    jobs.spawn_blocking(move || {
-        let sent = restore::send_all(
-            &program,
-            &tree,
-            &limits,
-            proxy.as_ref(),
-            token,
-            &blobs,
-            &batches,
-        );
-        Job::Restored(sent)
-    });
+    let send = move |out: &mut dyn FnMut(Bytes) -> io::Result<()>| {
+        restore::send_all(&program, &tree, &limits, proxy.as_ref(), token, &blobs, out)
+    };
+    let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+    if restore::is_small(spec) {
+        // Without a job: that would cost more time than the encoding. There is room for it.
+        drop(send(&mut |batch| {
+            batches.try_send(batch).map_err(|_| closed())
+        }));
+    } else {
+        jobs.spawn_blocking(move || {
+            let mut out = |batch| batches.blocking_send(batch).map_err(|_| closed());
+            Job::Restored(send(&mut out))
+        });
+    }
     batches_out
 }
 

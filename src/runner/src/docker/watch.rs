@@ -1,6 +1,7 @@
 //! The word of whoever holds a sandbox on whether it is still there.
 
 use std::future::Future;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -33,16 +34,22 @@ impl Watch {
         Self { job, gone: None }
     }
 
+    /// Whether the wait is over; the caller is woken when it is.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        if let Some(gone) = self.gone {
+            return Poll::Ready(gone);
+        }
+        let ended = std::task::ready!(self.job.poll_join_next(cx));
+        let gone = ended.and_then(Result::ok).unwrap_or(Gone::Unknown);
+        self.gone = Some(gone);
+        Poll::Ready(gone)
+    }
+
     /// Waits for the removal, at most this long. Cancel-safe.
     pub(crate) async fn gone_within(&mut self, limit: Duration) -> Gone {
-        if self.gone.is_none() {
-            match tokio::time::timeout(limit, self.job.join_next()).await {
-                Ok(Some(Ok(gone))) => self.gone = Some(gone),
-                Ok(Some(Err(_)) | None) => self.gone = Some(Gone::Unknown),
-                Err(_) => return Gone::Unknown,
-            }
-        }
-        self.gone.unwrap_or(Gone::Unknown)
+        let gone = std::future::poll_fn(|cx| self.poll_gone(cx));
+        let ended = tokio::time::timeout(limit, gone).await;
+        ended.unwrap_or(Gone::Unknown)
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use runner::{
-    DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, Program, Sandboxes as _, reap,
-    remove_owned,
+    DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, PoolOptions, Program,
+    Sandboxes as _, reap, remove_owned,
 };
 use spec::{RunId, RunOutcome};
 use tokio::net::{UnixListener, UnixStream};
@@ -45,6 +45,7 @@ async fn sandboxes(socket: &Path) -> DockerSandboxes {
         owner: Owner::of_this_process().unwrap(),
         runtime: None,
         slots: crate::env::slots(),
+        pool: PoolOptions::default(),
         now: Timestamp::now,
     };
     DockerSandboxes::new(engine, options)

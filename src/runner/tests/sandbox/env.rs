@@ -10,8 +10,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runner::{
     Broker, DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, MemoryBlobs, Mount,
-    Observer, Owner, Program, RunHost, SandboxSpec, Sandboxes as _, SlotOptions, Slots, SourceFile,
-    ToolRequest,
+    Observer, Owner, PoolOptions, Program, RunHost, SandboxSpec, Sandboxes as _, SlotOptions,
+    Slots, SourceFile, ToolRequest,
 };
 use serde_json::{Value, json};
 use spec::{
@@ -72,6 +72,7 @@ impl Env {
             owner: Owner::of_this_process().unwrap(),
             runtime: variable("AGENTFACTORY_TEST_RUNTIME"),
             slots: slots(),
+            pool: PoolOptions::default(),
             now: jiff::Timestamp::now,
         };
         Some(Self {

@@ -328,7 +328,11 @@ async fn a_full_disk_ends_it_unless_the_run_copes() {
              while True: file.write(bytes(1 << 20))\n"
         )
     };
-    let full = |scope, limit| RunOutcome::DiskLimit { scope, limit };
+    let full = |scope, limit| RunOutcome::DiskLimit {
+        scope,
+        limit,
+        files: None,
+    };
     let report = env.python(&filling("big")).await;
     assert_eq!(report.outcome, full(DiskScope::Workspace, workspace));
     let report = env.python(&filling("/tmp/big")).await;

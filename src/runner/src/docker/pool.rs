@@ -1,0 +1,565 @@
+//! Sandboxes that were started ahead of need, and wait.
+//!
+//! Each is handed out once and replaced in the background. What waits for what is decided under one
+//! lock, which nobody holds while waiting.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, poll_fn};
+use jiff::Timestamp;
+use spec::Limits;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ready::{Ready, Unready};
+use super::removals::Removals;
+use crate::{ImageId, RunnerError};
+
+/// How long after a sandbox was handed out none is started: the run has the processors to itself.
+const HOT: Duration = Duration::from_millis(10);
+/// How long a sandbox may wait before it is replaced. Its lease covers this and one run.
+pub(super) const WAITING_MAX: Duration = Duration::from_mins(30);
+/// After a failed start, the next one comes after this, and twice as long after each further one.
+const RETRY: Duration = Duration::from_millis(500);
+/// Failed starts in a row after which no more are tried until somebody asks again.
+const FAILURES_MAX: u32 = 5;
+
+/// How many sandboxes wait for runs, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// Sandboxes that wait for runs of one kind: the same image and limits.
+    pub keep: usize,
+    /// Sandboxes that wait, in all.
+    pub keep_max: usize,
+    /// After this time without a run of their kind they are removed.
+    pub idle: Duration,
+    /// Sandboxes that are started at once; one for two processors leaves runs their time.
+    pub starts: usize,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            keep: 4,
+            keep_max: 16,
+            idle: Duration::from_mins(5),
+            starts: 1,
+        }
+    }
+}
+
+/// What the creation of a sandbox depends on: runs of one class can use each other's sandboxes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Class {
+    pub(super) image: ImageId,
+    /// Limits that the sandbox learns only with its run are the default ones.
+    pub(super) limits: Limits,
+}
+
+impl Class {
+    pub(super) fn new(image: &ImageId, limits: &Limits) -> Self {
+        // Each by name, so that a new limit is sorted in.
+        let Limits {
+            memory,
+            cpu_millis,
+            pids,
+            workspace,
+            workspace_files,
+            wall: _,
+            cpu: _,
+            output: _,
+            result: _,
+            collect_files: _,
+            collect_depth: _,
+            tool_calls: _,
+            tool_bytes: _,
+        } = *limits;
+        Self {
+            image: image.clone(),
+            limits: Limits {
+                memory,
+                cpu_millis,
+                pids,
+                workspace,
+                workspace_files,
+                ..Limits::default()
+            },
+        }
+    }
+}
+
+/// Starts sandboxes that will wait.
+pub(super) trait Starts: Send + Sync + 'static {
+    /// Starts one of a class with the rights and the lease that it will have; `None` when there is
+    /// no place for it. `wall` is the longest run it is meant for.
+    fn start<'a>(
+        &'a self,
+        class: &'a Class,
+        wall: Duration,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>>;
+}
+
+/// A pool. Dropping it ends what waits; [`Self::shutdown`] also waits for the end.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    starts: Arc<dyn Starts>,
+    options: PoolOptions,
+    removals: Removals,
+    state: Mutex<State>,
+    jobs: TaskTracker,
+    cancel: CancellationToken,
+    /// Something changed that decides what is to be started or watched.
+    changed: Notify,
+}
+
+struct State {
+    stocks: Vec<Stock>,
+    /// Until when no sandbox is started.
+    hot_until: Instant,
+    /// Whether the jobs run.
+    has_jobs: bool,
+}
+
+/// The sandboxes of one class.
+struct Stock {
+    class: Class,
+    /// How many are to wait.
+    wanted: usize,
+    /// The longest run that was asked for.
+    wall: Duration,
+    waiting: VecDeque<Waiting>,
+    starting: usize,
+    used_at: Instant,
+    failures: u32,
+    retry_at: Instant,
+}
+
+struct Waiting {
+    ready: Ready,
+    since: Instant,
+    lease_ends: Timestamp,
+}
+
+/// What a job that starts sandboxes does next.
+enum Next {
+    Start(Class, Duration),
+    Wait(Option<Instant>),
+}
+
+impl Pool {
+    pub(super) fn new(starts: Arc<dyn Starts>, options: PoolOptions, removals: Removals) -> Self {
+        let jobs = TaskTracker::new();
+        jobs.close();
+        Self {
+            shared: Arc::new(Shared {
+                starts,
+                options,
+                removals,
+                state: Mutex::new(State {
+                    stocks: Vec::new(),
+                    hot_until: Instant::now(),
+                    has_jobs: false,
+                }),
+                jobs,
+                cancel: CancellationToken::new(),
+                changed: Notify::new(),
+            }),
+        }
+    }
+
+    /// Asks for sandboxes that wait, and keeps asking until nobody has used them for the idle time.
+    /// With a count of 0 they are removed. Returns at once.
+    pub(super) fn prewarm(&self, class: Class, wall: Duration, count: usize) {
+        let shared = &self.shared;
+        if shared.cancel.is_cancelled() {
+            return;
+        }
+        let now = Instant::now();
+        let wanted = count.min(shared.options.keep);
+        let mut state = shared.lock();
+        let stock = match state.stocks.iter_mut().find(|stock| stock.class == class) {
+            Some(stock) => stock,
+            None if wanted == 0 => return,
+            None => {
+                state.stocks.push(Stock {
+                    class,
+                    wanted,
+                    wall,
+                    waiting: VecDeque::new(),
+                    starting: 0,
+                    used_at: now,
+                    failures: 0,
+                    retry_at: now,
+                });
+                state.stocks.last_mut().expect("it was just added")
+            }
+        };
+        stock.wanted = wanted;
+        stock.used_at = now;
+        (stock.failures, stock.retry_at) = (0, now);
+        let mut spare = Vec::new();
+        if wall > stock.wall {
+            // The leases of those that wait are too short for it.
+            stock.wall = wall;
+            spare.extend(stock.waiting.drain(..));
+        }
+        spare.extend(stock.waiting.drain(wanted.min(stock.waiting.len())..));
+        let begins = !std::mem::replace(&mut state.has_jobs, true);
+        drop(state);
+        shared.discard(spare);
+        if begins {
+            let keeper = Arc::clone(shared);
+            shared.jobs.spawn(async move { keeper.keep().await });
+            for _ in 0..shared.options.starts.max(1) {
+                let refiller = Arc::clone(shared);
+                shared.jobs.spawn(async move { refiller.refill().await });
+            }
+        }
+        shared.changed.notify_waiters();
+    }
+
+    /// Hands out a sandbox whose lease lasts until then, if one waits.
+    pub(super) fn lease(&self, class: &Class, until: Timestamp) -> Option<Ready> {
+        let shared = &self.shared;
+        let (mut leased, mut spoilt) = (None, Vec::new());
+        let mut state = shared.lock();
+        let stock = state
+            .stocks
+            .iter_mut()
+            .find(|stock| stock.class == *class)?;
+        let now = Instant::now();
+        stock.used_at = now;
+        while leased.is_none()
+            && let Some(at) = stock.waiting.iter().position(|one| one.lease_ends >= until)
+            && let Some(mut one) = stock.waiting.remove(at)
+        {
+            if one.is_spoilt(&mut Context::from_waker(Waker::noop())) {
+                spoilt.push(one);
+            } else {
+                leased = Some(one.ready);
+            }
+        }
+        if leased.is_some() {
+            state.hot_until = now + HOT;
+        }
+        drop(state);
+        shared.discard(spoilt);
+        shared.changed.notify_waiters();
+        leased
+    }
+
+    /// How many sandboxes wait.
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.shared.lock();
+        state.stocks.iter().map(|stock| stock.waiting.len()).sum()
+    }
+
+    /// Waits until as many wait as are wanted, or no more can be started.
+    pub(super) async fn warm(&self) {
+        loop {
+            let changed = self.shared.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            let is_warm = {
+                let state = self.shared.lock();
+                let room = self.shared.options.keep_max > state.count();
+                let lacks = |stock: &Stock| {
+                    stock.starting > 0 || (room && stock.waiting.len() < stock.wanted)
+                };
+                !state.stocks.iter().any(lacks)
+            };
+            if is_warm || self.shared.cancel.is_cancelled() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Removes every sandbox that waits; none is started any more.
+    pub(super) async fn shutdown(&self) {
+        self.shared.cancel.cancel();
+        self.shared.changed.notify_waiters();
+        self.shared.jobs.wait().await;
+        // Those without jobs have no sandboxes either.
+        self.shared.removals.settle().await;
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.cancel.cancel();
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("options", &self.shared.options)
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn discard(&self, waiting: Vec<Waiting>) {
+        for one in waiting {
+            // The line is closed first, so that a kill does not wait for its reader.
+            let Ready { remains, .. } = one.ready;
+            self.removals.discard(remains);
+        }
+    }
+
+    /// Starts what is wanted, one after the other, until the end.
+    async fn refill(&self) {
+        let mut has_waited = false;
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if self.cancel.is_cancelled() {
+                return;
+            }
+            let now = Instant::now();
+            let next = self.lock().next(now, &self.options);
+            match next {
+                Next::Wait(until) => {
+                    let retry = async {
+                        match until {
+                            Some(until) => tokio::time::sleep_until(until).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = changed => {}
+                        () = retry => {}
+                        () = self.cancel.cancelled() => {}
+                    }
+                }
+                Next::Start(class, wall) => {
+                    let hot_until = self.lock().hot_until;
+                    // Once: where runs follow each other without a pause, there is no better moment.
+                    if hot_until > now && !has_waited {
+                        has_waited = true;
+                        self.lock().give_up(&class);
+                        tokio::select! {
+                            () = tokio::time::sleep_until(hot_until) => {}
+                            () = self.cancel.cancelled() => {}
+                        }
+                        continue;
+                    }
+                    has_waited = false;
+                    let started = self.starts.start(&class, wall, &self.cancel).await;
+                    self.put(&class, started);
+                }
+            }
+        }
+    }
+
+    /// Takes in a sandbox that was started, or the news that it was not.
+    fn put(&self, class: &Class, started: Result<Option<(Ready, Timestamp)>, Unready>) {
+        let mut spare = Vec::new();
+        let mut state = self.lock();
+        state.give_up(class);
+        let stock = state.stocks.iter_mut().find(|stock| stock.class == *class);
+        match (started, stock) {
+            (Ok(Some((ready, lease_ends))), stock) => {
+                let since = Instant::now();
+                let one = Waiting {
+                    ready,
+                    since,
+                    lease_ends,
+                };
+                match stock {
+                    Some(stock)
+                        if stock.waiting.len() < stock.wanted && !self.cancel.is_cancelled() =>
+                    {
+                        stock.failures = 0;
+                        stock.waiting.push_back(one);
+                    }
+                    _ => spare.push(one),
+                }
+            }
+            (Ok(None), Some(stock)) => stock.failed("there is no place for another sandbox"),
+            (Err(Unready::Cancelled), _) | (Ok(None) | Err(_), None) => {}
+            (Err(Unready::Failed(RunnerError::ImageMissing(image))), Some(stock)) => {
+                // It does not come back by itself.
+                stock.wanted = 0;
+                stock.failed(&RunnerError::ImageMissing(image).to_string());
+            }
+            (Err(Unready::Failed(error)), Some(stock)) => stock.failed(&error.to_string()),
+            (Err(Unready::Lost(why)), Some(stock)) => stock.failed(&why),
+        }
+        drop(state);
+        self.discard(spare);
+        self.changed.notify_waiters();
+    }
+
+    /// Throws out what died, spoke, or has waited for too long, until the end; then everything.
+    async fn keep(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            let (old, next) = self.lock().expire(Instant::now(), &self.options);
+            if !old.is_empty() {
+                self.discard(old);
+                self.changed.notify_waiters();
+                continue;
+            }
+            let expiry = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let spoilt = poll_fn(|cx| self.lock().poll_spoilt(cx));
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => break,
+                spoilt = spoilt => {
+                    for one in &spoilt {
+                        tracing::warn!(sandbox = ?one.ready, "a waiting sandbox ended or spoke");
+                    }
+                    self.discard(spoilt);
+                    self.changed.notify_waiters();
+                }
+                () = changed => {}
+                () = expiry => {}
+            }
+        }
+        let all: Vec<_> = {
+            let mut state = self.lock();
+            let stocks = state.stocks.iter_mut();
+            stocks.flat_map(|stock| stock.waiting.drain(..)).collect()
+        };
+        self.discard(all);
+    }
+}
+
+impl State {
+    fn count(&self) -> usize {
+        let stocks = self.stocks.iter();
+        stocks
+            .map(|stock| stock.waiting.len() + stock.starting)
+            .sum()
+    }
+
+    /// What is to be started next; it counts as being started from then on.
+    fn next(&mut self, now: Instant, options: &PoolOptions) -> Next {
+        if self.count() >= options.keep_max {
+            return Next::Wait(None);
+        }
+        let mut until = None;
+        // Where most are missing.
+        let mut chosen: Option<(usize, &mut Stock)> = None;
+        for stock in &mut self.stocks {
+            let missing = stock
+                .wanted
+                .saturating_sub(stock.waiting.len() + stock.starting);
+            if missing == 0 {
+                continue;
+            }
+            if stock.retry_at > now {
+                until =
+                    Some(until.map_or(stock.retry_at, |until: Instant| until.min(stock.retry_at)));
+            } else if chosen.as_ref().is_none_or(|(most, _)| *most < missing) {
+                chosen = Some((missing, stock));
+            }
+        }
+        match chosen {
+            Some((_, stock)) => {
+                stock.starting += 1;
+                Next::Start(stock.class.clone(), stock.wall)
+            }
+            None => Next::Wait(until),
+        }
+    }
+
+    /// One of this class is not being started any more.
+    fn give_up(&mut self, class: &Class) {
+        if let Some(stock) = self.stocks.iter_mut().find(|stock| stock.class == *class) {
+            stock.starting = stock.starting.saturating_sub(1);
+        }
+    }
+
+    /// Takes out what has waited for too long, and says when to look again.
+    fn expire(&mut self, now: Instant, options: &PoolOptions) -> (Vec<Waiting>, Option<Instant>) {
+        let (mut old, mut next) = (Vec::new(), None);
+        let mut look = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
+        self.stocks.retain_mut(|stock| {
+            let idle_at = stock.used_at + options.idle;
+            if idle_at <= now {
+                stock.wanted = 0;
+            }
+            if stock.wanted == 0 {
+                old.extend(stock.waiting.drain(..));
+                return stock.starting > 0;
+            }
+            look(idle_at);
+            while stock
+                .waiting
+                .front()
+                .is_some_and(|one| one.since + WAITING_MAX <= now)
+            {
+                old.extend(stock.waiting.pop_front());
+            }
+            if let Some(oldest) = stock.waiting.front() {
+                look(oldest.since + WAITING_MAX);
+            }
+            true
+        });
+        (old, next)
+    }
+
+    /// Takes out what has ended or spoken; each that waits wakes the caller when it does.
+    fn poll_spoilt(&mut self, cx: &mut Context<'_>) -> Poll<Vec<Waiting>> {
+        let mut spoilt = Vec::new();
+        for stock in &mut self.stocks {
+            let mut at = 0;
+            while at < stock.waiting.len() {
+                if stock.waiting[at].is_spoilt(cx) {
+                    spoilt.extend(stock.waiting.remove(at));
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        if spoilt.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(spoilt)
+        }
+    }
+}
+
+impl Stock {
+    fn failed(&mut self, why: &str) {
+        self.failures += 1;
+        self.retry_at = Instant::now() + RETRY * 2_u32.saturating_pow(self.failures - 1);
+        tracing::warn!(why, "a sandbox could not be started ahead of need");
+        if self.failures >= FAILURES_MAX {
+            self.wanted = 0;
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether it has ended or said anything since READY.
+    fn is_spoilt(&mut self, cx: &mut Context<'_>) -> bool {
+        self.ready.line.output.as_mut().poll_next(cx).is_ready()
+            || self.ready.remains.end.poll_gone(cx).is_ready()
+    }
+}

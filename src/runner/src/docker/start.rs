@@ -1,0 +1,159 @@
+//! How a sandbox comes to be: created, attached to, started, and waited for until it is ready.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use spec::{Limits, RunId, limits};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use super::calls::{call, refusal};
+use super::container::{Container, REMOVAL};
+use super::pool::{Class, Starts, WAITING_MAX};
+use super::ready::{self, Ending, Ready, Remains, Removal, Unready};
+use super::{DockerOptions, create};
+use crate::mount::Granted;
+use crate::{Engine, ImageId, RunnerError, Slot, mount, reap};
+
+/// What a lease lasts beyond everything that has a deadline; clocks of two hosts differ.
+const LEASE_SLACK: Duration = Duration::from_mins(5);
+
+/// Starts sandboxes on one engine.
+#[derive(Debug)]
+pub(super) struct Starter {
+    pub(super) engine: Engine,
+    pub(super) options: Arc<DockerOptions>,
+    /// That the engine has seccomp, once it has said so.
+    checked: OnceCell<()>,
+}
+
+/// What one sandbox is to be.
+pub(super) struct Order<'a> {
+    /// The run, or who waits for one.
+    pub(super) id: RunId,
+    pub(super) image: &'a ImageId,
+    pub(super) limits: &'a Limits,
+    pub(super) granted: &'a Granted,
+    pub(super) slot: Slot,
+    pub(super) lease_ends: Timestamp,
+}
+
+impl Starter {
+    pub(super) fn new(engine: Engine, options: Arc<DockerOptions>) -> Self {
+        Self {
+            engine,
+            options,
+            checked: OnceCell::new(),
+        }
+    }
+
+    /// When a lease that begins now may end: after every deadline of the run.
+    pub(super) fn lease_of(&self, wall: Duration) -> Timestamp {
+        let total = wall
+            + 2 * limits::START
+            + limits::STOP_GRACE
+            + 2 * limits::COLLECT
+            + REMOVAL
+            + LEASE_SLACK;
+        let now = (self.options.now)();
+        now.checked_add(total).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Refuses an engine that cannot filter system calls.
+    async fn check_engine(&self) -> Result<(), RunnerError> {
+        let check = async {
+            let info = call("describe itself", self.engine.docker.info()).await?;
+            let options = info.security_options.unwrap_or_default();
+            if options.iter().any(|option| option.contains("seccomp")) {
+                return Ok(());
+            }
+            Err(RunnerError::Unsafe {
+                why: "it reports no seccomp".to_owned(),
+            })
+        };
+        self.checked.get_or_try_init(|| check).await.copied()
+    }
+
+    /// Starts a sandbox. Nothing of it is left when that fails.
+    pub(super) async fn start(
+        &self,
+        order: Order<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Ready, Unready> {
+        let Order {
+            id,
+            image,
+            limits,
+            granted,
+            slot,
+            lease_ends,
+        } = order;
+        let labels = reap::labels(&self.options.owner, id, lease_ends);
+        let runtime = self.options.runtime.as_deref();
+        let body = create::body(image, limits, granted, runtime, labels);
+        let container = Container::new(self.engine.clone(), format!("agentfactory-{id}"));
+        // Both at once: the check costs nothing, and nothing starts before it has passed.
+        let (created, checked) = tokio::join!(container.create(body), self.check_engine());
+        let failed = match (created, checked) {
+            (Err(error), _) => match refusal(&error) {
+                Some(404) => {
+                    return Err(Unready::Failed(RunnerError::ImageMissing(image.clone())));
+                }
+                // Refused, so there is nothing to remove.
+                Some(_) => return Err(Unready::Failed(error)),
+                None => Some(error),
+            },
+            (Ok(()), checked) => checked.err(),
+        };
+        let remains = Remains {
+            end: container.watch(),
+            removal: Removal::Container(container.clone()),
+            slot: Some(slot),
+        };
+        let attached = match failed {
+            Some(error) => Err(error),
+            None => container.attach().await,
+        };
+        let ended = match attached {
+            Ok(line) => ready::wait(line, remains, granted.uid, container.start(), cancel).await,
+            Err(error) => Err((Unready::Failed(error), remains)),
+        };
+        match ended {
+            Ok(ready) => Ok(ready),
+            Err((unready, remains)) => {
+                remains.remove(Ending::Kill).await;
+                Err(unready)
+            }
+        }
+    }
+}
+
+impl Starts for Starter {
+    fn start<'a>(
+        &'a self,
+        class: &'a Class,
+        wall: Duration,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>> {
+        async move {
+            let slot = self.options.slots.waiting_slot().map_err(Unready::Failed)?;
+            let Some(slot) = slot else { return Ok(None) };
+            let granted = mount::none().granted(slot.user());
+            let lease_ends = self.lease_of(WAITING_MAX + wall);
+            let order = Order {
+                id: RunId::from_uuid(uuid::Uuid::new_v4()),
+                image: &class.image,
+                limits: &class.limits,
+                granted: &granted,
+                slot,
+                lease_ends,
+            };
+            let ready = Box::pin(self.start(order, cancel)).await?;
+            Ok(Some((ready, lease_ends)))
+        }
+        .boxed()
+    }
+}
