@@ -59,7 +59,7 @@ pub(super) fn check_sizes(spec: &SandboxSpec) -> Result<(), RunnerError> {
     check(
         "number of files and folders in the workspace",
         inodes,
-        limits::WORKSPACE_INODES,
+        spec.limits.workspace_files,
     )?;
     let held = entries
         .iter()
@@ -195,12 +195,17 @@ impl FileHeader {
 struct HarnessLimits {
     output: u64,
     workspace: u64,
-    files: usize,
+    cpu_ns: u64,
+    files: u32,
+    collect_depth: u32,
     depth: usize,
     path: usize,
     left: usize,
     message: u64,
     requests: usize,
+    // These two only where the runtime enforces none.
+    memory: u64,
+    pids: u32,
 }
 
 /// What the child needs to know for the subagent's own good.
@@ -251,7 +256,7 @@ fn put_run(
             entry: hex(entry.as_bytes()),
             query,
             limits: ChildLimits {
-                result: limits::RESULT.get(),
+                result: limits.result.get(),
                 traceback: limits::TRACEBACK.get(),
                 message: limits::TOOL_CALL.get(),
                 shell_chars: limits::SHELL_OUTPUT_CHARS,
@@ -266,12 +271,16 @@ fn put_run(
         limits: HarnessLimits {
             output: limits.output.get(),
             workspace: limits.workspace.get(),
-            files: limits::FILES,
+            cpu_ns: u64::try_from(limits.cpu_bound().as_nanos()).unwrap_or(u64::MAX),
+            files: limits.collect_files,
+            collect_depth: limits.collect_depth,
             depth: limits::PATH_DEPTH,
             path: limits::PATH_BYTES,
             left: LEFT_NAMED,
             message: limits::TOOL_CALL.get(),
             requests: REQUESTS_OPEN,
+            memory: limits.memory.get(),
+            pids: limits.pids,
         },
         proxy: proxy.then_some(ProxyRules {
             streams: streams::OPEN,
