@@ -111,6 +111,15 @@ impl Engine {
         })
     }
 
+    /// The address of the engine that these settings name, as [`Self::address`] has it. Nothing is
+    /// asked of it.
+    ///
+    /// # Errors
+    /// [`RunnerError::EngineAddress`] and [`RunnerError::EngineContext`].
+    pub fn address_of(config: &EngineConfig) -> Result<String, RunnerError> {
+        Ok(context::endpoint(config)?.address())
+    }
+
     /// The engine's address, for people.
     pub fn address(&self) -> &str {
         &self.address

@@ -11,6 +11,7 @@ mod fake;
 mod frames;
 pub mod images;
 mod mount;
+pub mod pool_process;
 mod reap;
 mod sandboxes;
 mod slots;

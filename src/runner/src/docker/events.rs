@@ -153,6 +153,14 @@ struct PathHeader {
 }
 
 impl Events {
+    /// For a sandbox whose READY was read elsewhere.
+    pub(super) fn after_ready() -> Self {
+        Self {
+            phase: Phase::Ready,
+            ..Self::default()
+        }
+    }
+
     /// Begins a run: what comes from now on carries its token.
     pub(super) fn begin(&mut self, token: [u8; TOKEN_BYTES]) {
         self.token = Some(token);

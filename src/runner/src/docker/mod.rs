@@ -5,6 +5,7 @@ mod collect;
 mod container;
 mod create;
 mod events;
+pub(crate) mod hand_out;
 mod outcome;
 mod pool;
 mod ready;
@@ -181,7 +182,7 @@ impl DockerSandboxes {
     /// comes next.
     async fn end(&self, ran: Ran) -> Result<RunReport, RunnerError> {
         let Ran {
-            report: mut result,
+            report: result,
             remains,
             ending,
             ..
@@ -191,17 +192,7 @@ impl DockerSandboxes {
             return result;
         }
         let gone = remains.remove(ending).await;
-        if let Ok(report) = &mut result
-            && let RunOutcome::TimedOut { limit, .. } = report.outcome
-            && !gone
-        {
-            // Then it is the engine that is known to have failed, and not the program.
-            let limit = limit.as_secs();
-            report.outcome = outcome::lost(&format!(
-                "after its limit of {limit} s the engine did not confirm that it is gone"
-            ));
-        }
-        result
+        outcome::unless_gone(result, gone)
     }
 }
 

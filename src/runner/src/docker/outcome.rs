@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use spec::{Clock, DiskScope, Limits, OutputStream, RunOutcome, RunResult, limits, printable};
+use spec::{
+    Clock, DiskScope, Limits, OutputStream, RunOutcome, RunReport, RunResult, limits, printable,
+};
 
 use super::events::Ended;
-use crate::Program;
+use crate::{Program, RunnerError};
 
 /// What the child says of itself.
 #[derive(Debug, Deserialize)]
@@ -132,6 +134,24 @@ pub(super) fn lost(why: &str) -> RunOutcome {
     RunOutcome::SandboxLost {
         why: printable(why, 2_000),
     }
+}
+
+/// What is reported of a run when its sandbox may be there still: of a run that did not end in time
+/// it is the engine that is known to have failed, and not the program.
+pub(super) fn unless_gone(
+    mut result: Result<RunReport, RunnerError>,
+    gone: bool,
+) -> Result<RunReport, RunnerError> {
+    if let Ok(report) = &mut result
+        && let RunOutcome::TimedOut { limit, .. } = report.outcome
+        && !gone
+    {
+        let limit = limit.as_secs();
+        report.outcome = lost(&format!(
+            "after its limit of {limit} s the engine did not confirm that it is gone"
+        ));
+    }
+    result
 }
 
 fn parse(claim: &[u8], limits: &Limits) -> Result<Claim, String> {

@@ -143,6 +143,17 @@ struct Stock {
     retry_at: Instant,
 }
 
+/// How many sandboxes of one kind there are.
+#[derive(Clone, Debug)]
+pub(crate) struct StockCount {
+    pub(crate) image: ImageId,
+    /// Those that the sandboxes are created with; the others are the default ones.
+    pub(crate) limits: Limits,
+    pub(crate) wanted: usize,
+    pub(crate) waiting: usize,
+    pub(crate) starting: usize,
+}
+
 struct Waiting {
     ready: Ready,
     since: Instant,
@@ -261,6 +272,19 @@ impl Pool {
     pub(super) fn waiting(&self) -> usize {
         let state = self.shared.lock();
         state.stocks.iter().map(|stock| stock.waiting.len()).sum()
+    }
+
+    /// What waits, by what it was made for.
+    pub(super) fn stocks(&self) -> Vec<StockCount> {
+        let state = self.shared.lock();
+        let count = |stock: &Stock| StockCount {
+            image: stock.class.image.clone(),
+            limits: stock.class.limits.clone(),
+            wanted: stock.wanted,
+            waiting: stock.waiting.len(),
+            starting: stock.starting,
+        };
+        state.stocks.iter().map(count).collect()
     }
 
     /// Waits until as many wait as are wanted, or no more can be started.

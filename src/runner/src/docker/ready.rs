@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::container::Container;
+use super::container::{Container, REMOVAL};
 use super::events::{Event, Events};
 use super::watch::{Gone, Watch};
 use crate::{RunnerError, Slot};
@@ -56,6 +56,8 @@ pub(crate) enum Ending {
 pub(crate) enum Removal {
     /// This process, by the container's name.
     Container(Container),
+    /// The pool process that handed it out, as soon as its line is closed.
+    PoolProcess,
 }
 
 /// What is left of a sandbox to be removed. The reaper finds those that are dropped instead.
@@ -74,6 +76,11 @@ impl Remains {
     pub(crate) async fn remove(mut self, ending: Ending) -> bool {
         let removed = match &self.removal {
             Removal::Container(container) => container.remove(&mut self.end, ending).await,
+            Removal::PoolProcess => match ending {
+                // It goes by itself, and the other process makes sure that it does.
+                Ending::ByItself => true,
+                Ending::Kill => matches!(self.end.gone_within(REMOVAL).await, Gone::Removed(_)),
+            },
         };
         drop(self.slot);
         removed

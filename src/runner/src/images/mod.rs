@@ -164,6 +164,21 @@ pub async fn find(
     }
 }
 
+/// What decides which image is used now, without asking an engine: two requests with the same key
+/// use the same image. `None` before the first build.
+///
+/// # Errors
+/// [`ImageError`] when the files of the image cannot be read.
+pub fn key(request: &BuildRequest<'_>) -> Result<Option<Digest>, ImageError> {
+    let recipe = Recipe::load(request.overrides_dir.as_deref())?;
+    let lock = Lock::read(&request.lock_file)?;
+    let selected = request.base.as_ref().unwrap_or(&lock.selected);
+    Ok(lock
+        .bases
+        .get(selected)
+        .map(|base| image_key(&recipe, base)))
+}
+
 /// Finds the image that is used now, or builds it.
 ///
 /// # Errors

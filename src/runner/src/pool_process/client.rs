@@ -1,0 +1,318 @@
+//! The side of a pool that wants a sandbox.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _};
+use spec::{PhaseTimings, RunOutcome, RunReport, Start};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::protocol::{
+    Answer, FrameReader, Given, GoneMessage, Hello, PROTOCOL, ProtocolError, Want, Wanted,
+    WantedLimits, kind, parse, write_message,
+};
+use super::{PoolError, PoolStatus, place};
+use crate::docker::hand_out::{Gone, Line, Ready, Remains, Removal, Said, Watch, run_there};
+use crate::{
+    DockerSandboxes, ImageId, Permit, RunHost, RunnerError, SandboxSpec, Sandboxes, Slots,
+};
+
+/// How long a pool may take to answer; it may have to start a sandbox first.
+const ANSWER: Duration = Duration::from_secs(8);
+/// Pieces of a sandbox's output that are held: each at most 1 MiB, and few are larger than 32 KiB.
+const QUEUED: usize = 4;
+
+/// A sandbox that a pool has handed out.
+#[derive(Debug)]
+pub struct PoolLease {
+    /// The image it was made from.
+    pub image: ImageId,
+    /// What the engine is, for the run's record.
+    pub engine: String,
+    limits: WantedLimits,
+    ready: Ready,
+    was_waiting: bool,
+    permit: Permit,
+    /// How long it took to get it.
+    took: Duration,
+}
+
+/// Asks the pool at this socket for a sandbox, when there is a pool, and waits for the permit to run
+/// a program in it. `None`, with the reason in the log, when there is none to be had.
+///
+/// # Errors
+/// [`RunnerError::Busy`] and [`RunnerError::Slots`] as of [`Slots::permit`].
+pub async fn lease(
+    socket: &Path,
+    wanted: Wanted,
+    slots: &Slots,
+    cancel: &CancellationToken,
+) -> Result<Option<PoolLease>, RunnerError> {
+    if !socket.exists() {
+        return Ok(None);
+    }
+    let Some(permit) = slots.permit(cancel).await? else {
+        return Ok(None);
+    };
+    let begun = Instant::now();
+    let limits = wanted.limits;
+    match ask_for_sandbox(socket, wanted).await {
+        Ok(Some((given, ready))) => Ok(Some(PoolLease {
+            image: ImageId(given.image),
+            engine: given.engine,
+            limits,
+            ready,
+            was_waiting: given.was_waiting,
+            permit,
+            took: begun.elapsed(),
+        })),
+        Ok(None) => Ok(None),
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the pool is not used");
+            Ok(None)
+        }
+    }
+}
+
+/// How the pool at this socket is.
+///
+/// # Errors
+/// [`PoolError`] when there is none, or it cannot be talked to.
+pub async fn status(socket: &Path) -> Result<PoolStatus, PoolError> {
+    let (answer, _, _) = ask(socket, Want::Status).await?;
+    match answer {
+        Answer::Status(status) => Ok(*status),
+        other => Err(unexpected(socket, &other)),
+    }
+}
+
+/// Ends the pool at this socket. Runs in sandboxes that it has handed out go on; those that wait are
+/// gone when this returns.
+///
+/// # Errors
+/// As of [`status`].
+pub async fn stop(socket: &Path) -> Result<(), PoolError> {
+    let (answer, mut reader, _writer) = ask(socket, Want::Stop).await?;
+    if answer != Answer::Stopping {
+        return Err(unexpected(socket, &answer));
+    }
+    // It closes the connection when they are gone; if it dies, others remove them.
+    drop(tokio::time::timeout(2 * ANSWER, reader.next()).await);
+    Ok(())
+}
+
+type Asked = (Answer, FrameReader<OwnedReadHalf>, OwnedWriteHalf);
+
+async fn ask(socket: &Path, want: Want) -> Result<Asked, PoolError> {
+    let stream = place::connect(socket)
+        .await?
+        .ok_or_else(|| PoolError::NotRunning {
+            path: socket.to_owned(),
+        })?;
+    talk(stream, want).await.map_err(|error| PoolError::Talk {
+        path: socket.to_owned(),
+        why: chain(&error),
+    })
+}
+
+async fn talk(stream: UnixStream, want: Want) -> Result<Asked, ProtocolError> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = FrameReader::new(reader);
+    let hello = Hello {
+        protocol: PROTOCOL,
+        want,
+    };
+    let answer = async {
+        write_message(&mut writer, kind::HELLO, &hello).await?;
+        reader.message::<Answer>(kind::ANSWER).await
+    };
+    let answer = tokio::time::timeout(ANSWER, answer).await;
+    let answer = answer.map_err(|_| ProtocolError::Timeout)??;
+    Ok((answer, reader, writer))
+}
+
+fn unexpected(socket: &Path, answer: &Answer) -> PoolError {
+    let why = match answer {
+        Answer::Protocol { protocol } => {
+            format!("it speaks version {protocol} of the protocol, this program {PROTOCOL}")
+        }
+        other => format!("it answered {other:?}"),
+    };
+    PoolError::Talk {
+        path: socket.to_owned(),
+        why,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+async fn ask_for_sandbox(
+    socket: &Path,
+    wanted: Wanted,
+) -> Result<Option<(Given, Ready)>, PoolError> {
+    let (answer, reader, writer) = match ask(socket, Want::Sandbox(wanted)).await {
+        Err(PoolError::NotRunning { .. }) => return Ok(None),
+        asked => asked?,
+    };
+    match answer {
+        Answer::Sandbox(given) => {
+            let ready = ready(&given, reader, writer);
+            Ok(Some((given, ready)))
+        }
+        Answer::None { why } => {
+            tracing::info!(why, "the pool has no sandbox for this run");
+            Ok(None)
+        }
+        other => Err(unexpected(socket, &other)),
+    }
+}
+
+/// The sandbox at the other end of a connection.
+fn ready(given: &Given, reader: FrameReader<OwnedReadHalf>, writer: OwnedWriteHalf) -> Ready {
+    let (said, output) = mpsc::channel(QUEUED);
+    let output = stream::unfold(output, async |mut output| {
+        let item = output.recv().await?;
+        Some((item, output))
+    });
+    Ready::at_other_end(
+        Line {
+            input: Box::pin(writer),
+            output: output.boxed(),
+        },
+        Remains {
+            removal: Removal::PoolProcess,
+            end: Watch::new(listen(reader, said)),
+            slot: None,
+        },
+        given.python.clone(),
+        given.user,
+    )
+}
+
+/// Passes on what the sandbox says until it is gone.
+async fn listen(
+    mut reader: FrameReader<OwnedReadHalf>,
+    said: mpsc::Sender<Result<Said, String>>,
+) -> Gone {
+    let broken = loop {
+        let frame = match reader.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break "the pool process ended".to_owned(),
+            Err(error) => break chain(&error),
+        };
+        let piece = |bytes: Bytes| match frame.kind {
+            kind::OUT => Said::Frames(bytes),
+            _ => Said::Diagnosis(bytes),
+        };
+        match frame.kind {
+            kind::OUT | kind::ERR => {
+                // Whoever has heard enough does not listen any more.
+                drop(said.send(Ok(piece(frame.payload))).await);
+            }
+            kind::GONE => {
+                return match parse::<GoneMessage>(&frame.payload) {
+                    Ok(gone) if gone.is_known => Gone::Removed(gone.status),
+                    _ => Gone::Unknown,
+                };
+            }
+            other => break format!("a frame of kind {other}"),
+        }
+    };
+    drop(said.send(Err(broken)).await);
+    Gone::Unknown
+}
+
+/// Makes sandboxes of its own for a process whose pool has none, or lost one before the run began.
+pub trait OwnSandboxes: Send + Sync + fmt::Debug {
+    /// Connects to the engine.
+    fn connect(&self) -> BoxFuture<'_, Result<DockerSandboxes, RunnerError>>;
+}
+
+/// Sandboxes of a process that has leased one from a pool. The first run that fits it is in that
+/// one; further runs are in sandboxes of the process's own.
+#[derive(Debug)]
+pub struct PooledSandboxes {
+    lease: Mutex<Option<PoolLease>>,
+    own: Arc<dyn OwnSandboxes>,
+}
+
+impl PooledSandboxes {
+    /// Takes over a lease.
+    pub fn new(lease: PoolLease, own: Arc<dyn OwnSandboxes>) -> Self {
+        Self {
+            lease: Mutex::new(Some(lease)),
+            own,
+        }
+    }
+
+    fn take(&self, spec: &SandboxSpec) -> Option<PoolLease> {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.take_if(|lease| {
+            lease.image == spec.image
+                && lease.limits == WantedLimits::of(&spec.limits)
+                && spec.mounts.is_empty()
+        })
+    }
+
+    async fn run_one(
+        &self,
+        spec: SandboxSpec,
+        host: RunHost,
+        cancel: CancellationToken,
+    ) -> Result<RunReport, RunnerError> {
+        let mut before = PhaseTimings::default();
+        if let Some(lease) = self.take(&spec) {
+            let timings = PhaseTimings {
+                queue: lease.permit.queued,
+                lease: lease.took,
+                start: if lease.was_waiting {
+                    Start::Leased
+                } else {
+                    Start::Cold
+                },
+                ..PhaseTimings::default()
+            };
+            let (report, began) = run_there(&spec, &host, lease.ready, timings, &cancel).await;
+            let report = report?;
+            drop(lease.permit);
+            match &report.outcome {
+                RunOutcome::SandboxLost { why } if !began => {
+                    tracing::warn!(why, "the pool lost a sandbox before its run began");
+                }
+                _ => return Ok(report),
+            }
+            before = report.timings;
+        }
+        let own = self.own.connect().await?;
+        let mut report = own.run(spec, host, cancel).await?;
+        report.timings.queue += before.queue;
+        report.timings.lease += before.lease;
+        Ok(report)
+    }
+}
+
+impl Sandboxes for PooledSandboxes {
+    fn run(
+        &self,
+        spec: SandboxSpec,
+        host: RunHost,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'_, Result<RunReport, RunnerError>> {
+        self.run_one(spec, host, cancel).boxed()
+    }
+}
