@@ -19,8 +19,9 @@ pub struct Exchange {
     pub url: String,
     /// The request's headers, without those that are between the program and the proxy.
     pub headers: Headers,
-    /// The request's body, as far as it was read.
-    pub body: Body,
+    /// The request's body; none when it was not read to its end, because the answer came before.
+    /// Such an exchange answers a request with any body when it is replayed.
+    pub body: Option<Body>,
     /// How it ended.
     pub answer: Answer,
     /// From the request's head to the end of the answer, in milliseconds.
@@ -139,8 +140,9 @@ impl Ledger {
             })
     }
 
-    /// Whether these exchanges can answer the same run again: nothing went through a tunnel.
+    /// Whether these exchanges can answer the same run again: nothing went through a tunnel, and
+    /// everything that was asked is written down.
     pub fn is_replayable(&self) -> bool {
-        self.tunnels.is_empty()
+        self.tunnels.is_empty() && self.turned_away == 0
     }
 }

@@ -178,7 +178,8 @@ impl fmt::Display for Authority {
 
 /// Splits a port off, if there is one. IPv6 addresses are left whole, to be refused as addresses.
 fn split_port(text: &str) -> Result<(&str, Option<u16>), HostError> {
-    if text.parse::<Ipv6Addr>().is_ok() {
+    let zoneless = text.split('%').next().unwrap_or(text);
+    if zoneless.parse::<Ipv6Addr>().is_ok() {
         return Ok((text, None));
     }
     let Some((host, port)) = text.rsplit_once(':') else {
@@ -235,6 +236,11 @@ impl HostRule {
     /// The only port, if one was named.
     pub fn port(&self) -> Option<u16> {
         self.port
+    }
+
+    /// The one host that it means, if it is no pattern.
+    pub(crate) fn into_single(self) -> Option<(Host, Option<u16>)> {
+        (!self.below).then_some((self.host, self.port))
     }
 
     pub(crate) fn matches(&self, scheme: Scheme, authority: &Authority) -> bool {

@@ -48,9 +48,9 @@ pub struct Timeouts {
 /// A package with its dependencies fits; a data set does not.
 const BYTES: ByteSize = ByteSize::mib(512);
 /// A crawl of a site fits; each exchange is held in the run's record.
-const EXCHANGES: u32 = 1_000;
+pub(crate) const EXCHANGES: u32 = 1_000;
 /// More than browsers open at once; each holds some 100 KiB of buffers.
-const CONNECTIONS: u32 = 64;
+pub(crate) const CONNECTIONS: u32 = 64;
 /// The largest wheels on the public index are about this large.
 const BODY: ByteSize = ByteSize::mib(256);
 
@@ -77,7 +77,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(10),
             connect: Duration::from_secs(10),
             answer: Duration::from_mins(5),
-            stall: Duration::from_mins(1),
+            stall: Duration::from_mins(2),
         }
     }
 }

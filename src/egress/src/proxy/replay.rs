@@ -1,0 +1,271 @@
+//! Answers from what was recorded.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::{Response, StatusCode};
+use sha2::{Digest as _, Sha256};
+use spec::Digest;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::body::{Passing, Piece};
+use super::connection::Jobs;
+use super::ledger::Open;
+use super::problem::Problem;
+use super::request::{Asked, restored};
+use crate::host::{Authority, Scheme};
+use crate::{Answer, Bodies, Body, Exchange, Headers};
+
+/// Bytes of a kept body that are read at a time.
+const CHUNK: usize = 64 << 10;
+/// How long the program may pause in the body of a request.
+const STALL: Duration = Duration::from_mins(2);
+
+/// The exchanges of an earlier run, each of which answers once.
+#[derive(Debug)]
+pub(super) struct Recording {
+    unused: Mutex<HashMap<Key, VecDeque<Answer>>>,
+    /// What was recorded for each method and URL, to say what differs.
+    known: HashMap<(String, String), Vec<Option<Body>>>,
+    /// Hosts to which TLS connections were made.
+    hosts: BTreeSet<Authority>,
+}
+
+/// Method, URL and the digest of the body; without a digest it is for any body.
+type Key = (String, String, Option<Digest>);
+
+impl Recording {
+    pub(super) fn new(exchanges: Vec<Exchange>) -> Self {
+        let mut unused: HashMap<Key, VecDeque<Answer>> = HashMap::new();
+        let mut known: HashMap<(String, String), Vec<Option<Body>>> = HashMap::new();
+        let mut hosts = BTreeSet::new();
+        for exchange in exchanges {
+            hosts.extend(host_of(&exchange));
+            let (method, url) = (exchange.method, exchange.url);
+            known
+                .entry((method.clone(), url.clone()))
+                .or_default()
+                .push(exchange.body);
+            let key = (method, url, exchange.body.map(|body| body.digest));
+            unused.entry(key).or_default().push_back(exchange.answer);
+        }
+        Self {
+            unused: Mutex::new(unused),
+            known,
+            hosts,
+        }
+    }
+
+    /// Accepts a CONNECT to a host that was reached, or repeats why it was not.
+    pub(super) fn connect(&self, authority: &Authority) -> Result<(), Problem> {
+        let key = ("CONNECT".to_owned(), authority.to_string(), None);
+        let refused = {
+            let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+            unused.get_mut(&key).and_then(VecDeque::pop_front)
+        };
+        if let Some(problem) = refused.as_ref().and_then(Problem::recorded) {
+            return Err(problem);
+        }
+        if self.hosts.contains(authority) {
+            return Ok(());
+        }
+        Err(Problem::unrecorded(format!(
+            "the recorded run made no connection to {authority}"
+        )))
+    }
+
+    /// Answers as the world did. An error closes the connection without an answer, as it was then.
+    pub(super) async fn exchange(
+        &self,
+        bodies: &Arc<dyn Bodies>,
+        jobs: &Jobs,
+        asked: &Asked,
+        body: Incoming,
+        open: Open,
+    ) -> io::Result<Response<Passing>> {
+        let url = asked.url();
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(error) => {
+                let reason = format!("the request's body ended early: {error}");
+                let problem = Problem::refused(StatusCode::BAD_REQUEST, reason);
+                open.end(None, problem.answer(), 0);
+                return Ok(problem.response());
+            }
+        };
+        let method = asked.method.as_str();
+        let Some(answer) = self.take(method, &url, body.digest) else {
+            let problem = Problem::unrecorded(self.difference(method, &url, body));
+            open.end(Some(body), problem.answer(), 0);
+            return Ok(problem.response());
+        };
+        if let Some(problem) = Problem::recorded(&answer) {
+            open.end(Some(body), answer, 0);
+            return Ok(problem.response());
+        }
+        let response = match &answer {
+            Answer::Response {
+                status,
+                headers,
+                body,
+                cut,
+            } => respond(bodies, jobs, *status, headers, *body, cut.is_some()),
+            Answer::Closed { .. }
+            | Answer::Refused { .. }
+            | Answer::Failed { .. }
+            | Answer::Unrecorded { .. } => Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        open.end(Some(body), answer, 0);
+        response
+    }
+
+    /// The next answer that was given to such a request.
+    fn take(&self, method: &str, url: &str, body: Digest) -> Option<Answer> {
+        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        [Some(body), None].into_iter().find_map(|digest| {
+            unused
+                .get_mut(&(method.to_owned(), url.to_owned(), digest))
+                .and_then(VecDeque::pop_front)
+        })
+    }
+
+    fn difference(&self, method: &str, url: &str, body: Body) -> String {
+        let url = &spec::printable(url, 200);
+        if let Some(bodies) = self.known.get(&(method.to_owned(), url.clone())) {
+            let same = bodies
+                .iter()
+                .filter(|known| known.is_none_or(|known| known.digest == body.digest))
+                .count();
+            if same > 0 {
+                return format!("{method} {url} was recorded {same} times and asked for once more");
+            }
+            let known = bodies.iter().flatten().next();
+            return format!(
+                "{method} {url} was recorded with another body: {} now, {} then",
+                described(body),
+                known.map_or_else(|| "unknown".to_owned(), |known| described(*known)),
+            );
+        }
+        let mut others: Vec<&str> = self
+            .known
+            .keys()
+            .filter(|(_, known)| known == url)
+            .map(|(method, _)| method.as_str())
+            .collect();
+        others.sort_unstable();
+        if others.is_empty() {
+            format!("{method} {url} was not recorded")
+        } else {
+            format!(
+                "{method} {url} was not recorded, only with {}",
+                others.join(", ")
+            )
+        }
+    }
+}
+
+fn described(body: Body) -> String {
+    format!("{} bytes with {}", body.size, body.digest)
+}
+
+/// The host to which a connection was made for an exchange.
+fn host_of(exchange: &Exchange) -> Option<Authority> {
+    if exchange.method == "CONNECT" {
+        return match exchange.answer {
+            Answer::Closed { .. } => Authority::parse(&exchange.url, None).ok(),
+            Answer::Response { .. }
+            | Answer::Refused { .. }
+            | Answer::Failed { .. }
+            | Answer::Unrecorded { .. } => None,
+        };
+    }
+    let rest = exchange.url.strip_prefix("https://")?;
+    let host = rest.split(['/', '?']).next()?;
+    Authority::parse(host, Some(Scheme::Https.port())).ok()
+}
+
+/// The digest and the size of a request's body, of which nothing is kept.
+async fn read(mut body: Incoming) -> io::Result<Body> {
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    while let Some(frame) = timeout(STALL, body.frame()).await? {
+        if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
+            size += bytes.len() as u64;
+            hash.update(&bytes);
+        }
+    }
+    Ok(Body {
+        digest: Digest::from_sha256(hash.finalize().into()),
+        size,
+    })
+}
+
+fn respond(
+    bodies: &Arc<dyn Bodies>,
+    jobs: &Jobs,
+    status: u16,
+    headers: &Headers,
+    body: Body,
+    is_cut: bool,
+) -> io::Result<Response<Passing>> {
+    let passing = if body.size == 0 && !is_cut {
+        Passing::empty()
+    } else {
+        let (pieces, passing) = Passing::piped((!is_cut).then_some(body.size));
+        jobs.spawn(play(Arc::clone(bodies), body, is_cut, pieces));
+        passing
+    };
+    let mut response = Response::new(passing);
+    *response.status_mut() = StatusCode::from_u16(status).map_err(io::Error::other)?;
+    *response.headers_mut() = restored(headers);
+    Ok(response)
+}
+
+/// Sends a kept body. One that was cut then is cut now.
+async fn play(bodies: Arc<dyn Bodies>, body: Body, is_cut: bool, pieces: mpsc::Sender<Piece>) {
+    let mut reader: Option<Box<dyn Read + Send>> = None;
+    let mut left = body.size;
+    while left > 0 {
+        let bodies = Arc::clone(&bodies);
+        let opened = reader.take();
+        let read = spawn_blocking(move || {
+            let mut reader = match opened {
+                Some(reader) => reader,
+                None => bodies.open(&body.digest)?,
+            };
+            let mut chunk = Vec::with_capacity(CHUNK);
+            reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
+            io::Result::Ok((reader, chunk))
+        });
+        let piece = match read.await.unwrap_or_else(|panic| Err(panic.into())) {
+            Ok((_, chunk)) if chunk.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((opened, chunk)) => {
+                reader = Some(opened);
+                left = left.saturating_sub(chunk.len() as u64);
+                Ok(Some(Bytes::from(chunk)))
+            }
+            Err(error) => {
+                tracing::error!(%error, digest = %body.digest, "a recorded body is not readable");
+                Err(error)
+            }
+        };
+        let is_over = piece.is_err();
+        // A program that is gone does not miss the rest.
+        if pieces.send(piece).await.is_err() || is_over {
+            return;
+        }
+    }
+    let end = if is_cut {
+        Err(io::ErrorKind::ConnectionAborted.into())
+    } else {
+        Ok(None)
+    };
+    pieces.send(end).await.ok();
+}
