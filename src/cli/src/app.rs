@@ -9,11 +9,11 @@ use llm::{Model, ModelRef};
 use orchestrator::{Assets, Factory, SystemContext};
 use runner::images::{self, BuildRequest};
 use runner::{DockerOptions, DockerSandboxes, Engine, Owner, PoolOptions, Slots};
-use spec::Skill;
+use spec::{LimitSources, Skill};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{ModelFlags, SandboxFlags};
+use crate::args::{LimitFlags, ModelFlags, SandboxFlags};
 use crate::config::Settings;
 use crate::exit::{Interrupted, Problem};
 use crate::interrupt::Interrupts;
@@ -154,6 +154,14 @@ impl App {
         let mut options = self.settings.slots.clone();
         options.queue_timeout = flags.queue_timeout.unwrap_or(options.queue_timeout);
         Ok(Slots::open(options)?)
+    }
+
+    /// Where the limits of a run come from.
+    pub(crate) fn limits(&self, flags: &LimitFlags) -> LimitSources {
+        LimitSources {
+            asked: flags.partial(),
+            ..self.settings.limits.clone()
+        }
     }
 
     /// The folder with the tasks' logs.

@@ -1,8 +1,9 @@
-//! The store as the runner's source and sink of file content.
+//! The store as source and sink of file content for the runner, and of bodies for the proxy.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use egress::{Bodies, BodySink};
 use runner::{BlobSink, Blobs};
 use spec::Digest;
 use store::{BlobWriter, Store};
@@ -24,6 +25,25 @@ impl Blobs for StoreBlobs {
             .writer()
             .map(|writer| Box::new(Sink(writer)) as _)
             .map_err(io::Error::other)
+    }
+}
+
+impl Bodies for StoreBlobs {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send>> {
+        Blobs::open(self, digest)
+    }
+
+    fn create(&self) -> io::Result<Box<dyn BodySink>> {
+        self.0
+            .writer()
+            .map(|writer| Box::new(Sink(writer)) as _)
+            .map_err(io::Error::other)
+    }
+}
+
+impl BodySink for Sink {
+    fn finish(self: Box<Self>) -> io::Result<Digest> {
+        self.0.finish().map_err(io::Error::other)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use ::egress::Proxy;
 use futures::future::BoxFuture;
 use llm::{Block, Message, Model, Purpose, Request, Role};
 use runner::{Broker, ToolRequest};
@@ -11,8 +12,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use spec::{Skill, SkillUsage, limits};
 use store::Exchange;
+use tokio::io::DuplexStream;
 
 use crate::budget::Tokens;
+use crate::egress;
 
 /// Answers the requests of one run.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(crate) struct SkillBroker {
     grants: BTreeSet<Skill>,
     model: Option<Arc<dyn Model>>,
     tokens: Arc<Tokens>,
+    proxy: Option<Proxy>,
     ledger: Mutex<Ledger>,
 }
 
@@ -30,6 +34,8 @@ pub(crate) struct Ledger {
     pub(crate) cassette: Vec<Exchange>,
     /// Calls and tokens per skill.
     pub(crate) usage: BTreeMap<Skill, SkillUsage>,
+    /// How many of the cassette's are HTTP.
+    http: usize,
     calls: u32,
     bytes: u64,
 }
@@ -74,21 +80,34 @@ impl SkillBroker {
         grants: BTreeSet<Skill>,
         model: Option<Arc<dyn Model>>,
         tokens: Arc<Tokens>,
+        proxy: Option<Proxy>,
     ) -> Self {
         Self {
             grants,
             model,
             tokens,
+            proxy,
             ledger: Mutex::default(),
         }
     }
 
-    /// What has been asked so far.
+    /// What has been asked so far, HTTP included.
     pub(crate) fn ledger(&self) -> Ledger {
-        self.ledger
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note_http(&mut ledger);
+        ledger.clone()
+    }
+
+    /// Writes down the HTTP exchanges that have ended since the last time, so that the cassette has
+    /// everything in the order in which it ended.
+    fn note_http(&self, ledger: &mut Ledger) {
+        if let Some(proxy) = &self.proxy {
+            let exchanges = proxy.exchanges_since(ledger.http);
+            ledger.http += exchanges.len();
+            ledger
+                .cassette
+                .extend(exchanges.iter().map(egress::recorded));
+        }
     }
 
     async fn carry_out(&self, request: &ToolRequest) -> (Option<Skill>, Value, llm::TokenUsage) {
@@ -256,6 +275,7 @@ impl Broker for SkillBroker {
             } else {
                 json!({ "refused": Exchange::digest_of(&request.arguments) })
             };
+            self.note_http(&mut ledger);
             ledger.cassette.push(Exchange::new(
                 &spec::printable(&request.tool, 80),
                 arguments,
@@ -265,6 +285,14 @@ impl Broker for SkillBroker {
                 usage.output_tokens,
             ));
             answer
+        })
+    }
+
+    fn connect(&self, connection: DuplexStream) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(proxy) = &self.proxy {
+                proxy.serve(connection).await;
+            }
         })
     }
 }

@@ -26,6 +26,9 @@ pub enum FactoryError {
     /// A skill or prompt is missing or broken.
     #[error(transparent)]
     Asset(#[from] AssetError),
+    /// The way to the network cannot be made.
+    #[error(transparent)]
+    Egress(#[from] egress::EgressError),
     /// Solving needs a model.
     #[error("no model is configured")]
     NoModel,
@@ -75,6 +78,7 @@ impl FactoryError {
             Self::Model(error) => error.hint(),
             Self::Workspace(error) => error.hint(),
             Self::Limits(error) => error.hint(),
+            Self::Egress(error) => error.hint(),
             Self::NoModel => Some(
                 "pass --model PROVIDER:ID, such as anthropic:claude-opus-4-6, or set AGENTFACTORY_MODEL"
                     .to_owned(),

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use egress::HostRule;
 use jiff::Timestamp;
 use llm::Model;
 use runner::{ImageId, Mount, Observer, Program, RunHost, SandboxSpec, Sandboxes, SourceFile};
 use spec::wire::{RunContext, RunJson};
 use spec::{
-    Digest, Limits, OutputStream, RunOutcome, RunReport, Skill, SubagentName, Tree, VersionRef,
-    WorkspacePath,
+    Digest, LimitSources, Limits, OutputStream, RunOutcome, RunReport, Skill, SubagentName, Tree,
+    VersionRef, WorkspacePath,
 };
 use store::{RunProgram, RunRecord, Store};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use crate::blobs::StoreBlobs;
 use crate::broker::SkillBroker;
 use crate::budget::Tokens;
 use crate::context::Context;
+use crate::egress::{self as network, Egress};
 use crate::error::FactoryError;
 use crate::python;
 use crate::watch::{Event, Watcher};
@@ -41,6 +43,8 @@ pub struct Factory {
     pub model: Option<Arc<dyn Model>>,
     /// The subagents' model.
     pub subagent_model: Option<Arc<dyn Model>>,
+    /// The way to the network, as far as the operator allows it.
+    pub egress: Egress,
     /// Skills and prompts.
     pub assets: Assets,
     /// Clock and ids.
@@ -60,6 +64,8 @@ pub struct RunRequest {
     pub shown: String,
     /// What it may ask for.
     pub grants: BTreeSet<Skill>,
+    /// The hosts that it may reach. None leaves it without a proxy.
+    pub egress: BTreeSet<HostRule>,
     /// What is at `/workspace`.
     pub tree: Arc<Tree>,
     /// Host directories at `/mnt`.
@@ -132,10 +138,12 @@ impl Factory {
         let run = self.context.run_id();
         // A home that cannot be written is noticed before anything runs.
         self.store.put(&request.tree.to_bytes())?;
+        let proxy = self.egress.proxy(&request.egress, &self.store).await?;
         let broker = Arc::new(SkillBroker::new(
             request.grants.clone(),
             self.subagent_model.clone(),
             Arc::clone(tokens),
+            proxy.clone(),
         ));
         let host = RunHost {
             blobs: Arc::new(StoreBlobs(Arc::clone(&self.store))),
@@ -149,11 +157,15 @@ impl Factory {
             tree: Arc::clone(&request.tree),
             mounts: request.mounts.clone(),
             limits: request.limits.clone(),
-            proxy: None,
+            proxy: proxy.as_ref().map(|proxy| runner::Proxy {
+                certificates_pem: proxy.certificates_pem().to_owned(),
+            }),
         };
         let mut report = self.sandboxes.run(sandbox, host, cancel).await?;
         let ledger = broker.ledger();
         report.usage.skills = ledger.usage;
+        let network = proxy.map(|proxy| proxy.ledger());
+        report.usage.egress = network.as_ref().map(network::usage);
         watcher.event(&Event::RunEnded {
             outcome: &report.outcome,
             wall: report.usage.wall,
@@ -168,6 +180,7 @@ impl Factory {
                 input_tree: request.tree.digest(),
                 output_tree: output.as_ref().map(Tree::digest),
                 writable_mounts: request.mounts.iter().any(|mount| mount.writable),
+                replayable: network.as_ref().is_none_or(egress::Ledger::is_replayable),
             },
         );
         let record = RunRecord {
@@ -176,6 +189,7 @@ impl Factory {
             name: request.name.clone(),
             program: self.record_program(request)?,
             grants: request.grants.clone(),
+            egress: request.egress.iter().map(ToString::to_string).collect(),
             limits: request.limits.clone(),
             image: self.image.0,
             engine: self.engine.clone(),
@@ -233,16 +247,18 @@ impl Factory {
     /// The request that runs a saved version.
     ///
     /// # Errors
-    /// [`FactoryError::Store`] when there is no such version.
+    /// [`FactoryError::Store`] when there is no such version, [`FactoryError::Limits`] when it asks
+    /// for more than it may have.
     pub fn saved(
         &self,
         reference: &VersionRef,
         query: &str,
         tree: Arc<Tree>,
-        limits: Limits,
+        limits: &LimitSources,
     ) -> Result<RunRequest, FactoryError> {
         let resolved = self.store.resolve(reference)?;
         let version = self.store.version(&resolved.digest)?;
+        let limits = limits.resolve(version.content.limits.as_ref())?;
         let files = version.content.files.into_iter();
         Ok(RunRequest {
             program: Program::Subagent {
@@ -259,6 +275,7 @@ impl Factory {
             version: Some(resolved.digest),
             shown: reference.to_string(),
             grants: version.content.skills,
+            egress: network::rules(&version.content.egress),
             tree,
             mounts: Vec::new(),
             limits,

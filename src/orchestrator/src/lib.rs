@@ -9,6 +9,7 @@ mod broker;
 mod budget;
 mod context;
 mod deploy;
+mod egress;
 mod error;
 mod factory;
 mod python;
@@ -18,6 +19,7 @@ pub mod wire;
 mod workspace;
 mod write_back;
 
+pub use self::egress::{Authorities, Egress, EgressSettings};
 pub use assets::{AssetError, Assets};
 pub use budget::TaskBudget;
 pub use context::{Context, SystemContext, TaskId};

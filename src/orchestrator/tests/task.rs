@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use llm::{ModelRef, Settings};
 use orchestrator::{
-    Assets, Context, Factory, FactoryError, TaskBudget, TaskReport, TaskRequest, TaskStatus,
-    Unwatched, Watcher,
+    Assets, Context, Egress, Factory, FactoryError, TaskBudget, TaskReport, TaskRequest,
+    TaskStatus, Unwatched, Watcher,
 };
 use runner::{FakeSandboxes, ImageId, Program};
 use spec::{Digest, Limits, RunOutcome, RunResult, Skill, Tree};
@@ -68,6 +68,7 @@ impl Bench {
                 engine: "in memory".to_owned(),
                 model: None,
                 subagent_model: None,
+                egress: Egress::default(),
                 assets: Assets::default(),
                 context: Arc::new(Fixed::default()),
             },
@@ -97,9 +98,10 @@ impl Bench {
             task: "Count the lines.".to_owned(),
             tree: Arc::new(Tree::default()),
             mounts: Vec::new(),
-            limits: Limits::default(),
+            limits: Limits::default().into(),
             budget,
             grantable: BTreeSet::from([Skill::Llm]),
+            egress: BTreeSet::new(),
         };
         let watcher: Arc<dyn Watcher> = Arc::new(Unwatched);
         self.factory

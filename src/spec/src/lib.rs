@@ -25,8 +25,8 @@ pub use name::{NameError, SubagentName};
 pub use outcome::{Clock, DiskScope, OutputStream, RunOutcome, RunResult};
 pub use reference::{ReferenceError, VersionRef};
 pub use run::{
-    Captured, LeftBehind, PhaseTimings, RunId, RunIdParseError, RunReport, RunUsage, SkillUsage,
-    Start,
+    Captured, EgressUsage, LeftBehind, PhaseTimings, RunId, RunIdParseError, RunReport, RunUsage,
+    SkillUsage, Start,
 };
 pub use size::{ByteSize, SizeError};
 pub use skill::{Skill, UnknownSkill};

@@ -92,6 +92,21 @@ pub struct RunUsage {
     pub memory_peak_bytes: u64,
     /// What each skill carried out.
     pub skills: BTreeMap<Skill, SkillUsage>,
+    /// What went through its proxy; none where it had no proxy.
+    pub egress: Option<EgressUsage>,
+}
+
+/// What went through a run's proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EgressUsage {
+    /// Requests that were carried out, and tunnels that were opened.
+    pub exchanges: u64,
+    /// Bytes to the world.
+    pub bytes_up: u64,
+    /// Bytes from the world.
+    pub bytes_down: u64,
+    /// Requests that were refused.
+    pub refused: u64,
 }
 
 /// What one skill carried out for a run.
@@ -149,7 +164,7 @@ pub struct RunReport {
     pub removed: Vec<WorkspacePath>,
     /// What was not collected.
     pub left_behind: Vec<LeftBehind>,
-    /// What it used; `skills` is filled in by whoever answered the requests.
+    /// What it used; `skills` and `egress` are filled in by whoever answered the requests.
     pub usage: RunUsage,
     /// How long each phase took.
     pub timings: PhaseTimings,

@@ -43,6 +43,10 @@ pub struct RunJson {
     pub output_tree: Option<String>,
     /// Whether a writable mount was there: what happened in it is outside this record.
     pub writable_mounts: bool,
+    /// False when its record cannot answer in place of the world, because what it exchanged with a
+    /// host was not read or not kept. Left out when true.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub replayable: bool,
     /// What the run used.
     pub usage: UsageJson,
     /// Where the sandbox came from.
@@ -119,6 +123,9 @@ pub enum OutcomeJson {
         scope: String,
         /// The limit in bytes.
         limit_bytes: u64,
+        /// The limit of files, where that was reached; left out where it was not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit_files: Option<u64>,
     },
     /// Nothing is known of the run.
     SandboxLost {
@@ -177,6 +184,35 @@ pub struct UsageJson {
     pub memory_peak_bytes: u64,
     /// Calls and tokens per skill.
     pub skills: BTreeMap<String, SkillJson>,
+    /// What went through its proxy; left out when it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressJson>,
+}
+
+/// What went through a run's proxy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EgressJson {
+    /// Requests that were carried out, and tunnels that were opened.
+    pub exchanges: u64,
+    /// Bytes to the world.
+    pub bytes_up: u64,
+    /// Bytes from the world.
+    pub bytes_down: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// What one skill carried out.
@@ -222,6 +258,8 @@ pub struct RunContext {
     pub output_tree: Option<Digest>,
     /// Whether a writable mount was there.
     pub writable_mounts: bool,
+    /// Whether its record can answer in place of the world.
+    pub replayable: bool,
 }
 
 impl RunJson {
@@ -263,11 +301,18 @@ impl RunJson {
             input_tree: context.input_tree.to_string(),
             output_tree: context.output_tree.map(|digest| digest.to_string()),
             writable_mounts: context.writable_mounts,
+            replayable: context.replayable,
             usage: UsageJson {
                 wall_ms: millis(usage.wall),
                 cpu_ms: millis(usage.cpu),
                 memory_peak_bytes: usage.memory_peak_bytes,
                 skills: skills.collect(),
+                egress: usage.egress.map(|used| EgressJson {
+                    exchanges: used.exchanges,
+                    bytes_up: used.bytes_up,
+                    bytes_down: used.bytes_down,
+                    refused: used.refused,
+                }),
             },
             start: match timings.start {
                 Start::Cold => StartJson::Cold,
@@ -329,7 +374,12 @@ impl From<&RunOutcome> for OutcomeJson {
                 stream: stream.name().to_owned(),
                 limit_bytes: limit.get(),
             },
-            RunOutcome::DiskLimit { scope, limit } => Self::DiskLimit {
+            RunOutcome::DiskLimit {
+                scope,
+                limit,
+                files,
+            } => Self::DiskLimit {
+                limit_files: files,
                 scope: scope.name().to_owned(),
                 limit_bytes: limit.get(),
             },

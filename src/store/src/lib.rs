@@ -32,7 +32,9 @@ pub use fsck::{Finding, FindingKind, FsckProgress, FsckReport};
 pub use layout::Store;
 pub use operation::{Change, HeadMove, Move, Operation, TagMove};
 pub use query::{Head, LineageStep, Resolved};
-pub use record::{CASSETTE_MEDIA_TYPE, Exchange, RUN_MEDIA_TYPE, RunProgram, RunRecord};
+pub use record::{
+    CASSETTE_MEDIA_TYPE, Exchange, ExchangeKind, RUN_MEDIA_TYPE, RunProgram, RunRecord,
+};
 pub use version::{
     CONFIG_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, Requirement, SOURCE_MEDIA_TYPE, SUBAGENT_ARTIFACT_TYPE,
     StagedVersion, Version, VersionContent,

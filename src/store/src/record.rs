@@ -38,6 +38,8 @@ pub struct RunRecord {
     pub program: RunProgram,
     /// What the broker did for it when it asked.
     pub grants: BTreeSet<Skill>,
+    /// The hosts that it was allowed to reach: `host` or `host:port`.
+    pub egress: BTreeSet<String>,
     /// What it was allowed to use.
     pub limits: Limits,
     /// The digest of the image that it ran on.
@@ -70,10 +72,25 @@ pub enum RunProgram {
     },
 }
 
+/// Through which door an exchange went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExchangeKind {
+    /// A tool was called.
+    #[default]
+    Tool,
+    /// HTTP through the proxy.
+    Http,
+}
+
 /// One request of a subagent and its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exchange {
-    /// The tool that was called.
+    /// Through which door it went.
+    pub kind: ExchangeKind,
+    /// Blobs of the store that request and response name: the bodies of HTTP.
+    pub blobs: BTreeSet<Digest>,
+    /// The tool that was called; the method of HTTP.
     pub tool: String,
     /// What it was called with.
     pub request: Value,
@@ -100,6 +117,8 @@ impl Exchange {
         output_tokens: u64,
     ) -> Self {
         Self {
+            kind: ExchangeKind::Tool,
+            blobs: BTreeSet::new(),
             tool: tool.to_owned(),
             request_digest: Self::digest_of(&request),
             request,
@@ -126,6 +145,8 @@ struct WireRecord {
     name: Option<SubagentName>,
     program: RunProgram,
     grants: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    egress: BTreeSet<String>,
     limits: WireLimits,
     image: Digest,
     engine: String,
@@ -144,6 +165,10 @@ struct WireCassette {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WireExchange {
+    #[serde(default, skip_serializing_if = "is_tool")]
+    kind: ExchangeKind,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    blobs: BTreeSet<Digest>,
     tool: String,
     request: String,
     request_digest: Digest,
@@ -157,7 +182,7 @@ impl Store {
     /// Keeps a record under the run's id and gives its digest.
     ///
     /// What it names must be in the store already: both trees with their files, the source layer,
-    /// the version.
+    /// the version, the bodies of its exchanges.
     /// Recording the same again changes nothing. What the run measured is never a reason to refuse
     /// it: a number above 2^53 is kept as 2^53.
     ///
@@ -334,7 +359,8 @@ impl RunRecord {
             text.parse()
                 .map_err(|why: spec::DigestParseError| StoreError::refused(why.to_string()))
         });
-        digests.collect()
+        let bodies = self.cassette.iter().flat_map(|exchange| &exchange.blobs);
+        digests.chain(bodies.map(|digest| Ok(*digest))).collect()
     }
 
     /// The trees among them.
@@ -354,6 +380,7 @@ impl WireRecord {
             name: record.name.clone(),
             program: record.program.clone(),
             grants: record.grants.iter().map(ToString::to_string).collect(),
+            egress: record.egress.clone(),
             limits: WireLimits::of_run(&record.limits),
             image: record.image,
             engine: record.engine.clone(),
@@ -372,6 +399,7 @@ impl WireRecord {
             grants: grants
                 .collect::<Result<_, _>>()
                 .map_err(|why| why.to_string())?,
+            egress: self.egress,
             limits: self.limits.to_limits(),
             image: self.image,
             engine: self.engine,
@@ -396,6 +424,8 @@ impl WireCassette {
 impl WireExchange {
     fn new(exchange: &Exchange) -> Result<Self, StoreError> {
         Ok(Self {
+            kind: exchange.kind,
+            blobs: exchange.blobs.clone(),
             tool: exchange.tool.clone(),
             request: json_text(&exchange.request)?,
             request_digest: exchange.request_digest,
@@ -408,6 +438,8 @@ impl WireExchange {
 
     fn into_exchange(self) -> Result<Exchange, serde_json::Error> {
         Ok(Exchange {
+            kind: self.kind,
+            blobs: self.blobs,
             tool: self.tool,
             request: serde_json::from_str(&self.request)?,
             request_digest: self.request_digest,
@@ -417,6 +449,14 @@ impl WireExchange {
             output_tokens: self.output_tokens,
         })
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_tool(kind: &ExchangeKind) -> bool {
+    *kind == ExchangeKind::Tool
 }
 
 /// JSON that will be read back: nesting beyond what the parser follows would be lost.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use llm::ModelRef;
-use spec::{ByteSize, DurationError, Limits, parse_duration};
+use spec::{ByteSize, DurationError, PartialLimits, parse_duration};
 
 use super::{Cpus, MountArg};
 
@@ -57,6 +57,9 @@ pub(crate) struct LimitFlags {
     /// Wall time of a run, such as 10s or 5m [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Processor time of everything in a run's sandbox together [default: what --timeout and --cpus give]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) cpu_time: Option<Duration>,
     /// Memory of a run, such as 256M [default: 512M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<ByteSize>,
@@ -69,9 +72,27 @@ pub(crate) struct LimitFlags {
     /// Size of /workspace, which is memory [default: 128M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) workspace_size: Option<ByteSize>,
+    /// Files and folders in /workspace [default: 65536]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) workspace_files: Option<u64>,
     /// Bytes of each of standard output and error of a run [default: 1M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) output_size: Option<ByteSize>,
+    /// Bytes of `answer` and `summary` together [default: 1M]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) result_size: Option<ByteSize>,
+    /// New or changed files that are collected from a run; more are left behind [default: 16384]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) collect_files: Option<u32>,
+    /// Names in the path of a file that is collected; deeper ones are left behind [default: 64]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) collect_depth: Option<u32>,
+    /// Calls of tools and models by a run; more are refused to it [default: 1000]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) tool_calls: Option<u32>,
+    /// Bytes of these calls and their answers together [default: 64M]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) tool_size: Option<ByteSize>,
 }
 
 /// How a run gets its sandbox.
@@ -96,22 +117,30 @@ pub(crate) fn parse_duration_or_none(text: &str) -> Result<Duration, DurationErr
 }
 
 impl LimitFlags {
-    /// These limits where they are given, else those of `base`.
-    pub(crate) fn over(&self, base: &Limits) -> Limits {
-        Limits {
-            wall: self.timeout.unwrap_or(base.wall),
-            memory: self.memory.unwrap_or(base.memory),
-            cpu_millis: self.cpus.map_or(base.cpu_millis, Cpus::millis),
-            pids: self.pids.unwrap_or(base.pids),
-            workspace: self.workspace_size.unwrap_or(base.workspace),
-            output: self.output_size.unwrap_or(base.output),
-            ..base.clone()
+    /// What is given.
+    pub(crate) fn partial(&self) -> PartialLimits {
+        PartialLimits {
+            wall: self.timeout,
+            cpu: self.cpu_time,
+            memory: self.memory,
+            cpu_millis: self.cpus.map(Cpus::millis),
+            pids: self.pids,
+            workspace: self.workspace_size,
+            workspace_files: self.workspace_files,
+            output: self.output_size,
+            result: self.result_size,
+            collect_files: self.collect_files,
+            collect_depth: self.collect_depth,
+            tool_calls: self.tool_calls,
+            tool_bytes: self.tool_size,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use spec::Limits;
+
     use super::*;
 
     #[test]
@@ -129,7 +158,17 @@ mod tests {
             ("cpus", "1".to_owned(), limits.cpu_millis == 1_000),
             ("pids", limits.pids.to_string(), true),
             ("workspace_size", limits.workspace.to_string(), true),
+            (
+                "workspace_files",
+                limits.workspace_files.to_string(),
+                true,
+            ),
             ("output_size", limits.output.to_string(), true),
+            ("result_size", limits.result.to_string(), true),
+            ("collect_files", limits.collect_files.to_string(), true),
+            ("collect_depth", limits.collect_depth.to_string(), true),
+            ("tool_calls", limits.tool_calls.to_string(), true),
+            ("tool_size", limits.tool_bytes.to_string(), true),
         ];
         let command = super::super::Cli::command();
         let exec = command.find_subcommand("exec").unwrap();

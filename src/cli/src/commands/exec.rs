@@ -50,7 +50,7 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
     let folders = Folders::resolve(&args.folders)?;
     let query = text_or_stdin("query", &args.query)?;
     let program = program_from_file(&args.file, &query)?;
-    let limits = args.limits.over(&app.settings.limits);
+    let limits = app.limits(&args.limits).resolve(None)?;
     let grants = args.grant.clone().unwrap_or_default().0;
     let run = Run {
         app,

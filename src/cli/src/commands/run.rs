@@ -52,7 +52,9 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let query = text_or_stdin("query", &args.query)?;
-    let limits = args.limits.over(&app.settings.limits);
+    let asked = store.version(&digest)?.content.limits;
+    let sources = app.limits(&args.limits);
+    let limits = sources.resolve(asked.as_ref())?;
     let run = Run {
         app,
         store,
@@ -63,7 +65,7 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
         kind: LiveKind::Subagent,
     };
     run.carry_out(|factory, tree| {
-        let mut request = factory.saved(&reference, &query, tree, limits)?;
+        let mut request = factory.saved(&reference, &query, tree, &sources)?;
         request.grants = grants;
         Ok(request)
     })

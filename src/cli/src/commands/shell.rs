@@ -31,7 +31,7 @@ pub(crate) struct ShellArgs {
 pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCode> {
     let folders = Folders::resolve(&args.folders)?;
     let command = text_or_stdin("command", &args.command)?;
-    let limits = args.limits.over(&app.settings.limits);
+    let limits = app.limits(&args.limits).resolve(None)?;
     let run = Run {
         app,
         store: app.store()?,

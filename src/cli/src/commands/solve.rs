@@ -8,7 +8,7 @@ use clap::Args;
 use orchestrator::wire::TaskJson;
 use orchestrator::{Factory, TaskBudget, TaskReport, TaskRequest, TaskStatus, changed_files};
 use serde::Deserialize;
-use spec::{Limits, format_duration, parse_duration};
+use spec::{LimitSources, format_duration, parse_duration};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +89,7 @@ struct Solver<'a> {
     app: &'a App,
     store: Arc<Store>,
     folders: Folders,
-    limits: Limits,
+    limits: LimitSources,
     sandbox: SandboxFlags,
     budget: TaskBudget,
     grantable: Grants,
@@ -98,8 +98,8 @@ struct Solver<'a> {
 /// Solves one task or many.
 pub(crate) async fn solve(app: &App, args: &SolveArgs) -> anyhow::Result<ExitCode> {
     let folders = Folders::resolve(&args.folders)?;
-    let limits = args.limits.over(&app.settings.limits);
-    limits.check()?;
+    let limits = app.limits(&args.limits);
+    limits.resolve(None)?;
     let questions = match &args.question_file {
         Some(file) => Some(read_questions(file)?),
         None => None,
@@ -265,7 +265,7 @@ impl Solver<'_> {
     ) -> anyhow::Result<TaskReport> {
         let request = TaskRequest {
             task: task.to_owned(),
-            tree: folders.import(self.app, &self.store, self.limits.workspace)?,
+            tree: folders.import(self.app, &self.store, self.limits.resolve(None)?.workspace)?,
             mounts: folders.mounts().to_vec(),
             limits: self.limits.clone(),
             budget: self.budget.clone(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use llm::ModelRef;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
-use spec::{ByteSize, DurationError, parse_duration};
+use spec::{ByteSize, DurationError, LimitSources, Limits, PartialLimits, parse_duration};
 
 use crate::args::{Cpus, LimitFlags, parse_duration_or_none};
 use crate::exit::Problem;
@@ -48,16 +48,25 @@ pub(crate) struct ConfigFile {
     pub(crate) providers: BTreeMap<String, ProviderTable>,
 }
 
-/// `[limits]`: the flags of a run, with `_` for `-`.
+/// `[limits]` and `[limits.max]`: the flags of a run, with `_` for `-`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LimitsTable {
     timeout: Option<Text<Time>>,
+    cpu_time: Option<Text<Time>>,
     memory: Option<Text<ByteSize>>,
     cpus: Option<Text<Cpus>>,
     pids: Option<u32>,
     workspace_size: Option<Text<ByteSize>>,
+    workspace_files: Option<u64>,
     output_size: Option<Text<ByteSize>>,
+    result_size: Option<Text<ByteSize>>,
+    collect_files: Option<u32>,
+    collect_depth: Option<u32>,
+    tool_calls: Option<u32>,
+    tool_size: Option<Text<ByteSize>>,
+    /// The most that anybody may ask for.
+    max: Option<Box<LimitsTable>>,
 }
 
 /// `[budget]`: the flags of a task.
@@ -188,16 +197,51 @@ where
 }
 
 impl LimitsTable {
-    /// The table as flags.
-    pub(crate) fn flags(&self) -> LimitFlags {
-        LimitFlags {
-            timeout: self.timeout.as_ref().map(|time| time.0.0),
-            memory: self.memory.as_ref().map(|size| size.0),
-            cpus: self.cpus.as_ref().map(|cpus| cpus.0),
-            pids: self.pids,
-            workspace_size: self.workspace_size.as_ref().map(|size| size.0),
-            output_size: self.output_size.as_ref().map(|size| size.0),
+    /// What it says, but for the maximum.
+    pub(crate) fn partial(&self) -> PartialLimits {
+        fn of<T: Copy>(value: Option<&Text<T>>) -> Option<T> {
+            value.map(|text| text.0)
         }
+        PartialLimits {
+            wall: of(self.timeout.as_ref()).map(|time| time.0),
+            cpu: of(self.cpu_time.as_ref()).map(|time| time.0),
+            memory: of(self.memory.as_ref()),
+            cpu_millis: of(self.cpus.as_ref()).map(Cpus::millis),
+            pids: self.pids,
+            workspace: of(self.workspace_size.as_ref()),
+            workspace_files: self.workspace_files,
+            output: of(self.output_size.as_ref()),
+            result: of(self.result_size.as_ref()),
+            collect_files: self.collect_files,
+            collect_depth: self.collect_depth,
+            tool_calls: self.tool_calls,
+            tool_bytes: of(self.tool_size.as_ref()),
+        }
+    }
+
+    /// What runs get, and what they can get at most.
+    ///
+    /// # Errors
+    /// [`Problem`] when these contradict each other.
+    pub(crate) fn sources(&self) -> Result<LimitSources, Problem> {
+        let base = self.partial();
+        let max = self.max.as_deref();
+        if max.is_some_and(|max| max.max.is_some()) {
+            return Err(Problem::usage("`[limits.max]` has no maximum of its own"));
+        }
+        let sources = LimitSources {
+            asked: PartialLimits::default(),
+            base: base.over(&Limits::default()),
+            max: max.map(Self::partial).unwrap_or_default(),
+        };
+        sources.check_base(&base).map_err(|why| {
+            let problem = Problem::usage(format!("the configured limits are wrong: {why}"));
+            match why.hint() {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            }
+        })?;
+        Ok(sources)
     }
 }
 
@@ -313,6 +357,9 @@ mod tests {
             pids = 64
             workspace_size = "64M"
             output_size = "2M"
+            [limits.max]
+            cpu_time = "1h"
+            workspace_files = 1000
             [budget]
             turns = 10
             tokens = 500000
@@ -340,7 +387,7 @@ mod tests {
             file.subagent_model.unwrap().0.to_string(),
             "ollama:qwen3:8b"
         );
-        let limits = file.limits.flags().over(&spec::Limits::default());
+        let limits = file.limits.sources().unwrap().base;
         assert_eq!((limits.cpu_millis, limits.pids), (500, 64));
         assert_eq!(file.sandbox.queue_timeout.unwrap().0.0, Duration::ZERO);
         assert_eq!(file.pool.is_used, Some(false));

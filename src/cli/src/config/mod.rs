@@ -10,7 +10,7 @@ use llm::{ApiKey, ModelRef, Provider};
 use orchestrator::TaskBudget;
 use runner::{EngineConfig, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
-use spec::{ByteSize, Limits};
+use spec::{ByteSize, LimitSources};
 
 use crate::args::GlobalFlags;
 use crate::environment::{self as env, Environment};
@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     /// Endpoints and keys.
     pub(crate) llm: llm::Settings,
     /// What runs may use.
-    pub(crate) limits: Limits,
+    pub(crate) limits: LimitSources,
     /// What tasks may use.
     pub(crate) budget: TaskBudget,
     /// Where the engine is.
@@ -72,7 +72,7 @@ impl Settings {
             None => ConfigFile::default(),
         };
         let mut warnings = environment.warnings.clone();
-        let limits = file.limits.flags().over(&Limits::default());
+        let limits = file.limits.sources()?;
         let home = home(flags, environment)?;
         let run_dir = environment.run_dir().map(|dir| dir.join("agentfactory"));
         Ok(Self {
@@ -389,8 +389,18 @@ mod tests {
             "[limits]\nmemory = '1G'\n[budget]\nturns = 3\ntask_timeout = '1m'",
         )
         .unwrap();
-        assert_eq!(settings.limits.memory, spec::ByteSize::mib(1024));
-        assert_eq!(settings.limits.pids, Limits::default().pids);
+        assert_eq!(settings.limits.base.memory, spec::ByteSize::mib(1024));
+        assert_eq!(
+            settings.limits.base.pids,
+            spec::Limits::default().pids
+        );
+        let max = |text: &str| resolve(&[], "", &format!("[limits]\n{text}"));
+        assert!(max("memory = '1G'\n[limits.max]\nmemory = '1G'").is_ok());
+        let above = max("memory = '1G'\n[limits.max]\nmemory = '512M'").unwrap_err();
+        let above = crate::exit::Failure::of(&above.into());
+        assert!(above.message.contains("`memory` of 1G, at most 512M"), "{above}");
+        assert!(max("[limits.max.max]\npids = 9").is_err());
+        assert!(max("[limits.max]\npids = 1").is_err());
         assert_eq!(settings.budget.turns_max, 3);
         assert_eq!(settings.budget.tokens_max, TaskBudget::default().tokens_max);
         for nothing in [

@@ -20,6 +20,8 @@ pub(super) struct CreateSubagent {
     pub(super) entry: Option<String>,
     #[serde(default)]
     pub(super) skills: Vec<String>,
+    #[serde(default)]
+    pub(super) egress: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +45,8 @@ pub(super) struct ModifySubagent {
     pub(super) code: Option<String>,
     #[serde(default)]
     pub(super) skills: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) egress: Option<Vec<String>>,
     #[serde(default)]
     pub(super) description: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use egress::HostRule;
 use spec::{Digest, RunId, Skill, SubagentName, WorkspacePath, limits};
 use store::{Version, VersionContent};
 
@@ -18,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) files: BTreeMap<WorkspacePath, Vec<u8>>,
     pub(crate) entry: WorkspacePath,
     pub(crate) skills: BTreeSet<Skill>,
+    /// The hosts that it may reach.
+    pub(crate) egress: BTreeSet<HostRule>,
     /// The saved version that it began as.
     pub(crate) parent: Option<Digest>,
     /// The runs of its present form that completed.
@@ -51,6 +54,7 @@ impl Draft {
             files,
             entry,
             skills,
+            egress: BTreeSet::new(),
             parent,
             completed: Vec::new(),
             is_proven: false,
@@ -70,6 +74,7 @@ impl Draft {
                 .collect(),
             entry: version.content.entry,
             skills: version.content.skills,
+            egress: crate::egress::rules(&version.content.egress),
             parent: Some(version.digest),
             completed: Vec::new(),
             is_proven: false,
@@ -173,7 +178,7 @@ impl Draft {
             files,
             skills: self.skills.clone(),
             depends: BTreeMap::new(),
-            egress: BTreeSet::new(),
+            egress: self.egress.iter().map(ToString::to_string).collect(),
             limits: None,
             python: PYTHON.to_owned(),
             requirements: Vec::new(),
@@ -185,10 +190,14 @@ impl Draft {
         // A JSON string is a valid YAML scalar, whatever it contains.
         let quoted = serde_json::Value::String(self.description.clone()).to_string();
         let skills = list(self.skills.iter());
+        let hosts = match hosts(self.egress.iter()) {
+            hosts if hosts.is_empty() => String::new(),
+            hosts => format!("Hosts that it reaches: {hosts}.\n"),
+        };
         format!(
             "---\nname: {name}\ndescription: {quoted}\nentry_file: {entry}\n---\n\n# {name}\n\n{description}\n\n\
              ## Use\n\n`main(query: str) -> {{\"answer\": str, \"summary\": str}}` in `{entry}`.\n\n\
-             Granted skills: {skills}.\n",
+             Granted skills: {skills}.\n{hosts}",
             name = self.name,
             entry = self.entry,
             description = self.description,
@@ -206,6 +215,21 @@ pub(crate) fn list<'a>(skills: impl Iterator<Item = &'a Skill>) -> String {
         "none".to_owned()
     } else {
         names.join(", ")
+    }
+}
+
+/// Hosts as people write them.
+pub(crate) fn hosts<'a>(hosts: impl Iterator<Item = &'a HostRule>) -> String {
+    let names: Vec<_> = hosts.map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// What a draft may do, in a few words.
+pub(super) fn granted(skills: &BTreeSet<Skill>, egress: &BTreeSet<HostRule>) -> String {
+    let skills = list(skills.iter());
+    match hosts(egress.iter()) {
+        hosts if hosts.is_empty() => format!("skills: {skills}"),
+        hosts => format!("skills: {skills}; egress: {hosts}"),
     }
 }
 

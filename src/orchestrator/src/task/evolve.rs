@@ -4,7 +4,7 @@ use spec::SubagentName;
 
 use super::Session;
 use super::arguments::{ModifySubagent, name, path};
-use super::drafts::{Draft, list};
+use super::drafts::{Draft, granted};
 use super::install::notes;
 use super::skills::{Answer, Refusal};
 
@@ -41,12 +41,21 @@ impl Session<'_> {
                 }
             }
             (None, None, Some(code)) => draft.write(path.clone(), code.into_bytes())?,
-            (None, None, None) if given.skills.is_some() || given.description.is_some() => {}
+            (None, None, None)
+                if given.skills.is_some()
+                    || given.egress.is_some()
+                    || given.description.is_some() => {}
             _ => return Err("give `old` and `new`, or `code`".to_owned().into()),
         }
         if let Some(skills) = &given.skills {
             draft.skills = self.grants(skills)?;
             if draft.skills != before.skills {
+                draft.unprove();
+            }
+        }
+        if let Some(egress) = &given.egress {
+            draft.egress = self.hosts(egress)?;
+            if draft.egress != before.egress {
                 draft.unprove();
             }
         }
@@ -57,8 +66,8 @@ impl Session<'_> {
             return Err("nothing is different from before".to_owned().into());
         }
         let mut content = format!(
-            "modified `{name}` ({path}, skills: {})",
-            list(draft.skills.iter())
+            "modified `{name}` ({path}, {})",
+            granted(&draft.skills, &draft.egress)
         );
         content.push_str(if draft.is_proven {
             ""

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use store::{Move, Publication};
 
 use super::arguments::{CreateSubagent, Finish, FinishStatus, name, path};
-use super::drafts::{Draft, list};
+use super::drafts::{Draft, granted};
 use super::skills::{Answer, Refusal};
 use super::{Saved, Session, TaskStatus};
 use crate::python;
@@ -72,9 +72,10 @@ impl Session<'_> {
             return Err(format!("`code` and `files` both give `{entry}`").into());
         }
         let skills = self.grants(&given.skills)?;
+        let egress = self.hosts(&given.egress)?;
         // One that exists is superseded, with its history, when this one is saved.
         let parent = self.factory.head(&name)?;
-        let draft = Draft::new(
+        let mut draft = Draft::new(
             name.clone(),
             given.description,
             files,
@@ -82,10 +83,11 @@ impl Session<'_> {
             skills,
             parent,
         )?;
+        draft.egress = egress;
         let mut content = format!(
-            "created `{name}` (entry {}, skills: {}); run it with run_subagent",
+            "created `{name}` (entry {}, {}); run it with run_subagent",
             draft.entry,
-            list(draft.skills.iter())
+            granted(&draft.skills, &draft.egress)
         );
         if parent.is_some() {
             content

@@ -13,9 +13,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use egress::HostRule;
 use llm::{Block, Delta, Message, Model, Purpose, Reply, Request, Role, StopReason, TokenUsage};
 use runner::Mount;
-use spec::{Digest, Limits, RunId, Skill, SubagentName, Tree, format_duration};
+use spec::{Digest, LimitSources, RunId, Skill, SubagentName, Tree, format_duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{TaskBudget, Tokens};
@@ -37,12 +38,14 @@ pub struct TaskRequest {
     pub tree: Arc<Tree>,
     /// Host directories at `/mnt`, for every run.
     pub mounts: Vec<Mount>,
-    /// What each run may use.
-    pub limits: Limits,
+    /// What each run may use; a subagent may say what it needs within it.
+    pub limits: LimitSources,
     /// What the task may use.
     pub budget: TaskBudget,
     /// The skills that the Meta-Agent may grant.
     pub grantable: BTreeSet<Skill>,
+    /// The hosts that a person allows the Meta-Agent to grant, besides those that the operator does.
+    pub egress: BTreeSet<HostRule>,
 }
 
 /// How a task ended.
@@ -155,7 +158,7 @@ impl Factory {
         watcher: &Arc<dyn Watcher>,
         cancel: CancellationToken,
     ) -> Result<TaskReport, FactoryError> {
-        request.limits.check()?;
+        request.limits.resolve(None)?;
         let model = self.model.clone().ok_or(FactoryError::NoModel)?;
         let id = self.context.task_id();
         let mut session = Session {
@@ -215,11 +218,12 @@ impl Factory {
         fitting.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.name.cmp(&b.1.name)));
         let mut text = String::new();
         for (_, head, version) in fitting.iter().take(most) {
-            let skills = drafts::list(version.content.skills.iter());
+            let hosts = crate::egress::rules(&version.content.egress);
+            let grants = drafts::granted(&version.content.skills, &hosts);
             let description = render::middle(&version.content.description, 400).replace('\n', " ");
             let _ = writeln!(
                 text,
-                "- {}: {description} (skills: {skills}; version {}, {} in its history)",
+                "- {}: {description} ({grants}; version {}, {} in its history)",
                 head.name,
                 head.digest.short(),
                 head.versions
@@ -327,6 +331,25 @@ impl Session<'_> {
         }
     }
 
+    /// What subagents of this task can reach, for the model.
+    fn network(&self) -> String {
+        let settings = self.factory.egress.settings();
+        let allowed = self.request.egress.union(&settings.allow);
+        let named = drafts::hosts(
+            allowed.filter(|host| settings.check(host, &self.request.egress).is_ok()),
+        );
+        let which = match (settings.allow_all, named.is_empty()) {
+            (false, true) => return "No network.".to_owned(),
+            (true, true) => "any public host may be named".to_owned(),
+            (true, false) => format!("any public host may be named, and {named}"),
+            (false, false) => format!("these may be named: {named}"),
+        };
+        format!(
+            "Network: a subagent reaches only the hosts that `egress` names, over HTTP and HTTPS; {which}. \
+             Name as few as possible, often none. The proxy is in the environment: `urllib.request` works as it is, raw sockets and DNS do not."
+        )
+    }
+
     fn first_request(&mut self) -> Result<Request, FactoryError> {
         let assets = &self.factory.assets;
         let mut tool_skills = String::new();
@@ -346,7 +369,7 @@ impl Session<'_> {
             };
             let _ = writeln!(listing, "/mnt/{} ({access})", mount.name);
         }
-        let limits = &self.request.limits;
+        let limits = self.request.limits.resolve(None)?;
         let values = BTreeMap::from([
             ("task", self.request.task.clone()),
             (
@@ -355,6 +378,7 @@ impl Session<'_> {
                     .saved_listing(&self.request.task, SAVED_IN_PROMPT)?,
             ),
             ("tool_skills", tool_skills),
+            ("network", self.network()),
             ("workspace_listing", listing),
             (
                 "limits",

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use egress::HostRule;
 use llm::ToolSpec;
 use serde_json::{Map, Value};
-use spec::{RunId, RunOutcome, Skill, SubagentName, VersionRef};
+use spec::{Limits, PartialLimits, RunId, RunOutcome, Skill, SubagentName, VersionRef};
 use store::StoreError;
 
 use super::arguments::{
     GetSkillDescription, ListSavedSubagents, RunSubagent, ViewSubagentCode, arguments, name,
 };
-use super::drafts::{SKILL_MD, list};
+use super::drafts::{SKILL_MD, granted, hosts, list};
 use super::render;
 use super::{Session, TaskStatus};
 use crate::assets::Assets;
@@ -202,6 +203,45 @@ impl Session<'_> {
             .collect()
     }
 
+    /// The hosts that a draft is to reach.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, for the model.
+    pub(super) fn hosts(&self, texts: &[String]) -> Result<BTreeSet<HostRule>, String> {
+        let host = |text: &String| {
+            let rule: HostRule = text.parse().map_err(|error: egress::HostError| {
+                format!("{error}; {}", error.hint().unwrap_or_default())
+            })?;
+            if rule.is_pattern() {
+                return Err(format!("`{rule}` is many hosts: name each that is needed"));
+            }
+            let checked = self
+                .factory
+                .egress
+                .settings()
+                .check(&rule, &self.request.egress)
+                .map_err(|why| {
+                    let allowed = &self.factory.egress.settings().allow;
+                    let known = match hosts(self.request.egress.union(allowed)) {
+                        known if known.is_empty() => "none".to_owned(),
+                        known => known,
+                    };
+                    format!("this task does not allow the host `{rule}`: {why}; allowed by name: {known}")
+                });
+            checked.map(|()| rule)
+        };
+        texts.iter().map(host).collect()
+    }
+
+    /// The limits of a subagent that asks for these.
+    ///
+    /// # Errors
+    /// Why it cannot have them, for the model.
+    pub(super) fn limits(&self, asked: Option<&PartialLimits>) -> Result<Limits, String> {
+        let limits = self.request.limits.resolve(asked);
+        limits.map_err(|error| format!("{error}; leave it out, or ask for less"))
+    }
+
     pub(super) fn unknown(&self, name: &str) -> Result<String, StoreError> {
         let mut known: Vec<String> = self.drafts.keys().map(ToString::to_string).collect();
         known.extend(
@@ -230,12 +270,11 @@ impl Session<'_> {
         if given.query.len() as u64 > spec::limits::QUERY.get() {
             return Err(format!("the query is longer than {}", spec::limits::QUERY).into());
         }
-        let mut limits = self.request.limits.clone();
-        limits.wall = limits.wall.min(self.time_left());
-        let request = match self.drafts.get(&name) {
+        let mut request = match self.drafts.get(&name) {
             Some(draft) => {
                 // Exactly what a version of it would hold: what is proven is what is saved.
                 let content = draft.content();
+                let limits = self.limits(content.limits.as_ref())?;
                 RunRequest {
                     program: runner::Program::Subagent {
                         files: content
@@ -253,6 +292,7 @@ impl Session<'_> {
                     version: None,
                     shown: name.to_string(),
                     grants: content.skills,
+                    egress: crate::egress::rules(&content.egress),
                     tree: self.tree.clone(),
                     mounts: self.request.mounts.clone(),
                     limits,
@@ -260,17 +300,27 @@ impl Session<'_> {
             }
             None if self.factory.head(&name)?.is_some() => {
                 let reference = VersionRef::Head(name.clone());
-                let mut request =
-                    self.factory
-                        .saved(&reference, &given.query, self.tree.clone(), limits)?;
+                let limits = &self.request.limits;
+                let saved = self
+                    .factory
+                    .saved(&reference, &given.query, self.tree.clone(), limits);
+                let mut request = saved.map_err(|error| match error {
+                    FactoryError::Limits(why) => Refusal::Text(why.to_string()),
+                    other => other.into(),
+                })?;
                 request
                     .grants
                     .retain(|skill| self.request.grantable.contains(skill));
+                let settings = self.factory.egress.settings();
+                request
+                    .egress
+                    .retain(|host| settings.check(host, &self.request.egress).is_ok());
                 request.mounts.clone_from(&self.request.mounts);
                 request
             }
             None => return Err(self.unknown(name.as_str())?.into()),
         };
+        request.limits.wall = request.limits.wall.min(self.time_left());
         let finished = self
             .factory
             .run_within(
@@ -360,8 +410,8 @@ impl Session<'_> {
             .ok()
             .and_then(|name: SubagentName| self.drafts.get(&name));
         let (title, files) = if let Some(draft) = drafted {
-            let skills = list(draft.skills.iter());
-            let title = format!("`{}`, a draft of this task (skills: {skills})", draft.name);
+            let grants = granted(&draft.skills, &draft.egress);
+            let title = format!("`{}`, a draft of this task ({grants})", draft.name);
             (title, draft.files.clone())
         } else {
             let reference: VersionRef = given
@@ -379,9 +429,10 @@ impl Session<'_> {
                 Err(error) => return Err(error.into()),
             };
             let version = self.factory.store.version(&resolved.digest)?;
-            let skills = list(version.content.skills.iter());
+            let hosts = crate::egress::rules(&version.content.egress);
+            let grants = granted(&version.content.skills, &hosts);
             let title = format!(
-                "`{}`, saved as {} (skills: {skills})",
+                "`{}`, saved as {} ({grants})",
                 given.name,
                 resolved.digest.short()
             );

@@ -118,6 +118,7 @@ pub(crate) fn record(store: &Store, run: RunId, version: Option<Digest>) -> RunR
         input_tree: store.put(&input.to_bytes()).unwrap(),
         output_tree: Some(store.put(&output.to_bytes()).unwrap()),
         writable_mounts: false,
+        replayable: true,
     };
     let result = RunResult {
         answer: "done".to_owned(),
@@ -146,6 +147,7 @@ pub(crate) fn record(store: &Store, run: RunId, version: Option<Digest>) -> RunR
             query: "write it".to_owned(),
         },
         grants: [Skill::Llm, Skill::ShellCommand].into(),
+        egress: [].into(),
         limits: Limits::default(),
         image: Digest::of(b"image"),
         engine: "Docker 20.10, runc".to_owned(),
