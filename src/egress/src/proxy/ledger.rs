@@ -30,11 +30,6 @@ impl Book {
         })
     }
 
-    pub(super) fn exchanges_since(&self, from: usize) -> Vec<crate::Exchange> {
-        let exchanges = self.ledger().exchanges;
-        exchanges.get(from..).unwrap_or_default().to_vec()
-    }
-
     pub(super) fn ledger(&self) -> Ledger {
         self.pages().ledger.clone()
     }

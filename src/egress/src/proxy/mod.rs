@@ -118,11 +118,6 @@ impl Proxy {
         self.shared.book.exchanges_since(from)
     }
 
-    /// The exchanges that have ended, without the first `from` of them.
-    pub fn exchanges_since(&self, from: usize) -> Vec<Exchange> {
-        self.shared.book.exchanges_since(from)
-    }
-
     /// What went through it so far. Complete once every [`Self::serve`] has returned.
     pub fn ledger(&self) -> Ledger {
         let mut ledger = self.shared.book.ledger();
