@@ -17,8 +17,13 @@ use crate::mount::Granted;
 const SECCOMP: &str = include_str!("seccomp.json");
 /// Source: `bits/socket.h`.
 const AF_UNIX: u32 = 1;
-/// `/dev/shm` and System V shared memory: semaphores of `multiprocessing` fit, data does not.
-const SHM: ByteSize = ByteSize::mib(8);
+/// `/dev/shm`: semaphores of `multiprocessing` fit, large data does not.
+pub(super) const SHM: ByteSize = ByteSize::mib(8);
+/// Files in it, each of which takes memory of the kernel however small it is.
+const SHM_INODES: u64 = 1_024;
+/// What one connection may hold, in each direction: the least, the usual and the most bytes. The
+/// first version of control groups does not count it as the sandbox's memory.
+const SOCKET_BUFFER: &str = "4096 65536 262144";
 /// Files of the source folder, each with as many folders as it can have.
 const CODE_INODES: u64 = (limits::SOURCE_FILES * (limits::PATH_DEPTH + 1)) as u64;
 /// Files in `/tmp`: as in the workspace.
@@ -31,10 +36,13 @@ const SIGNALS_PENDING: i64 = 128;
 const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
+    "/proc/bootconfig",
     "/proc/buddyinfo",
     "/proc/cmdline",
     "/proc/config.gz",
+    "/proc/crypto",
     "/proc/diskstats",
+    "/proc/dynamic_debug",
     "/proc/interrupts",
     "/proc/iomem",
     "/proc/ioports",
@@ -48,17 +56,24 @@ const MASKED: &[&str] = &[
     "/proc/kpageflags",
     "/proc/latency_stats",
     "/proc/locks",
+    "/proc/mdstat",
     "/proc/modules",
+    "/proc/mtrr",
     "/proc/pagetypeinfo",
     "/proc/partitions",
+    "/proc/pressure",
     "/proc/sched_debug",
+    "/proc/schedstat",
     "/proc/scsi",
     "/proc/slabinfo",
     "/proc/softirqs",
     "/proc/swaps",
+    // The same in every run until the machine restarts: a name for it.
+    "/proc/sys/kernel/random/boot_id",
     "/proc/timer_list",
     "/proc/timer_stats",
     "/proc/vmallocinfo",
+    "/proc/vmstat",
     "/proc/zoneinfo",
     "/sys/block",
     "/sys/class",
@@ -145,6 +160,10 @@ fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> Hos
         ipc_mode: Some("private".to_owned()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         shm_size: Some(signed(SHM.get())),
+        sysctls: Some(HashMap::from([
+            ("net.ipv4.tcp_rmem".to_owned(), SOCKET_BUFFER.to_owned()),
+            ("net.ipv4.tcp_wmem".to_owned(), SOCKET_BUFFER.to_owned()),
+        ])),
         memory: Some(signed(limits.memory.get())),
         // As much as memory: no swap.
         memory_swap: Some(signed(limits.memory.get())),
@@ -164,6 +183,11 @@ fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> Hos
             ),
             ("/tmp".to_owned(), tmpfs(limits.tmp(), TMP_INODES)),
             ("/code".to_owned(), tmpfs(limits.code(), CODE_INODES)),
+            // The engine's own would have no limit of files.
+            (
+                "/dev/shm".to_owned(),
+                tmpfs(SHM, SHM_INODES).replace("exec", "noexec"),
+            ),
         ])),
         mounts: Some(granted.mounts.iter().map(bind).collect()),
         ..HostConfig::default()
@@ -179,8 +203,12 @@ fn seccomp(granted: &Granted) -> String {
     let mut profile: serde_json::Value =
         serde_json::from_str(SECCOMP).expect("a test reads the profile");
     let unix = json!({ "index": 0, "value": AF_UNIX, "op": "SCMP_CMP_EQ" });
+    let makes_unix = |rule: &serde_json::Value| {
+        let arguments = rule["args"].as_array();
+        rule["names"] == json!(["socket"]) && arguments.is_some_and(|args| args.contains(&unix))
+    };
     if let Some(rules) = profile["syscalls"].as_array_mut() {
-        rules.retain(|rule| rule["names"] != json!(["socket"]) || rule["args"] != json!([unix]));
+        rules.retain(|rule| !makes_unix(rule));
     }
     profile.to_string()
 }
