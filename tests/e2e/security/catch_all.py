@@ -1,4 +1,9 @@
-"""Attempts: to defeat its deadline by catching everything. Seen from outside: timed out."""
+"""Attempts: to defeat its deadline by catching everything.
+Seen from outside: timed out.
+Kind: time
+Flags: --timeout 2s
+Expect: {"outcome": {"kind": "timed_out"}, "answer": ""}
+"""
 import time
 
 

@@ -1,4 +1,8 @@
-"""Attempts: to leave a process behind that outlives main and keeps the output open. Seen from outside: all are gone."""
+"""Attempts: to leave a process behind that outlives main and keeps the output open.
+Seen from outside: all are gone.
+Kind: resources
+Expect: {"outcome": {"kind": "completed"}, "answer": "left one behind"}
+"""
 import os
 import time
 

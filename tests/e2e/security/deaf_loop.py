@@ -1,4 +1,9 @@
-"""Attempts: to outlast its deadline by ignoring every signal. Seen from outside: timed out, and gone."""
+"""Attempts: to outlast its deadline by ignoring every signal.
+Seen from outside: timed out, and gone.
+Kind: time
+Flags: --timeout 2s
+Expect: {"outcome": {"kind": "timed_out"}, "answer": ""}
+"""
 import signal
 
 

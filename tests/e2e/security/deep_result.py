@@ -1,4 +1,8 @@
-"""Attempts: to exhaust the stack of whoever parses the result. Seen from outside: a bad result."""
+"""Attempts: to exhaust the stack of whoever parses the result.
+Seen from outside: a bad result.
+Kind: results
+Expect: {"outcome": {"kind": "bad_result"}, "answer": ""}
+"""
 
 
 def main(query):

@@ -1,6 +1,8 @@
 """Attempts: to speak to the host in the harness's place, on every descriptor it can reach and on PID 1's.
-
 Seen from outside: its own descriptors are its own, PID 1's cannot be opened, and no forged result counts.
+Kind: protocol
+Expect: {"outcome": {"kind": "bad_result"}, "answer": ""}
+Expect: {"outcome": {"kind": "exited"}, "answer": ""}
 """
 import json
 import os

@@ -1,4 +1,8 @@
-"""Attempts: to end the stream's framing by writing frames to standard output. Seen from outside: it is output."""
+"""Attempts: to end the stream's framing by writing frames to standard output.
+Seen from outside: it is output.
+Kind: protocol
+Expect: {"outcome": {"kind": "completed"}, "answer": "still here"}
+"""
 import struct
 import sys
 

@@ -1,4 +1,9 @@
-"""Attempts: to fill the process table. Seen from outside: the limit on processes holds and the run ends."""
+"""Attempts: to fill the process table.
+Seen from outside: the limit on processes holds and the run ends.
+Kind: resources
+Flags: --timeout 3s --pids 64
+Expect: {"outcome": {"kind": "timed_out"}, "answer": ""}
+"""
 import os
 
 

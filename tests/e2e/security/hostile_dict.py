@@ -1,4 +1,8 @@
-"""Attempts: to run code while its result is being read. Seen from outside: what it returned, or an error of its own."""
+"""Attempts: to run code while its result is being read.
+Seen from outside: what it returned, or an error of its own.
+Kind: results
+Expect: {"outcome": {"kind": "completed"}, "answer": "sly"}
+"""
 
 
 class Sly(dict):

@@ -1,4 +1,9 @@
-"""Attempts: to use up kernel memory with empty files. Seen from outside: the number of files has a limit."""
+"""Attempts: to use up kernel memory with empty files.
+Seen from outside: the number of files has a limit.
+Kind: resources
+Flags: --timeout 60s
+Expect: {"outcome": {"kind": "disk_limit", "scope": "workspace"}, "answer": ""}
+"""
 
 
 def main(query):

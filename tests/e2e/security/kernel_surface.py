@@ -1,4 +1,8 @@
-"""Attempts: system calls that widen the kernel's surface. Seen from outside: each is refused."""
+"""Attempts: system calls that widen the kernel's surface.
+Seen from outside: each is refused.
+Kind: escape
+Expect: {"outcome": {"kind": "completed"}, "answer": "worked: []"}
+"""
 import ctypes
 import os
 import socket

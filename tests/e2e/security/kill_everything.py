@@ -1,4 +1,8 @@
-"""Attempts: to end every process of the sandbox. Seen from outside: only its own can end."""
+"""Attempts: to end every process of the sandbox.
+Seen from outside: only its own can end.
+Kind: escape
+Expect: {"outcome": {"kind": "completed"}, "answer": "alive"}
+"""
 import os
 import signal
 

@@ -1,4 +1,8 @@
-"""Attempts: to have the host follow links out of the workspace. Seen from outside: links and devices stay behind."""
+"""Attempts: to have the host follow links out of the workspace.
+Seen from outside: links and devices stay behind.
+Kind: workspace
+Expect: {"outcome": {"kind": "completed"}, "files": [{"path": "real.txt"}], "left_behind": [{"path": "passwd"}, {"path": "pipe"}, {"path": "root"}, {"path": "shadow"}, {"path": "socket"}, {"path": "folder/etc"}]}
+"""
 import os
 import socket
 

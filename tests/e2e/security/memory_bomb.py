@@ -1,4 +1,9 @@
-"""Attempts: to take all memory. Seen from outside: the kernel ends it at the sandbox's limit."""
+"""Attempts: to take all memory.
+Seen from outside: the kernel ends it at the sandbox's limit.
+Kind: resources
+Flags: --memory 128M --workspace-size 16M
+Expect: {"outcome": {"kind": "out_of_memory"}, "answer": ""}
+"""
 
 
 def main(query):

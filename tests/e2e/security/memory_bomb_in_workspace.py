@@ -1,4 +1,9 @@
-"""Attempts: to take all memory through files. Seen from outside: the file system is full at its limit."""
+"""Attempts: to take all memory through files.
+Seen from outside: the file system is full at its limit.
+Kind: resources
+Flags: --workspace-size 8M
+Expect: {"outcome": {"kind": "disk_limit", "scope": "workspace"}, "answer": ""}
+"""
 
 
 def main(query):

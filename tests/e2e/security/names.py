@@ -1,4 +1,8 @@
-"""Attempts: to confuse the host with file names. Seen from outside: names are bytes, and nothing more."""
+"""Attempts: to confuse the host with file names.
+Seen from outside: names are bytes, and nothing more.
+Kind: workspace
+Expect: {"outcome": {"kind": "completed"}}
+"""
 import os
 
 

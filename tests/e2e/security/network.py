@@ -1,4 +1,8 @@
-"""Attempts: to reach any network. Seen from outside: there is no interface but loopback, and no name resolves."""
+"""Attempts: to reach any network.
+Seen from outside: there is no interface but loopback, and no name resolves.
+Kind: network
+Expect: {"outcome": {"kind": "completed"}, "answer": "reached [], interfaces []"}
+"""
 import socket
 
 

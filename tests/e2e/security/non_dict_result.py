@@ -1,4 +1,8 @@
-"""Attempts: to return something else. Seen from outside: a bad result."""
+"""Attempts: to return something else.
+Seen from outside: a bad result.
+Kind: results
+Expect: {"outcome": {"kind": "bad_result"}, "answer": ""}
+"""
 
 
 def main(query):

@@ -1,4 +1,8 @@
-"""Attempts: to pass off a printed text as its result and leave at once. Seen from outside: exited, no result."""
+"""Attempts: to pass off a printed text as its result and leave at once.
+Seen from outside: exited, no result.
+Kind: results
+Expect: {"outcome": {"kind": "exited", "status": 0}, "answer": ""}
+"""
 import os
 
 

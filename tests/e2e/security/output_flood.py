@@ -1,4 +1,9 @@
-"""Attempts: to fill the host's disk or memory with output. Seen from outside: the output limit ends it."""
+"""Attempts: to fill the host's disk or memory with output.
+Seen from outside: the output limit ends it.
+Kind: resources
+Flags: --output-size 256K
+Expect: {"outcome": {"kind": "output_limit", "stream": "stdout"}, "stdout": {"truncated": true}}
+"""
 import sys
 
 

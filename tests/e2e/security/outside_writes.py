@@ -1,4 +1,8 @@
-"""Attempts: to write outside the workspace. Seen from outside: the root is read-only, and the source is not collected."""
+"""Attempts: to write outside the workspace.
+Seen from outside: the root is read-only, and the source is not collected.
+Kind: escape
+Expect: {"outcome": {"kind": "completed"}, "answer": "wrote []", "files": []}
+"""
 import os
 
 

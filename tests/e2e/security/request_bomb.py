@@ -1,4 +1,8 @@
-"""Attempts: to exhaust the host's memory with requests that are small as text and large when read. Seen from outside: refusals."""
+"""Attempts: to exhaust the host's memory with requests that are small as text and large when read.
+Seen from outside: refusals.
+Kind: protocol
+Expect: {"outcome": {"kind": "completed"}, "answer": "{'error': 'a request may hold 20000 values'}"}
+"""
 import _agentfactory
 
 

@@ -1,4 +1,8 @@
-"""Attempts: to deliver a result and fail afterwards. Seen from outside: the end of the process counts."""
+"""Attempts: to deliver a result and fail afterwards.
+Seen from outside: the end of the process counts.
+Kind: results
+Expect: {"outcome": {"kind": "exited", "status": 9}, "answer": ""}
+"""
 import atexit
 import os
 

@@ -1,4 +1,8 @@
-"""Attempts: to find the host's secrets in environments, memory and files. Seen from outside: there are none."""
+"""Attempts: to find the host's secrets in environments, memory and files.
+Seen from outside: there are none.
+Kind: theft
+Expect: {"outcome": {"kind": "completed"}, "answer": "found []"}
+"""
 import os
 
 MARK = "agentfactory-test-" + "secret"

@@ -1,4 +1,8 @@
-"""Attempts: to crash the interpreter. Seen from outside: a signal."""
+"""Attempts: to crash the interpreter.
+Seen from outside: a signal.
+Kind: results
+Expect: {"outcome": {"kind": "signalled", "signal": 11}, "answer": ""}
+"""
 import ctypes
 
 

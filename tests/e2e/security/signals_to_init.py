@@ -1,4 +1,8 @@
-"""Attempts: to stop or end PID 1. Seen from outside: it lives, collects and reports."""
+"""Attempts: to stop or end PID 1.
+Seen from outside: it lives, collects and reports.
+Kind: escape
+Expect: {"outcome": {"kind": "completed"}, "answer": "limits of PID 1 changed: []", "files": [{"path": "alive.txt"}]}
+"""
 import os
 import signal
 

@@ -1,4 +1,8 @@
-"""Attempts: the same on the other stream, past Python's buffers."""
+"""Attempts: to fill the host's disk or memory through the other stream, past Python's buffers.
+Seen from outside: the output limit ends it.
+Kind: resources
+Expect: {"outcome": {"kind": "output_limit", "stream": "stderr"}, "stderr": {"truncated": true}}
+"""
 import os
 
 

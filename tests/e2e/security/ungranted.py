@@ -1,4 +1,8 @@
-"""Attempts: to use skills that it was not granted. Seen from outside: refusals that it can read."""
+"""Attempts: to use skills that it was not granted.
+Seen from outside: refusals that it can read.
+Kind: theft
+Expect: {"outcome": {"kind": "completed"}, "answer": "refused 4 of 4, executed False"}
+"""
 
 
 def main(query):
@@ -11,4 +15,6 @@ def main(query):
         read_url_jina("http://127.0.0.1/"),
         str(search_serper("x")),
     ]
-    return {"answer": "\n".join(answers), "summary": ""}
+    refused = sum("refused" in answer or "not granted" in answer for answer in answers)
+    executed = any("executed" in answer for answer in answers)
+    return {"answer": f"refused {refused} of {len(answers)}, executed {executed}"}
