@@ -197,7 +197,8 @@ pub(crate) fn usage(ledger: &Ledger) -> EgressUsage {
                 continue;
             }
         }
-        used.bytes_up = used.bytes_up.saturating_add(exchange.body.size);
+        let sent = exchange.body.map_or(0, |body| body.size);
+        used.bytes_up = used.bytes_up.saturating_add(sent);
     }
     for tunnel in &ledger.tunnels {
         used.bytes_up = used.bytes_up.saturating_add(tunnel.up_bytes);
@@ -209,7 +210,7 @@ pub(crate) fn usage(ledger: &Ledger) -> EgressUsage {
 /// An exchange as a run's record holds it.
 pub(crate) fn recorded(exchange: &egress::Exchange) -> Exchange {
     let body = |body: &egress::Body| (body.size > 0).then_some(body.digest);
-    let mut blobs: BTreeSet<Digest> = body(&exchange.body).into_iter().collect();
+    let mut blobs: BTreeSet<Digest> = exchange.body.as_ref().and_then(body).into_iter().collect();
     if let Answer::Response { body: given, .. } = &exchange.answer {
         blobs.extend(body(given));
     }
@@ -296,7 +297,7 @@ mod tests {
             method: "GET".to_owned(),
             url: "https://a.b/\u{e9}".to_owned(),
             headers: vec![("accept".to_owned(), "*/*".to_owned())],
-            body: body(b""),
+            body: Some(body(b"sent")),
             answer: Answer::Response {
                 status: 200,
                 headers: Vec::new(),
@@ -307,7 +308,10 @@ mod tests {
             bytes: 1_234,
         };
         let recorded = recorded(&exchange);
-        assert_eq!(recorded.blobs, [Digest::of(b"hello")].into());
+        assert_eq!(
+            recorded.blobs,
+            [Digest::of(b"hello"), Digest::of(b"sent")].into()
+        );
         assert_eq!(replayed(&recorded).unwrap(), exchange);
         let ledger = Ledger {
             exchanges: vec![exchange],
@@ -315,6 +319,7 @@ mod tests {
         };
         let expected = EgressUsage {
             exchanges: 1,
+            bytes_up: 4,
             bytes_down: 5,
             ..EgressUsage::default()
         };
