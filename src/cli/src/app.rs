@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use llm::{Model, ModelRef};
 use orchestrator::{Assets, Factory, SystemContext};
 use runner::images::{self, BuildRequest};
-use runner::{DockerOptions, DockerSandboxes, Engine, Owner, PoolOptions, Slots};
+use runner::{DockerOptions, DockerSandboxes, Engine, Owner, PoolOptions, Sandboxes, Slots};
 use spec::{LimitSources, Skill};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::closing::Closing;
 use crate::args::{LimitFlags, ModelFlags, SandboxFlags};
 use crate::config::Settings;
 use crate::exit::{Interrupted, Problem};
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     /// Whether somebody wants it to stop.
     pub(crate) interrupts: Interrupts,
+    /// What is to be gone when it ends.
+    pub(crate) closing: Closing,
 }
 
 /// The models of a run or task.
@@ -49,6 +52,7 @@ impl App {
             ui,
             settings,
             interrupts: Interrupts::default(),
+            closing: Closing::default(),
         }
     }
 
@@ -136,10 +140,12 @@ impl App {
             pool: PoolOptions::default(),
             now: Timestamp::now,
         };
+        let sandboxes: Arc<dyn Sandboxes> = Arc::new(DockerSandboxes::new(engine, options));
+        self.closing.add(&sandboxes);
         Ok(Factory {
             store,
             tasks: self.tasks(),
-            sandboxes: Arc::new(DockerSandboxes::new(engine, options)),
+            sandboxes,
             image,
             engine: described,
             model: models.agent,

@@ -43,6 +43,11 @@ impl Interrupts {
         })
     }
 
+    /// Waits for the second interrupt.
+    pub(crate) async fn twice(&self) {
+        self.at_once.cancelled().await;
+    }
+
     /// Does work that can be stopped. The first interrupt cancels its token; at the second one the
     /// work is dropped, which closes the streams of its sandboxes: that ends them.
     ///

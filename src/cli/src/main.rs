@@ -6,6 +6,7 @@
 
 mod app;
 mod args;
+mod closing;
 mod commands;
 mod config;
 mod environment;
@@ -190,14 +191,16 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
     let ended = runtime.block_on(async {
         let mut listening = JoinSet::new();
         listening.spawn(app.interrupts.listen(&app.ui)?);
-        match command {
+        let ended = match command {
             Command::Solve(args) => solve::solve(app, args).await,
             Command::Run(args) => run::run(app, args).await,
             Command::Exec(args) => exec::exec(app, args).await,
             Command::Shell(args) => shell::shell(app, args).await,
             Command::Images(command) => images::images(app, command).await,
             _ => doctor::doctor(app).await,
-        }
+        };
+        app.closing.close(&app.interrupts).await;
+        ended
     });
     // What was interrupted for the second time is not waited for.
     if ended.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {

@@ -166,6 +166,8 @@ agent:
 async fn a_subagent_is_created_repaired_and_saved() {
     let bench = Bench::new(INSTALL, vec![raised("no file"), completed("3")]);
     let report = bench.solve().await.unwrap();
+    // While the model thought, one was started; at the end none is kept.
+    assert_eq!(bench.sandboxes.prewarmed(), [1, 0]);
     assert_eq!(
         (report.status, report.answer.as_str(), report.turns),
         (TaskStatus::Success, "three", 3)

@@ -9,12 +9,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use spec::{
-    Captured, Digest, FileEntry, LeftBehind, OutputStream, PhaseTimings, RunOutcome, RunReport,
-    RunResult, RunUsage, WorkspacePath,
+    Captured, Digest, FileEntry, LeftBehind, Limits, OutputStream, PhaseTimings, RunOutcome,
+    RunReport, RunResult, RunUsage, WorkspacePath,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{BlobSink, Blobs, RunHost, RunnerError, SandboxSpec, Sandboxes, ToolRequest};
+use crate::{BlobSink, Blobs, ImageId, RunHost, RunnerError, SandboxSpec, Sandboxes, ToolRequest};
 
 type Script = dyn Fn(FakeRun) -> BoxFuture<'static, FakeRun> + Send + Sync;
 
@@ -27,6 +27,7 @@ type Script = dyn Fn(FakeRun) -> BoxFuture<'static, FakeRun> + Send + Sync;
 pub struct FakeSandboxes {
     script: Arc<Script>,
     specs: Arc<Mutex<Vec<SandboxSpec>>>,
+    prewarmed: Arc<Mutex<Vec<usize>>>,
 }
 
 impl fmt::Debug for FakeSandboxes {
@@ -45,6 +46,7 @@ impl FakeSandboxes {
         Self {
             script: Arc::new(move |run| script(run).boxed()),
             specs: Arc::default(),
+            prewarmed: Arc::default(),
         }
     }
 
@@ -64,6 +66,11 @@ impl FakeSandboxes {
     /// What has been run so far, in the order of the starts.
     pub fn specs(&self) -> Vec<SandboxSpec> {
         lock(&self.specs).clone()
+    }
+
+    /// How many sandboxes were asked for ahead of need, each time.
+    pub fn prewarmed(&self) -> Vec<usize> {
+        lock(&self.prewarmed).clone()
     }
 }
 
@@ -88,6 +95,10 @@ impl Sandboxes for FakeSandboxes {
             Ok(run.report())
         }
         .boxed()
+    }
+
+    fn prewarm(&self, _: &ImageId, _: &Limits, count: usize) {
+        lock(&self.prewarmed).push(count);
     }
 }
 

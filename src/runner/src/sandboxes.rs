@@ -43,6 +43,11 @@ pub trait Sandboxes: Send + Sync + fmt::Debug {
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
+
+    /// Removes every sandbox at once, whatever runs in it: somebody does not want to wait.
+    fn remove_all(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// Everything that decides what one run is.

@@ -158,7 +158,7 @@ impl Factory {
         watcher: &Arc<dyn Watcher>,
         cancel: CancellationToken,
     ) -> Result<TaskReport, FactoryError> {
-        request.limits.resolve(None)?;
+        let limits = request.limits.resolve(None)?;
         let model = self.model.clone().ok_or(FactoryError::NoModel)?;
         let id = self.context.task_id();
         let mut session = Session {
@@ -177,7 +177,11 @@ impl Factory {
             turn: 0,
             began: Instant::now(),
         };
+        // One is started while the model thinks, and the next one while the subagent runs.
+        let ahead = usize::from(request.mounts.is_empty());
+        self.sandboxes.prewarm(&self.image, &limits, ahead);
         let ended = session.turns().await;
+        self.sandboxes.prewarm(&self.image, &limits, 0);
         let (status, answer) = match &ended {
             Ok((status, answer)) => (status.name(), answer.clone()),
             Err(error) => ("error", chain(error)),

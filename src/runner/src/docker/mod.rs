@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::mount::Checked;
-use crate::reap::Owner;
+use crate::reap::{self, Owner};
 use crate::{Engine, ImageId, RunHost, RunnerError, SandboxSpec, Sandboxes, Slots, mount};
 use pool::{Class, Pool};
 use ready::{Ending, Ready, Unready};
@@ -37,6 +37,9 @@ use session::Ran;
 use start::{Order, Starter};
 
 pub use pool::PoolOptions;
+
+/// How often the engine is asked for sandboxes that are to be removed.
+const REMOVE_ROUNDS: usize = 3;
 
 /// Sandboxes on a Docker Engine. Cloning it is cheap.
 ///
@@ -216,5 +219,25 @@ impl Sandboxes for DockerSandboxes {
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         self.pool.shutdown().boxed()
+    }
+
+    fn remove_all(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.pool.close();
+            let owner = &self.starter.options.owner;
+            // What was being created meanwhile is there a moment later.
+            for _ in 0..REMOVE_ROUNDS {
+                match reap::remove_owned(&self.starter.engine, owner).await {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "sandboxes could not be removed");
+                        break;
+                    }
+                }
+            }
+            self.pool.shutdown().await;
+        }
+        .boxed()
     }
 }

@@ -308,10 +308,15 @@ impl Pool {
         }
     }
 
-    /// Removes every sandbox that waits; none is started any more.
-    pub(super) async fn shutdown(&self) {
+    /// Begins to remove every sandbox that waits; none is started any more.
+    pub(super) fn close(&self) {
         self.shared.cancel.cancel();
         self.shared.changed.notify_waiters();
+    }
+
+    /// Removes every sandbox that waits; none is started any more.
+    pub(super) async fn shutdown(&self) {
+        self.close();
         self.shared.jobs.wait().await;
         // Those without jobs have no sandboxes either.
         self.shared.removals.settle().await;
