@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use llm::{Model, ModelRef};
-use orchestrator::{Assets, Factory, SystemContext};
+use orchestrator::{Assets, Egress, Factory, SystemContext};
 use runner::images::{self, BuildRequest};
 use runner::{DockerOptions, DockerSandboxes, Engine, Owner, PoolOptions, Sandboxes, Slots};
 use spec::{LimitSources, Skill};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::closing::Closing;
 use crate::args::{LimitFlags, ModelFlags, SandboxFlags};
+use crate::closing::Closing;
 use crate::config::Settings;
 use crate::exit::{Interrupted, Problem};
 use crate::interrupt::Interrupts;
@@ -150,6 +150,7 @@ impl App {
             engine: described,
             model: models.agent,
             subagent_model: models.subagents,
+            egress: Egress::new(self.settings.egress.clone()),
             assets: self.assets(),
             context: Arc::new(SystemContext),
         })

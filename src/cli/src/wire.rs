@@ -32,6 +32,8 @@ pub(crate) struct SubagentJson {
     pub(crate) since: Timestamp,
     /// What it is granted; null when the version cannot be read.
     pub(crate) skills: Option<Vec<Skill>>,
+    /// The hosts that it names; null when the version cannot be read.
+    pub(crate) egress: Option<Vec<String>>,
     /// What it does; null when the version cannot be read.
     pub(crate) description: Option<String>,
     /// Why the version cannot be read.
@@ -236,13 +238,31 @@ pub(crate) struct RunRecordJson {
     /// What ran: `kind` is `subagent` or `shell`.
     pub(crate) program: store::RunProgram,
     pub(crate) grants: Vec<Skill>,
+    /// The hosts that it was allowed to reach.
+    pub(crate) egress: Vec<String>,
     pub(crate) limits: LimitsJson,
     pub(crate) image: Digest,
     pub(crate) engine: String,
     pub(crate) mounts: Vec<String>,
     /// Requests of the subagent that were answered.
     pub(crate) exchanges: usize,
+    /// Those over HTTP among them.
+    pub(crate) http: Vec<HttpJson>,
     pub(crate) report: RunJson,
+}
+
+/// One HTTP exchange of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct HttpJson {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    /// What the program got; null when the connection was closed without an answer.
+    pub(crate) status: Option<u16>,
+    /// `response`, `refused`, `failed`, `closed`.
+    pub(crate) answer: String,
+    /// Why there is no answer of the host, or not a whole one.
+    pub(crate) reason: Option<String>,
+    pub(crate) duration_ms: u64,
 }
 
 /// `runs files`.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use egress::HostRule;
 use llm::ModelRef;
 use spec::{ByteSize, DurationError, PartialLimits, parse_duration};
 
@@ -48,6 +49,15 @@ pub(crate) struct FolderFlags {
     /// Write the files that are new or changed to this folder, whether or not the run succeeds
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// What a run may reach.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Network options")]
+pub(crate) struct EgressFlags {
+    /// Let it reach this host over HTTP and HTTPS: HOST, HOST:PORT or *.HOST; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) egress: Vec<HostRule>,
 }
 
 /// What each run may use.
@@ -158,11 +168,7 @@ mod tests {
             ("cpus", "1".to_owned(), limits.cpu_millis == 1_000),
             ("pids", limits.pids.to_string(), true),
             ("workspace_size", limits.workspace.to_string(), true),
-            (
-                "workspace_files",
-                limits.workspace_files.to_string(),
-                true,
-            ),
+            ("workspace_files", limits.workspace_files.to_string(), true),
             ("output_size", limits.output.to_string(), true),
             ("result_size", limits.result.to_string(), true),
             ("collect_files", limits.collect_files.to_string(), true),

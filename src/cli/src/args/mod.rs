@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{deploy, diff, exec, images, log, run, runs, shell, show, solve, undo};
-pub(crate) use flags::{FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none};
+pub(crate) use flags::{EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none};
 pub(crate) use values::{Cpus, Grants, MountArg, check_length, text_or_stdin};
 
 /// What follows the list of commands in the help.

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use orchestrator::{RunRequest, program_from_file};
 
-use super::program::Run;
+use super::program::{Run, granted};
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, text_or_stdin};
+use crate::args::{
+    EgressFlags, FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, text_or_stdin,
+};
 use crate::exit::{ExitCode, Problem};
 use crate::folders::Folders;
 use crate::ui::LiveKind;
@@ -30,6 +32,8 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     folders: FolderFlags,
     #[command(flatten)]
+    network: EgressFlags,
+    #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
     sandbox: SandboxFlags,
@@ -50,6 +54,7 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
     let folders = Folders::resolve(&args.folders)?;
     let query = text_or_stdin("query", &args.query)?;
     let program = program_from_file(&args.file, &query)?;
+    let egress = granted(app, &args.network)?;
     let limits = app.limits(&args.limits).resolve(None)?;
     let grants = args.grant.clone().unwrap_or_default().0;
     let run = Run {
@@ -69,6 +74,7 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
             version: None,
             shown,
             grants,
+            egress,
             tree,
             mounts: Vec::new(),
             limits,

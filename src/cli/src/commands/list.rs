@@ -23,7 +23,15 @@ pub(crate) fn list(app: &App) -> anyhow::Result<ExitCode> {
         app.ui
             .note("no subagents yet: `agentfactory solve \"TASK\"` makes them");
     } else {
-        let mut table = Table::new(&["NAME", "VERSION", "VERSIONS", "SKILLS", "DESCRIPTION"]);
+        let columns = [
+            "NAME",
+            "VERSION",
+            "VERSIONS",
+            "SKILLS",
+            "EGRESS",
+            "DESCRIPTION",
+        ];
+        let mut table = Table::new(&columns);
         for one in subagents {
             let damage = one.error.map(|why| format!("(cannot be read: {why})"));
             table.row(&[
@@ -31,6 +39,7 @@ pub(crate) fn list(app: &App) -> anyhow::Result<ExitCode> {
                 one.version.short(),
                 one.versions.to_string(),
                 one.skills.map_or_else(|| "?".to_owned(), joined),
+                one.egress.map_or_else(|| "?".to_owned(), joined),
                 one.description.or(damage).unwrap_or_default(),
             ]);
         }
@@ -61,6 +70,9 @@ fn subagent(store: &Store, head: &Head) -> SubagentJson {
         skills: content
             .as_ref()
             .map(|content| content.skills.iter().copied().collect()),
+        egress: content
+            .as_ref()
+            .map(|content| content.egress.iter().cloned().collect()),
         description: content.map(|content| content.description),
         error,
     }

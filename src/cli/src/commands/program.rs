@@ -1,10 +1,12 @@
 //! What `run`, `exec` and `shell` share: one program in one sandbox.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use egress::HostRule;
 use orchestrator::{Factory, FactoryError, FinishedRun, RunRequest};
 use runner::Program;
 use spec::wire::{OutcomeJson, RunJson};
@@ -13,8 +15,8 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Models};
-use crate::args::SandboxFlags;
-use crate::exit::ExitCode;
+use crate::args::{EgressFlags, SandboxFlags};
+use crate::exit::{ExitCode, Problem};
 use crate::folders::{Folders, Results, name_files, name_left_behind};
 use crate::outcome::outcome_text;
 use crate::ui::{Live, LiveKind, Text, Tone, Ui, continued};
@@ -92,6 +94,21 @@ impl Run<'_> {
             (_, false) => ExitCode::Failed,
         })
     }
+}
+
+/// The hosts that a person grants, after a look at what the operator never allows.
+///
+/// # Errors
+/// [`Problem`] for a host that is denied.
+pub(super) fn granted(app: &App, flags: &EgressFlags) -> Result<BTreeSet<HostRule>, Problem> {
+    let hosts: BTreeSet<HostRule> = flags.egress.iter().cloned().collect();
+    for host in &hosts {
+        app.settings.egress.check(host, &hosts).map_err(|why| {
+            Problem::refused(format!("`{host}` cannot be reached: {why}"))
+                .hint("only whoever writes the configuration can change that")
+        })?;
+    }
+    Ok(hosts)
 }
 
 /// Runs a program, unless nobody reads its output any more.

@@ -1,6 +1,9 @@
 //! `run`: a saved subagent.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
+use egress::HostRule;
 use spec::VersionRef;
 
 use super::joined;
@@ -26,6 +29,11 @@ pub(crate) struct RunArgs {
     grant: Option<Grants>,
     #[command(flatten)]
     folders: FolderFlags,
+    /// Let it reach only these of the hosts that its manifest names; more than those is refused
+    ///
+    /// Without it, those of its hosts that the configuration's [egress] allows.
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    egress: Vec<HostRule>,
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
@@ -40,7 +48,9 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let folders = Folders::resolve(&args.folders)?;
     let store = app.store()?;
     let digest = store.resolve(&reference)?.digest;
-    let granted = store.version(&digest)?.content.skills;
+    let content = store.version(&digest)?.content;
+    let granted = content.skills;
+    let egress = hosts(app, args, &content.egress)?;
     let grants = match &args.grant {
         None => granted,
         Some(Grants(wanted)) if wanted.is_subset(&granted) => wanted.clone(),
@@ -67,7 +77,58 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
     run.carry_out(|factory, tree| {
         let mut request = factory.saved(&reference, &query, tree, &sources)?;
         request.grants = grants;
+        request.egress = egress;
         Ok(request)
     })
     .await
+}
+
+/// The hosts that a version names and somebody allows: a person with --egress, else the operator.
+fn hosts(
+    app: &App,
+    args: &RunArgs,
+    named: &BTreeSet<String>,
+) -> Result<BTreeSet<HostRule>, Problem> {
+    let wanted: BTreeSet<HostRule> = args.egress.iter().cloned().collect();
+    let more: Vec<_> = wanted
+        .iter()
+        .filter(|host| !named.contains(&host.to_string()))
+        .collect();
+    if !more.is_empty() {
+        let (reference, more) = (&args.reference, joined(more));
+        return Err(
+            Problem::refused(format!("`{reference}` is not granted {more}")).hint(
+                "the hosts of a version are part of its identity; --egress can only leave some out",
+            ),
+        );
+    }
+    let settings = &app.settings.egress;
+    let (mut allowed, mut held_back) = (BTreeSet::new(), Vec::new());
+    for text in named {
+        let Ok(host) = text.parse::<HostRule>() else {
+            held_back.push(text);
+            continue;
+        };
+        let is_wanted = wanted.is_empty() || wanted.contains(&host);
+        match settings.check(&host, &wanted) {
+            Ok(()) if is_wanted => {
+                allowed.insert(host);
+            }
+            Err(why) if wanted.contains(&host) => {
+                return Err(
+                    Problem::refused(format!("`{host}` cannot be reached: {why}"))
+                        .hint("only whoever writes the configuration can change that"),
+                );
+            }
+            Err(_) if is_wanted => held_back.push(text),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    if !held_back.is_empty() {
+        let held_back = joined(held_back);
+        app.ui.warn(format!(
+            "it cannot reach {held_back}: pass --egress, or allow it in the configuration's [egress]"
+        ));
+    }
+    Ok(allowed)
 }

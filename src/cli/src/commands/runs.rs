@@ -7,7 +7,7 @@ use clap::Subcommand;
 use orchestrator::export;
 use spec::wire::OutcomeJson;
 use spec::{ByteSize, Digest, RunId, Tree};
-use store::{RunProgram, RunRecord, Store};
+use store::{Exchange, ExchangeKind, RunProgram, RunRecord, Store};
 
 use super::program::{print_outcome, print_usage, quoted};
 use super::{field, joined, shown_at};
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::exit::{ExitCode, Problem};
 use crate::outcome::{outcome_kind, outcome_text};
 use crate::ui::{Table, one_line};
-use crate::wire::{RunFilesJson, RunLineJson, RunRecordJson, RunsJson};
+use crate::wire::{HttpJson, RunFilesJson, RunLineJson, RunRecordJson, RunsJson};
 
 /// List and show recorded runs, and fetch their files
 #[derive(Debug, Subcommand)]
@@ -43,6 +43,8 @@ pub(crate) enum RunsCommand {
     },
 }
 
+/// Characters of a URL in the list of exchanges.
+const URL: usize = 200;
 /// Characters of a query or command in the list.
 const WHAT: usize = 60;
 
@@ -166,6 +168,30 @@ fn line(run: RunId, record: &RunRecord) -> RunLineJson {
     }
 }
 
+/// The exchanges over HTTP, as far as people want to know of them.
+fn http(cassette: &[Exchange]) -> Vec<HttpJson> {
+    let http = cassette.iter().filter(|one| one.kind == ExchangeKind::Http);
+    http.map(|one| {
+        let answer = one.response["answer"].as_object();
+        let (kind, answer) = answer
+            .and_then(|answer| answer.iter().next())
+            .map_or(("unknown", None), |(kind, answer)| {
+                (kind.as_str(), Some(answer))
+            });
+        let text = |name: &str| answer.and_then(|answer| answer[name].as_str());
+        let status = answer.and_then(|answer| answer["status"].as_u64());
+        HttpJson {
+            method: one.tool.clone(),
+            url: one.request["url"].as_str().unwrap_or_default().to_owned(),
+            status: status.and_then(|status| u16::try_from(status).ok()),
+            answer: kind.to_owned(),
+            reason: text("reason").or(text("cut")).map(str::to_owned),
+            duration_ms: one.duration_ms,
+        }
+    })
+    .collect()
+}
+
 fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
     if app.ui.is_json() {
         app.ui.json(&RunRecordJson {
@@ -173,11 +199,13 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
             name: record.name,
             program: record.program,
             grants: record.grants.into_iter().collect(),
+            egress: record.egress.into_iter().collect(),
             limits: (&record.limits).into(),
             image: record.image,
             engine: record.engine,
             mounts: record.mounts,
             exchanges: record.cassette.len(),
+            http: http(&record.cassette),
             report: record.report,
         })?;
         return Ok(ExitCode::Success);
@@ -202,6 +230,7 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
     }
     ui.data(field("outcome", outcome_text(&report.outcome)))?;
     ui.data(field("grants", joined(&record.grants)))?;
+    ui.data(field("egress", joined(&record.egress)))?;
     ui.data(field("mounts", joined(&record.mounts)))?;
     ui.data(field("image", record.image.to_string()))?;
     ui.data(field("engine", &record.engine))?;
@@ -211,6 +240,25 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
         report.output_tree.as_deref().unwrap_or("unknown"),
     ))?;
     ui.data(field("exchanges", record.cassette.len().to_string()))?;
+    for one in http(&record.cassette) {
+        let status = one
+            .status
+            .map_or_else(|| "---".to_owned(), |status| status.to_string());
+        let reason = one
+            .reason
+            .map_or_else(String::new, |reason| format!(": {reason}"));
+        let url = one_line(&one.url, URL);
+        ui.data(field(
+            &one.answer,
+            format!("{status} {} {url}{reason}", one.method),
+        ))?;
+    }
+    if !report.replayable {
+        ui.data(field(
+            "replayable",
+            "no: not all that it exchanged was read",
+        ))?;
+    }
     for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if !output.text.is_empty() {
             ui.data(field(name, format!("{} bytes", output.bytes)))?;

@@ -4,9 +4,9 @@ use clap::Args;
 use orchestrator::RunRequest;
 use runner::Program;
 
-use super::program::Run;
+use super::program::{Run, granted};
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, LimitFlags, SandboxFlags, text_or_stdin};
+use crate::args::{EgressFlags, FolderFlags, LimitFlags, SandboxFlags, text_or_stdin};
 use crate::exit::ExitCode;
 use crate::folders::Folders;
 use crate::ui::LiveKind;
@@ -22,6 +22,8 @@ pub(crate) struct ShellArgs {
     #[command(flatten)]
     folders: FolderFlags,
     #[command(flatten)]
+    network: EgressFlags,
+    #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
     sandbox: SandboxFlags,
@@ -31,6 +33,7 @@ pub(crate) struct ShellArgs {
 pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCode> {
     let folders = Folders::resolve(&args.folders)?;
     let command = text_or_stdin("command", &args.command)?;
+    let egress = granted(app, &args.network)?;
     let limits = app.limits(&args.limits).resolve(None)?;
     let run = Run {
         app,
@@ -48,6 +51,7 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
             name: None,
             version: None,
             grants: [].into(),
+            egress,
             tree,
             mounts: Vec::new(),
             limits,

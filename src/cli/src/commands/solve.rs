@@ -1,10 +1,12 @@
 //! `solve`: a task, or a file of them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use egress::HostRule;
 use orchestrator::wire::TaskJson;
 use orchestrator::{Factory, TaskBudget, TaskReport, TaskRequest, TaskStatus, changed_files};
 use serde::Deserialize;
@@ -15,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::shown_version;
 use crate::app::{App, Models};
 use crate::args::{
-    FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, check_length, text_or_stdin,
+    EgressFlags, FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, check_length,
+    text_or_stdin,
 };
 use crate::exit::{ExitCode, Failure, Interrupted, Problem};
 use crate::folders::{Folders, Results, name_files};
@@ -49,6 +52,8 @@ pub(crate) struct SolveArgs {
     budget: BudgetFlags,
     #[command(flatten)]
     folders: FolderFlags,
+    #[command(flatten)]
+    network: EgressFlags,
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
@@ -93,6 +98,7 @@ struct Solver<'a> {
     sandbox: SandboxFlags,
     budget: TaskBudget,
     grantable: Grants,
+    egress: BTreeSet<HostRule>,
 }
 
 /// Solves one task or many.
@@ -121,6 +127,7 @@ pub(crate) async fn solve(app: &App, args: &SolveArgs) -> anyhow::Result<ExitCod
         sandbox: args.sandbox,
         budget: args.budget.over(&app.settings.budget),
         grantable: args.grant.clone().unwrap_or_else(Grants::all),
+        egress: super::program::granted(app, &args.network)?,
     };
     match (questions, task) {
         (Some(questions), _) => solver.batch(models, questions).await,
@@ -166,7 +173,13 @@ impl Solver<'_> {
             .interrupts
             .guard(async |cancel| {
                 self.app
-                    .factory(Arc::clone(&self.store), models, &live, &cancel)
+                    .factory(
+                        Arc::clone(&self.store),
+                        models,
+                        self.sandbox,
+                        &live,
+                        &cancel,
+                    )
                     .await
             })
             .await?;
@@ -270,6 +283,7 @@ impl Solver<'_> {
             limits: self.limits.clone(),
             budget: self.budget.clone(),
             grantable: self.grantable.0.clone(),
+            egress: self.egress.clone(),
         };
         Ok(factory.solve(&request, &live.watcher(), cancel).await?)
     }

@@ -13,7 +13,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use spec::{ByteSize, DurationError, LimitSources, Limits, PartialLimits, parse_duration};
 
-use crate::args::{Cpus, LimitFlags, parse_duration_or_none};
+use super::egress::EgressTable;
+use crate::args::{Cpus, parse_duration_or_none};
 use crate::exit::Problem;
 
 /// Everything that the file can say.
@@ -43,6 +44,9 @@ pub(crate) struct ConfigFile {
     /// Sandboxes that wait for their runs.
     #[serde(default)]
     pub(crate) pool: PoolTable,
+    /// What sandboxes may reach.
+    #[serde(default)]
+    pub(super) egress: EgressTable,
     /// Endpoints of models, by the name that stands before the colon.
     #[serde(default)]
     pub(crate) providers: BTreeMap<String, ProviderTable>,
@@ -159,7 +163,7 @@ impl FromStr for VariableName {
 }
 
 /// A value that is written as text; numbers are read as their text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Text<T>(pub(crate) T);
 
 impl<'de, T> Deserialize<'de> for Text<T>
@@ -266,6 +270,7 @@ impl ConfigFile {
         let paths = [
             &mut file.skills,
             &mut file.images,
+            &mut file.egress.ca_file,
             &mut file.sandbox.slots,
             &mut file.pool.socket,
         ];

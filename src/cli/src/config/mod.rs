@@ -1,5 +1,6 @@
 //! Settings: defaults, file, `.env`, environment and flags, merged once into plain values.
 
+mod egress;
 mod file;
 
 use std::ffi::OsString;
@@ -7,7 +8,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
-use orchestrator::TaskBudget;
+use orchestrator::{EgressSettings, TaskBudget};
 use runner::{EngineConfig, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
 use spec::{ByteSize, LimitSources};
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     /// Whether a pool that is there is used.
     #[expect(dead_code, reason = "the client of the pool is the next change")]
     pub(crate) uses_pool: bool,
+    /// What sandboxes may reach.
+    pub(crate) egress: EgressSettings,
     /// A folder with skills and prompts that are used instead of the built-in ones.
     pub(crate) skills: Option<PathBuf>,
     /// A folder with image recipes that are used instead of the built-in ones.
@@ -107,6 +110,7 @@ impl Settings {
                 }
             },
             runtime: file.engine.runtime.clone(),
+            egress: file.egress.settings()?,
             engine: engine(file.engine, environment)?,
             skills: overriding("skills", environment.path(env::SKILLS).or(file.skills))?,
             images: overriding("images", environment.path(env::IMAGES).or(file.images))?,

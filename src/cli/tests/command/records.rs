@@ -44,6 +44,7 @@ fn recorded(env: &Env, status: u8) -> RunId {
         input_tree: store.put(&Tree::default().to_bytes()).unwrap(),
         output_tree: Some(store.put(&output.to_bytes()).unwrap()),
         writable_mounts: false,
+        replayable: true,
     };
     let record = RunRecord {
         at: Timestamp::from_second(1_800_000_000).unwrap(),
@@ -53,6 +54,7 @@ fn recorded(env: &Env, status: u8) -> RunId {
             command: "true".to_owned(),
         },
         grants: [].into(),
+        egress: [].into(),
         limits: Limits::default(),
         image: Digest::of(b"image"),
         engine: "an engine".to_owned(),
