@@ -1,0 +1,703 @@
+//! Programs that change files: what they change.
+
+use super::{Line, plain_text};
+use crate::code::Language;
+use crate::shell::{Act, Walk};
+use crate::value::{Output, Part, Value};
+
+impl Walk<'_> {
+    /// Judges a program that changes files, if this is one.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each program, a table in essence"
+    )]
+    pub(crate) fn changes(&mut self, line: &Line<'_>) -> bool {
+        if line.has(&["--help", "--version"]) {
+            return false;
+        }
+        match line.name {
+            "rm" | "srm" | "rmdir" | "unlink" | "trash" | "rimraf" | "trash-put" => {
+                let options = line.options("", &[]);
+                self.each(Act::Remove, &options.operands, line);
+            }
+            "shred" => {
+                let options = line.options("ns", &["iterations", "size", "random-source"]);
+                self.each(Act::Remove, &options.operands, line);
+            }
+            "wipe" | "scrub" => {
+                let options = line.options("", &[]);
+                self.each(Act::Remove, &options.operands, line);
+            }
+            "mv" | "rename" => self.moved(line),
+            "cp" | "ln" | "link" | "symlink" => self.copied(line),
+            "install" => {
+                let options =
+                    line.options("mogtS", &["mode", "owner", "group", "target-directory"]);
+                let into = options.values(&["t", "target-directory"]);
+                if !into.is_empty() {
+                    self.each(Act::Write, &into, line);
+                } else if options.has(&["d", "directory"]) {
+                    self.each(Act::Create, &options.operands, line);
+                } else if let Some(last) = options.operands.last() {
+                    self.act(Act::Write, last, &line.shown);
+                }
+            }
+            "rsync" | "scp" | "rclone" => self.synchronised(line),
+            "touch" | "mkdir" | "mkfifo" | "mktemp" => {
+                let options = line.options("mdrtZ", &["mode", "date", "reference"]);
+                self.each(Act::Create, &options.operands, line);
+            }
+            "mknod" => self.refuse(&line.shown, "makes a device"),
+            "truncate" | "fallocate" => {
+                let options = line.options("srlo", &["size", "reference", "length", "offset"]);
+                self.each(Act::Write, &options.operands, line);
+            }
+            "tee" | "sponge" => {
+                let options = line.options("", &[]);
+                self.each(Act::Write, &options.operands, line);
+                let content = self.state.stdin.clone();
+                self.remember(&options.operands, &content);
+            }
+            "chmod" | "chown" | "chgrp" | "setfacl" | "chattr" | "chcon" | "setcap" => {
+                let options = line.options("mMxXp", &["reference", "from", "modify", "remove"]);
+                let named = options.has(&["reference", "m", "M", "x", "X", "modify", "remove"])
+                    && line.name != "chmod";
+                // `chmod -x FILE` has its mode among the options.
+                let mode_is_flag = line.name == "chmod"
+                    && line.arguments.iter().any(|value| {
+                        let text = value.prefix();
+                        text.len() > 1
+                            && text.starts_with('-')
+                            && text[1..].chars().all(|c| "rwxXst".contains(c))
+                    });
+                let skip = usize::from(!named && !mode_is_flag && !options.has(&["reference"]));
+                let targets = if line.name == "chmod" && mode_is_flag {
+                    line.arguments
+                        .iter()
+                        .filter(|value| !value.prefix().starts_with('-'))
+                        .cloned()
+                        .collect()
+                } else {
+                    options.operands.get(skip..).unwrap_or_default().to_vec()
+                };
+                self.each(Act::Change, &targets, line);
+            }
+            "dd" => {
+                for value in line.arguments {
+                    if value.prefix().starts_with("of=") {
+                        self.act(Act::Write, &value.after(3), &line.shown);
+                        let content = Output::Unknown(format!("the output of `{}`", line.shown));
+                        self.remember(&[value.after(3)], &content);
+                    }
+                }
+            }
+            "split" | "csplit" => {
+                let options = line.options("abClnd", &["bytes", "lines", "suffix-length"]);
+                if let Some(prefix) = options.operands.get(1) {
+                    let prefix = prefix.clone();
+                    self.act(Act::Create, &prefix, &line.shown);
+                }
+            }
+            "sed" | "gsed" => self.edited(line),
+            "ed" | "ex" | "vi" | "vim" | "nvim" | "emacs" | "nano" => {
+                let options = line.options("cuSTsp", &["cmd", "eval"]);
+                self.each(Act::Write, &options.operands, line);
+                let script =
+                    line.shown.contains("-c") || !matches!(self.state.stdin, Output::Nothing);
+                if script || line.shown.contains("--cmd") || line.shown.contains("--eval") {
+                    self.ask(&line.shown, "an editor can run any command");
+                }
+            }
+            "patch" => {
+                let options = line.options("pidorBzF", &["strip", "input", "directory", "output"]);
+                let mut into = options.values(&["d", "o", "directory", "output"]);
+                into.extend(options.operands.first().cloned());
+                self.each(Act::Write, &into, line);
+            }
+            "gzip" | "gunzip" | "bzip2" | "bunzip2" | "xz" | "unxz" | "zstd" | "unzstd"
+            | "compress" | "uncompress" | "lzma" => {
+                let options = line.options("SoT", &["suffix"]);
+                if !options.has(&[
+                    "c",
+                    "stdout",
+                    "to-stdout",
+                    "l",
+                    "list",
+                    "t",
+                    "test",
+                    "k",
+                    "keep",
+                ]) {
+                    self.each(Act::Write, &options.operands, line);
+                }
+                let into = options.values(&["o"]);
+                self.each(Act::Write, &into, line);
+            }
+            "tar" | "bsdtar" | "gtar" => self.archived(line),
+            "unzip" | "7z" | "7za" | "unrar" => {
+                let options = line.options("dxP", &[]);
+                if !options.has(&["l", "t", "p", "v", "Z"]) {
+                    let into = options.values(&["d"]);
+                    self.each(Act::Write, &into, line);
+                    if into.is_empty() {
+                        self.act(Act::Write, &Value::text("."), &line.shown);
+                    }
+                }
+            }
+            "zip" => {
+                let options = line.options("bnxiP", &[]);
+                if let Some(archive) = options.operands.first() {
+                    let archive = archive.clone();
+                    self.act(Act::Write, &archive, &line.shown);
+                }
+                if options.has(&["m"]) {
+                    let rest = options.operands.get(1..).unwrap_or_default().to_vec();
+                    self.each(Act::Remove, &rest, line);
+                }
+                for text in line.texts() {
+                    if text.starts_with("-TT") || text == "--unzip-command" {
+                        self.ask(&line.shown, "it runs a program that it is given");
+                    }
+                }
+            }
+            "cpio" => {
+                let options = line.options("DFHOIRC", &["directory", "file", "format"]);
+                let mut into = options.values(&["D", "O", "directory"]);
+                if options.has(&["i", "p", "extract"]) {
+                    into.extend(options.operands.last().cloned());
+                    if into.is_empty() {
+                        into.push(Value::text("."));
+                    }
+                }
+                self.each(Act::Write, &into, line);
+            }
+            "ar" => {
+                if let Some(archive) = line.arguments.get(1) {
+                    let archive = archive.clone();
+                    self.act(Act::Write, &archive, &line.shown);
+                }
+            }
+            "curl" => {
+                let options = line.options(
+                    "oHdXuAebcDFTUwxmKrYyzCEQ",
+                    &[
+                        "output",
+                        "output-dir",
+                        "header",
+                        "data",
+                        "request",
+                        "user",
+                        "cookie-jar",
+                        "dump-header",
+                        "form",
+                        "config",
+                        "data-raw",
+                        "data-binary",
+                        "max-time",
+                        "upload-file",
+                        "user-agent",
+                        "proxy",
+                        "trace",
+                        "stderr",
+                        "cacert",
+                        "cert",
+                        "key",
+                        "retry",
+                        "write-out",
+                        "url",
+                    ],
+                );
+                let into = options.values(&[
+                    "o",
+                    "output",
+                    "output-dir",
+                    "c",
+                    "cookie-jar",
+                    "D",
+                    "dump-header",
+                    "trace",
+                    "stderr",
+                ]);
+                self.each(Act::Write, &into, line);
+                self.remember(&into, &Output::Unknown("what was downloaded".to_owned()));
+                if options.has(&["O", "remote-name", "J"]) {
+                    self.act(Act::Write, &Value::text("."), &line.shown);
+                    self.downloaded(&options.operands);
+                }
+            }
+            "wget" => {
+                let options = line.options(
+                    "OPoaTtUeiBQwl",
+                    &[
+                        "output-document",
+                        "directory-prefix",
+                        "output-file",
+                        "append-output",
+                        "timeout",
+                        "tries",
+                        "user-agent",
+                        "header",
+                        "post-data",
+                        "post-file",
+                        "use-askpass",
+                    ],
+                );
+                let into = options.values(&[
+                    "O",
+                    "P",
+                    "o",
+                    "a",
+                    "output-document",
+                    "directory-prefix",
+                    "output-file",
+                    "append-output",
+                ]);
+                let files: Vec<Value> = into
+                    .iter()
+                    .filter(|value| value.exact().as_deref() != Some("-"))
+                    .cloned()
+                    .collect();
+                self.each(Act::Write, &files, line);
+                if files.is_empty() {
+                    self.act(Act::Write, &Value::text("."), &line.shown);
+                }
+                self.remember(&files, &Output::Unknown("what was downloaded".to_owned()));
+                self.downloaded(&options.operands);
+            }
+            "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "ld" | "as" | "rustc" | "go"
+            | "ffmpeg" | "convert" | "pandoc" | "openssl" | "base64" | "xxd" | "objcopy"
+            | "strip" | "javac" | "protoc" | "dot" | "gpg" | "age" | "ssh-keygen" | "jq" | "yq" => {
+                let into: Vec<Value> = self.outputs(line);
+                self.each(Act::Write, &into, line);
+                if line.name == "openssl" || line.name == "gpg" {
+                    let content = Output::Unknown("what was decoded".to_owned());
+                    self.remember(&into, &content);
+                }
+                if matches!(line.name, "strip" | "objcopy") {
+                    let operands = line.options("oRKNIOFjG", &["output-target"]).operands;
+                    self.each(Act::Write, &operands, line);
+                }
+                if line.name == "ffmpeg"
+                    && let Some(last) = line.arguments.last()
+                {
+                    self.act(Act::Write, last, &line.shown);
+                }
+            }
+            "mkfs" | "mke2fs" | "mkswap" | "mkdosfs" | "mkfs.ext2" | "mkfs.ext3" | "mkfs.ext4"
+            | "mkfs.xfs" | "mkfs.btrfs" | "mkfs.vfat" | "mkfs.fat" | "mkfs.ntfs" | "mkfs.f2fs"
+            | "mkntfs" => {
+                let options = line.options("tLbNiIOEUFnmjC", &["type"]);
+                self.each(Act::Write, &options.operands, line);
+            }
+            "sqlite3" => {
+                let operands = line.options("", &["cmd", "init", "separator"]).operands;
+                if let Some((database, rest)) = operands.split_first() {
+                    let reads = !rest.is_empty()
+                        && rest.iter().all(|value| {
+                            let text = value.shown().to_lowercase();
+                            text.starts_with("select")
+                                || text.starts_with(".schema")
+                                || text.starts_with(".tables")
+                                || text.starts_with(".dump")
+                        });
+                    if !reads && database.exact().as_deref() != Some(":memory:") {
+                        self.act(Act::Write, database, &line.shown);
+                    }
+                    for value in rest {
+                        let text = value.shown();
+                        if let Some(command) = text
+                            .strip_prefix(".shell")
+                            .or_else(|| text.strip_prefix(".system"))
+                        {
+                            let command = Value::text(command.trim());
+                            drop(self.text_as_script(&command, line));
+                        }
+                    }
+                }
+            }
+            "pip" | "pip3" | "uv" | "pipx" => {
+                let options = line.options(
+                    "tre",
+                    &[
+                        "target",
+                        "root",
+                        "prefix",
+                        "src",
+                        "requirement",
+                        "cache-dir",
+                        "index-url",
+                    ],
+                );
+                let into = options.values(&["t", "target", "root", "prefix", "src"]);
+                self.each(Act::Write, &into, line);
+            }
+            "npm" | "yarn" | "pnpm" => {
+                let options = line.options("C", &["prefix"]);
+                let into = options.values(&["prefix", "C"]);
+                self.each(Act::Write, &into, line);
+                if options.has(&["g", "global"]) {
+                    self.refuse(
+                        &line.shown,
+                        "changes what is installed outside the workspace",
+                    );
+                }
+            }
+            "iconv" | "xsltproc" | "envsubst" => {
+                let into = line.options("oft", &["output"]).values(&["o", "output"]);
+                self.each(Act::Write, &into, line);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Keeps what is written into files of the command's own.
+    pub(crate) fn remember(&mut self, files: &[Value], content: &Output) {
+        for file in files {
+            if let Some(path) = self.path(file) {
+                self.state.files.insert(path, content.clone());
+            }
+        }
+    }
+
+    /// Files that a download names after its address.
+    fn downloaded(&mut self, addresses: &[Value]) {
+        for address in addresses {
+            if let Some(text) = address.exact() {
+                let name = text.split(['?', '#']).next().unwrap_or_default();
+                let name = name
+                    .trim_end_matches('/')
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or_default();
+                let content = Output::Unknown("what was downloaded".to_owned());
+                self.remember(&[Value::text(name)], &content);
+            }
+        }
+    }
+
+    /// Files after `-o`, `-out` or `--output`.
+    fn outputs(&self, line: &Line<'_>) -> Vec<Value> {
+        let mut into = Vec::new();
+        let mut rest = line.arguments.iter();
+        while let Some(value) = rest.next() {
+            match value.prefix() {
+                "-o" | "-out" | "--output" | "--out" | "-keyout" | "-f"
+                    if value.exact().is_some()
+                        && (value.prefix() != "-f" || line.name == "ssh-keygen") =>
+                {
+                    into.extend(rest.next().cloned());
+                }
+                text if text.starts_with("--output=") => into.push(value.after(9)),
+                text if text.starts_with("-o")
+                    && matches!(line.name, "gcc" | "g++" | "cc" | "clang" | "c++" | "ld")
+                    && text.len() > 2 =>
+                {
+                    into.push(value.after(2));
+                }
+                _ => {}
+            }
+        }
+        if line.name == "xxd" {
+            into.clear();
+            let operands = line.options("clos", &[]).operands;
+            into.extend(operands.get(1).cloned());
+        }
+        into
+    }
+
+    fn moved(&mut self, line: &Line<'_>) {
+        let options = line.options("tS", &["target-directory", "suffix"]);
+        if line.name == "rename" {
+            let files = options.operands.get(1..).unwrap_or_default().to_vec();
+            self.each(Act::Write, &files, line);
+            return;
+        }
+        let into = options.values(&["t", "target-directory"]);
+        let mut sources = options.operands;
+        let target = if into.is_empty() {
+            sources.pop()
+        } else {
+            into.into_iter().next()
+        };
+        self.each(Act::Remove, &sources, line);
+        if let Some(target) = target {
+            self.act(Act::Write, &target, &line.shown);
+            self.carry(&sources, &target);
+        }
+    }
+
+    fn copied(&mut self, line: &Line<'_>) {
+        let options = line.options("tS", &["target-directory", "suffix"]);
+        let into = options.values(&["t", "target-directory"]);
+        let mut sources = options.operands;
+        let links = matches!(line.name, "ln" | "link" | "symlink");
+        let target = match into.into_iter().next() {
+            Some(target) => Some(target),
+            // `ln TARGET` makes a link here.
+            None if links && sources.len() == 1 => Some(Value::text(".")),
+            None => sources.pop(),
+        };
+        let Some(target) = target else { return };
+        self.act(Act::Write, &target, &line.shown);
+        if !links {
+            self.carry(&sources, &target);
+            return;
+        }
+        let [source] = sources.as_slice() else { return };
+        let (Some(mut to), Some(mut from)) = (source.exact(), self.path(&target)) else {
+            if source.mystery().is_some() {
+                self.ask(&line.shown, "where the link leads is not known");
+            }
+            return;
+        };
+        if !options
+            .flags
+            .iter()
+            .any(|(name, _)| name == "s" || name == "symbolic")
+        {
+            // A hard link leads where it says from here.
+            to = self.path(source).unwrap_or(to);
+        }
+        if target.prefix() == "." || target.prefix().ends_with('/') {
+            let name = to
+                .trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .unwrap_or_default();
+            from = format!("{from}/{name}");
+        }
+        self.state.links.insert(from, to);
+    }
+
+    /// What is known of a file's content goes with it.
+    fn carry(&mut self, sources: &[Value], target: &Value) {
+        for source in sources {
+            let known = self
+                .path(source)
+                .and_then(|path| self.state.files.get(&path).cloned());
+            if let Some(content) = known {
+                let mut inside = target.clone();
+                inside.push(Part::Text("/".to_owned()));
+                let name = source.shown();
+                let name = name.rsplit('/').next().unwrap_or_default().to_owned();
+                inside.push(Part::Text(name));
+                self.remember(&[target.clone(), inside], &content);
+            }
+        }
+    }
+
+    fn synchronised(&mut self, line: &Line<'_>) {
+        let options = line.options(
+            "efTBMPiFlocJS",
+            &[
+                "rsh",
+                "rsync-path",
+                "exclude",
+                "include",
+                "filter",
+                "files-from",
+                "log-file",
+                "backup-dir",
+                "exclude-from",
+            ],
+        );
+        let is_rsync = line.name == "rsync";
+        if is_rsync {
+            for program in options.values(&["e", "rsh"]) {
+                self.text_as_script(&program, line);
+            }
+            let logs = options.values(&["log-file", "backup-dir"]);
+            self.each(Act::Write, &logs, line);
+        }
+        // `-P` and `-i` of rsync take no value.
+        let mut operands = line
+            .arguments
+            .iter()
+            .filter(|value| !value.prefix().starts_with('-'))
+            .cloned()
+            .collect::<Vec<_>>();
+        let Some(target) = operands.pop() else { return };
+        let is_remote = |value: &Value| {
+            let text = value.prefix();
+            text.split('/').next().unwrap_or_default().contains(':')
+        };
+        if is_remote(&target) {
+            self.ask(&line.shown, "it works on another machine");
+        } else if options.has(&["n", "dry-run"]) {
+            return;
+        } else {
+            let act = if line.shown.contains("--del") {
+                Act::Remove
+            } else {
+                Act::Write
+            };
+            self.act(act, &target, &line.shown);
+            self.remember(&[target], &Output::Unknown("what was copied".to_owned()));
+        }
+        if options.has(&["remove-source-files"]) {
+            self.each(Act::Remove, &operands, line);
+        }
+    }
+
+    fn archived(&mut self, line: &Line<'_>) {
+        let mut arguments = line.arguments.to_vec();
+        // `tar xzf a.tgz`: the first word needs no dash.
+        if let Some(first) = arguments.first_mut()
+            && !first.prefix().starts_with('-')
+            && let Some(text) = first.exact()
+        {
+            *first = Value::text(format!("-{text}"));
+        }
+        let long = [
+            "file",
+            "directory",
+            "checkpoint-action",
+            "to-command",
+            "use-compress-program",
+            "exclude",
+            "transform",
+            "files-from",
+            "info-script",
+            "new-volume-script",
+            "rsh-command",
+            "one-top-level",
+            "owner",
+            "group",
+        ];
+        let options = super::Options::parse(&arguments, "fCITXbHgKLNVF", &long, false);
+        for program in options.values(&[
+            "to-command",
+            "use-compress-program",
+            "I",
+            "info-script",
+            "new-volume-script",
+            "F",
+            "rsh-command",
+        ]) {
+            self.text_as_script(&program, line);
+        }
+        for action in options.values(&["checkpoint-action"]) {
+            if let Some(text) = plain_text(&action)
+                && let Some(command) = text.strip_prefix("exec=")
+            {
+                let command = Value::text(command);
+                self.text_as_script(&command, line);
+            }
+        }
+        let extracts = options.has(&["x", "extract", "get"]);
+        let creates = options.has(&["c", "r", "u", "A", "create", "append", "update", "delete"]);
+        let archives = options.values(&["f", "file"]);
+        let archives: Vec<Value> = archives
+            .into_iter()
+            .filter(|value| value.exact().as_deref() != Some("-"))
+            .collect();
+        if creates {
+            self.each(Act::Write, &archives, line);
+            if options.has(&["remove-files"]) {
+                self.each(Act::Remove, &options.operands, line);
+            }
+        }
+        if extracts && !options.has(&["O", "to-stdout"]) {
+            if options.has(&["P", "absolute-names"]) {
+                self.refuse(
+                    &line.shown,
+                    "writes to absolute paths, wherever the archive says",
+                );
+            }
+            let mut into = options.values(&["C", "directory", "one-top-level"]);
+            if into.is_empty() {
+                into.push(Value::text("."));
+            }
+            self.each(Act::Write, &into, line);
+        }
+    }
+
+    /// `sed`: its files with `-i`, and what its script writes or runs.
+    fn edited(&mut self, line: &Line<'_>) {
+        let options = line.options("efls", &["expression", "file", "line-length"]);
+        // What is attached to `-i` is a suffix, and no options.
+        let in_place = line.arguments.iter().any(|value| {
+            let text = value.prefix();
+            text.starts_with("--in-place")
+                || (text.starts_with('-')
+                    && !text.starts_with("--")
+                    && text
+                        .split(['e', 'f'])
+                        .next()
+                        .unwrap_or_default()
+                        .contains('i'))
+        });
+        let mut scripts = options.values(&["e", "expression"]);
+        let mut operands = options.operands.clone();
+        if scripts.is_empty() && !options.has(&["f", "file"]) && !operands.is_empty() {
+            scripts.push(operands.remove(0));
+        }
+        if in_place {
+            self.each(Act::Write, &operands, line);
+        }
+        for script in scripts {
+            let Some(script) = plain_text(&script) else {
+                continue;
+            };
+            for command in script.split(['\n', ';']) {
+                self.sed_command(command.trim(), line);
+            }
+        }
+    }
+
+    fn sed_command(&mut self, command: &str, line: &Line<'_>) {
+        let address = |c: char| c.is_ascii_digit() || " ,$!{".contains(c);
+        let plain = command.trim_start_matches(address);
+        // An address that is a pattern.
+        let plain = match plain
+            .strip_prefix('/')
+            .and_then(|rest| rest.split_once('/'))
+        {
+            Some((_, rest)) => rest.trim_start_matches(address),
+            None => plain,
+        };
+        if let Some(file) = plain
+            .strip_prefix(['w', 'W'])
+            .and_then(|rest| rest.strip_prefix(' '))
+        {
+            let file = Value::text(file.trim());
+            self.act(Act::Write, &file, &line.shown);
+        }
+        if let Some(text) = plain.strip_prefix('e').filter(|rest| rest.starts_with(' ')) {
+            let text = Value::text(text.trim());
+            self.text_as_script(&text, line);
+        }
+        if let Some(rest) = plain.strip_prefix('s') {
+            let Some(mark) = rest.chars().next().filter(|c| !c.is_alphanumeric()) else {
+                return;
+            };
+            let parts: Vec<&str> = rest.split(mark).collect();
+            if parts.len() < 4 {
+                return;
+            }
+            let flags = parts[3..].join(&mark.to_string());
+            if let Some((before, file)) = flags.split_once('w')
+                && before.chars().all(|c| "gpiIeM0123456789".contains(c))
+            {
+                let file = Value::text(file.trim());
+                self.act(Act::Write, &file, &line.shown);
+            }
+            let letters: String = flags
+                .chars()
+                .take_while(|c| "gpiIeM0123456789".contains(*c))
+                .collect();
+            if letters.contains('e') {
+                let text = Value::text(parts[2]);
+                self.text_as_script(&text, line);
+                self.ask(&line.shown, "it runs what the lines become");
+            }
+        }
+    }
+
+    /// Code of another language.
+    pub(crate) fn code(&mut self, language: Language, text: &str, shown: &str) -> Output {
+        crate::code::judge(self, language, text, shown);
+        Output::Unknown(format!("the output of `{shown}`"))
+    }
+}

@@ -1,0 +1,350 @@
+//! Programs that change the machine or another one: none of it is in the workspace.
+
+use super::Line;
+use crate::shell::Walk;
+use crate::value::{Part, Value};
+
+/// Programs that only ever change what is outside the workspace, and what they do.
+const ALWAYS: &[(&str, &str)] = &[
+    ("reboot", "stops the machine"),
+    ("shutdown", "stops the machine"),
+    ("halt", "stops the machine"),
+    ("poweroff", "stops the machine"),
+    ("telinit", "changes the state of the machine"),
+    ("kexec", "starts another kernel"),
+    ("useradd", "changes the users of the system"),
+    ("userdel", "changes the users of the system"),
+    ("usermod", "changes the users of the system"),
+    ("adduser", "changes the users of the system"),
+    ("deluser", "changes the users of the system"),
+    ("groupadd", "changes the groups of the system"),
+    ("groupdel", "changes the groups of the system"),
+    ("groupmod", "changes the groups of the system"),
+    ("gpasswd", "changes the groups of the system"),
+    ("passwd", "changes the users of the system"),
+    ("chpasswd", "changes the users of the system"),
+    ("chsh", "changes the users of the system"),
+    ("visudo", "changes the rights on the system"),
+    ("vipw", "changes the users of the system"),
+    ("umount", "changes what is mounted"),
+    ("pivot_root", "changes what is mounted"),
+    ("switch_root", "changes what is mounted"),
+    ("swapoff", "changes the memory of the machine"),
+    ("wipefs", "overwrites a device"),
+    ("blkdiscard", "overwrites a device"),
+    ("sgdisk", "overwrites a device"),
+    ("badblocks", "overwrites a device"),
+    ("cryptsetup", "changes a device"),
+    ("lvremove", "changes a device"),
+    ("vgremove", "changes a device"),
+    ("pvremove", "changes a device"),
+    ("mdadm", "changes a device"),
+    ("hdparm", "changes a device"),
+    ("losetup", "changes a device"),
+    ("tune2fs", "changes a device"),
+    ("resize2fs", "changes a device"),
+    ("insmod", "changes the kernel"),
+    ("rmmod", "changes the kernel"),
+    ("modprobe", "changes the kernel"),
+    ("setenforce", "changes the rights on the system"),
+    ("update-grub", "changes how the machine starts"),
+    ("grub-install", "changes how the machine starts"),
+    ("ldconfig", "changes what programs load"),
+    ("update-alternatives", "changes what is installed"),
+];
+
+/// Words of other programs that change something there: program, words, what they do.
+const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
+    (
+        &[
+            "apt", "apt-get", "aptitude", "yum", "dnf", "zypper", "apk", "snap", "brew", "emerge",
+            "flatpak",
+        ],
+        &[
+            "install",
+            "remove",
+            "purge",
+            "autoremove",
+            "upgrade",
+            "dist-upgrade",
+            "full-upgrade",
+            "update",
+            "del",
+            "add",
+            "erase",
+            "clean",
+            "reinstall",
+            "uninstall",
+        ],
+        "changes what is installed on the system",
+    ),
+    (
+        &["dpkg", "rpm"],
+        &[
+            "-i",
+            "-r",
+            "-P",
+            "-e",
+            "-U",
+            "-F",
+            "--install",
+            "--remove",
+            "--purge",
+            "--erase",
+            "--configure",
+        ],
+        "changes what is installed on the system",
+    ),
+    (
+        &["systemctl", "service", "initctl", "rc-service"],
+        &[
+            "start",
+            "stop",
+            "restart",
+            "reload",
+            "disable",
+            "enable",
+            "mask",
+            "kill",
+            "isolate",
+            "poweroff",
+            "reboot",
+            "halt",
+            "edit",
+            "daemon-reload",
+        ],
+        "changes the services of the machine",
+    ),
+    (
+        &["iptables", "ip6tables", "nft", "ufw", "ipset"],
+        &[
+            "-F", "-A", "-D", "-I", "-X", "-P", "-R", "-N", "-Z", "--flush", "flush", "add",
+            "delete", "disable", "enable", "reset", "destroy",
+        ],
+        "changes the network of the machine",
+    ),
+    (
+        &["ip", "ifconfig", "route", "tc", "nmcli"],
+        &[
+            "set", "add", "del", "delete", "flush", "down", "up", "change", "replace",
+        ],
+        "changes the network of the machine",
+    ),
+    (
+        &["docker", "podman", "nerdctl"],
+        &[
+            "run", "exec", "rm", "rmi", "kill", "stop", "prune", "restart", "pause", "cp", "start",
+            "create", "down", "up",
+        ],
+        "changes containers on the engine's machine",
+    ),
+    (
+        &["kubectl", "oc", "helm"],
+        &[
+            "delete",
+            "apply",
+            "drain",
+            "scale",
+            "uninstall",
+            "patch",
+            "replace",
+            "edit",
+            "exec",
+            "cordon",
+            "install",
+            "upgrade",
+            "rollback",
+            "create",
+        ],
+        "changes a cluster",
+    ),
+    (
+        &["aws", "gcloud", "az", "gsutil", "s3cmd", "doctl", "heroku"],
+        &[
+            "rm",
+            "rb",
+            "delete",
+            "terminate-instances",
+            "delete-bucket",
+            "del",
+            "destroy",
+            "mv",
+            "sync",
+            "stop",
+        ],
+        "changes something in a cloud",
+    ),
+    (
+        &["terraform", "pulumi", "tofu"],
+        &["destroy", "apply", "up", "import"],
+        "changes something in a cloud",
+    ),
+    (
+        &["redis-cli", "mongo", "mongosh"],
+        &[
+            "flushall", "flushdb", "FLUSHALL", "FLUSHDB", "shutdown", "--eval",
+        ],
+        "changes a database elsewhere",
+    ),
+    (
+        &["dropdb", "dropuser", "mysqladmin"],
+        &[],
+        "changes a database elsewhere",
+    ),
+];
+
+impl Walk<'_> {
+    /// Judges programs that change the machine, if this is one.
+    pub(crate) fn system(&mut self, line: &Line<'_>) -> bool {
+        if line.has(&["--help", "--version"]) {
+            return false;
+        }
+        if let Some((_, what)) = ALWAYS.iter().find(|(name, _)| *name == line.name) {
+            self.refuse(&line.shown, what);
+            return true;
+        }
+        let operands = line.options("", &[]).operands;
+        match line.name {
+            "init" => {
+                if !operands.is_empty() {
+                    self.refuse(&line.shown, "changes the state of the machine");
+                }
+            }
+            "mount" | "swapon" => {
+                if !operands.is_empty() || line.has(&["-a", "--all"]) {
+                    self.refuse(&line.shown, "changes what is mounted");
+                }
+            }
+            "fdisk" | "parted" | "sfdisk" | "cfdisk" | "gdisk" => {
+                if !line.has(&["-l", "--list", "-d", "--dump", "print"]) {
+                    self.refuse(&line.shown, "changes the partitions of a device");
+                }
+            }
+            "sysctl" => {
+                if line.shown.contains('=') || line.has(&["-w", "-p", "--write", "--load"]) {
+                    self.refuse(&line.shown, "changes the kernel");
+                }
+            }
+            "hostname" | "hostnamectl" | "timedatectl" | "localectl" | "domainname" => {
+                let sets = operands
+                    .iter()
+                    .any(|value| !matches!(value.exact().as_deref(), Some("status" | "show")));
+                if sets {
+                    self.refuse(&line.shown, "changes the machine");
+                }
+            }
+            "date" | "hwclock" => {
+                self.refuse(&line.shown, "sets the clock of the machine");
+            }
+            "crontab" => {
+                let lists = line.has(&["-l"]);
+                if !lists {
+                    self.refuse(&line.shown, "changes what the machine runs by itself");
+                }
+            }
+            "kill" => self.kill(line),
+            "pkill" | "killall" | "killall5" | "skill" | "xkill" => {
+                let only_looks = line.has(&["-0", "-l", "--list", "--signal=0"]);
+                if !only_looks {
+                    self.ask(&line.shown, "which programs it ends is not known");
+                }
+            }
+            "nc" | "ncat" | "netcat" | "socat" | "telnet" => {
+                let runs = line.has(&["-e", "-c", "--exec", "--sh-exec"])
+                    || line.shown.to_lowercase().contains("exec:")
+                    || line.shown.to_lowercase().contains("system:");
+                if runs {
+                    self.refuse(&line.shown, "lets another machine run commands here");
+                }
+            }
+            "renice" => self.ask(&line.shown, "which programs it changes is not known"),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Judges programs that change something elsewhere, if this is one.
+    pub(crate) fn remote(&mut self, line: &Line<'_>) -> bool {
+        let words = line.texts();
+        for (names, changing, what) in SOMETIMES {
+            if !names.contains(&line.name) {
+                continue;
+            }
+            let dry = line.has(&["--dry-run", "-s", "--simulate", "--help", "--version"]);
+            let changes = changing.is_empty()
+                || words.iter().any(|word| {
+                    changing.contains(&word.as_str())
+                        || (word.starts_with('-')
+                            && changing
+                                .iter()
+                                .any(|flag| word.starts_with(&format!("{flag}="))))
+                });
+            if changes && !dry {
+                self.refuse(&line.shown, what);
+            }
+            return true;
+        }
+        if matches!(
+            line.name,
+            "psql" | "mysql" | "mariadb" | "clickhouse-client"
+        ) {
+            let text = words.join(" ").to_lowercase();
+            let changing = [
+                "drop ",
+                "delete ",
+                "truncate ",
+                "alter ",
+                "update ",
+                "grant ",
+            ];
+            if changing.iter().any(|word| text.contains(word)) {
+                self.refuse(&line.shown, "changes a database elsewhere");
+            }
+            return true;
+        }
+        false
+    }
+
+    fn kill(&mut self, line: &Line<'_>) {
+        let mut rest = line.arguments.iter();
+        let mut targets: Vec<Value> = Vec::new();
+        let mut has_signal = false;
+        while let Some(value) = rest.next() {
+            let text = value.exact().unwrap_or_default();
+            match text.as_str() {
+                "-l" | "-L" | "--list" | "--table" => return,
+                "-s" | "-n" | "--signal" => {
+                    has_signal = true;
+                    rest.next();
+                }
+                "--" => {
+                    targets.extend(rest.by_ref().cloned());
+                }
+                "-0" => return,
+                _ if text.starts_with('-') && !has_signal && targets.is_empty() => {
+                    has_signal = true;
+                }
+                _ => targets.push(value.clone()),
+            }
+        }
+        if targets.is_empty() && line.has(&["-1"]) {
+            // `kill -1` alone is a usage error; with a signal before it, it is everything.
+            return;
+        }
+        for target in targets {
+            let text = target.exact().unwrap_or_default();
+            match text.as_str() {
+                "1" => self.refuse(&line.shown, "ends the first process of the sandbox"),
+                "0" => {}
+                "-1" => self.refuse(&line.shown, "ends every process that it can reach"),
+                _ if text.starts_with('%') => {}
+                _ if target
+                    .0
+                    .iter()
+                    .all(|part| matches!(part, Part::Job | Part::Name))
+                    && !target.0.is_empty() => {}
+                _ => self.ask(&line.shown, "which program it ends is not known"),
+            }
+        }
+    }
+}

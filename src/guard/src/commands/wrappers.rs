@@ -1,0 +1,706 @@
+//! Programs that run other programs: shells, `sudo` and its kin, `xargs`, `find`, interpreters.
+
+use super::{Line, plain_text, unknown};
+use crate::code::Language;
+use crate::shell::{Act, Walk};
+use crate::value::{Output, Part, Value};
+
+/// Letters and words of options that take a value, before the program that is run.
+const PREFIXES: &[(&str, &str, &[&str])] = &[
+    (
+        "sudo",
+        "ugpCDhrtTU",
+        &["user", "group", "prompt", "chdir", "host"],
+    ),
+    ("doas", "uC", &[]),
+    ("nice", "n", &["adjustment"]),
+    ("ionice", "cnpPu", &["class", "classdata"]),
+    ("nohup", "", &[]),
+    ("setsid", "", &[]),
+    ("stdbuf", "ioe", &["input", "output", "error"]),
+    ("unbuffer", "", &[]),
+    ("command", "", &[]),
+    ("builtin", "", &[]),
+    ("exec", "a", &[]),
+    ("time", "fo", &["format", "output"]),
+    ("busybox", "", &[]),
+    ("toybox", "", &[]),
+    ("strace", "eopsPuEIOSX", &[]),
+    ("ltrace", "eopsunl", &[]),
+    ("unshare", "SGRw", &["root", "wd"]),
+    ("nsenter", "tSG", &["target"]),
+    ("fakeroot", "lso", &[]),
+    ("proot", "rbw", &[]),
+    ("watch", "nq", &["interval"]),
+    ("torsocks", "", &[]),
+    ("catchsegv", "", &[]),
+    ("valgrind", "", &[]),
+    ("gdb", "", &[]),
+    ("eatmydata", "", &[]),
+    ("caffeinate", "tw", &[]),
+    ("retry", "", &[]),
+    ("prlimit", "", &[]),
+    ("softlimit", "", &[]),
+    ("pkexec", "", &["user"]),
+    ("dbus-run-session", "", &[]),
+    ("xvfb-run", "nsefpw", &["server-args", "server-num"]),
+    ("rlwrap", "", &[]),
+    ("systemd-run", "pMuE", &["unit", "property"]),
+    ("firejail", "", &[]),
+];
+
+fn is_shell(name: &str) -> bool {
+    matches!(
+        name,
+        "sh" | "bash" | "dash" | "zsh" | "ksh" | "mksh" | "ash" | "rbash" | "fish" | "csh" | "tcsh"
+    )
+}
+
+impl Walk<'_> {
+    /// Runs what a wrapper would run, or gives `None` when this is none.
+    pub(crate) fn wrapper(&mut self, line: &Line<'_>) -> Option<Output> {
+        if is_shell(line.name) {
+            return Some(self.nested_shell(line));
+        }
+        if let Some((_, short, long)) = PREFIXES.iter().find(|(name, ..)| *name == line.name) {
+            let options = line.leading(short, long);
+            if line.name == "command" && options.has(&["v", "V"]) {
+                return Some(unknown(&line.shown));
+            }
+            let inner = without_assignments(&options.operands);
+            if inner.is_empty() {
+                return Some(unknown(&line.shown));
+            }
+            if line.name == "watch" {
+                return Some(self.words_as_script(inner, line));
+            }
+            return Some(self.run(inner));
+        }
+        Some(match line.name {
+            "env" => self.env(line),
+            "timeout" => {
+                let options = line.leading("ks", &["kill-after", "signal"]);
+                self.run(options.operands.get(1..).unwrap_or_default())
+            }
+            "taskset" => {
+                let options = line.leading("", &[]);
+                self.run(options.operands.get(1..).unwrap_or_default())
+            }
+            "chrt" | "setarch" | "linux64" | "linux32" => {
+                let options = line.leading("TPD", &[]);
+                let skip = usize::from(line.name != "linux64" && line.name != "linux32");
+                self.run(options.operands.get(skip..).unwrap_or_default())
+            }
+            "chroot" => {
+                let options = line.leading("", &["userspec", "groups"]);
+                match options.operands.split_first() {
+                    // Within another root each path is outside.
+                    Some((_, inner)) if !inner.is_empty() => self.run(inner),
+                    _ => {
+                        self.ask(&line.shown, "a shell in another root reads its commands");
+                        unknown(&line.shown)
+                    }
+                }
+            }
+            "flock" => {
+                let options = line.leading("wEc", &["timeout", "command", "conflict-exit-code"]);
+                if let Some(text) = options.values(&["c", "command"]).first() {
+                    return Some(self.text_as_script(&text.clone(), line));
+                }
+                let rest = options.operands.get(1..).unwrap_or_default();
+                match rest {
+                    [flag, text, ..] if flag.exact().as_deref() == Some("-c") => {
+                        let text = text.clone();
+                        self.text_as_script(&text, line)
+                    }
+                    rest => self.run(rest),
+                }
+            }
+            "script" | "su" | "runuser" => {
+                let options = line.options("cmtEsgGIOBTu", &["command", "shell"]);
+                if line.name == "script" {
+                    self.each(Act::Write, &options.operands, line);
+                }
+                match options.values(&["c", "command"]).first() {
+                    Some(text) => {
+                        let text = text.clone();
+                        self.text_as_script(&text, line)
+                    }
+                    None => {
+                        if line.name != "script" {
+                            self.ask(&line.shown, "another user's shell reads its commands");
+                        }
+                        unknown(&line.shown)
+                    }
+                }
+            }
+            "xargs" => self.xargs(line),
+            "parallel" => self.parallel(line),
+            "find" => self.find_files(line),
+            "fd" | "fdfind" => {
+                let at = line.arguments.iter().position(|value| {
+                    matches!(
+                        value.exact().as_deref(),
+                        Some("-x" | "-X" | "--exec" | "--exec-batch")
+                    )
+                });
+                let roots = line.options("tedEjcS", &["type", "extension"]).operands;
+                let found = self.located(
+                    roots
+                        .get(1..)
+                        .filter(|rest| !rest.is_empty())
+                        .unwrap_or(&[Value::text(".")]),
+                    line,
+                );
+                if let Some(at) = at {
+                    let mut inner = line.arguments[at + 1..].to_vec();
+                    inner.extend(found.items());
+                    self.run(&inner);
+                }
+                found
+            }
+            "make" | "gmake" => {
+                let options = line.options("CfIjoW", &["directory", "file"]);
+                for value in options.values(&["C", "directory"]) {
+                    self.act(Act::Write, &value, &line.shown);
+                }
+                for value in &options.operands {
+                    let text = value.shown();
+                    let to = text
+                        .split_once('=')
+                        .filter(|(name, _)| matches!(*name, "DESTDIR" | "PREFIX" | "prefix"));
+                    if let Some((name, _)) = to {
+                        self.act(Act::Write, &value.after(name.len() + 1), &line.shown);
+                    }
+                    if let Some((name, body)) = text.split_once('=')
+                        && name == "SHELL"
+                    {
+                        self.run(&[Value::text(body)]);
+                    }
+                }
+                unknown(&line.shown)
+            }
+            "ssh" => {
+                let options = line.leading("bcDEeFIiJLlmOopQRSWw", &[]);
+                if let Some(option) = options
+                    .values(&["o"])
+                    .iter()
+                    .filter_map(Value::exact)
+                    .find_map(|text| text.strip_prefix("ProxyCommand=").map(str::to_owned))
+                {
+                    drop(self.apart(|walk| walk.script(&option)));
+                }
+                self.ask(&line.shown, "it works on another machine");
+                unknown(&line.shown)
+            }
+            "at" | "batch" => {
+                self.ask(&line.shown, "what it runs later is not known");
+                unknown(&line.shown)
+            }
+            _ => return None,
+        })
+    }
+
+    fn words_as_script(&mut self, words: &[Value], line: &Line<'_>) -> Output {
+        let texts: Option<Vec<String>> = words.iter().map(plain_text).collect();
+        match texts {
+            Some(texts) => self.apart(|walk| walk.script(&texts.join(" "))),
+            None => {
+                self.ask(&line.shown, "it runs a text that is not known");
+                unknown(&line.shown)
+            }
+        }
+    }
+
+    /// A text that a shell of its own runs.
+    pub(crate) fn text_as_script(&mut self, text: &Value, line: &Line<'_>) -> Output {
+        match plain_text(text) {
+            Some(text) => self.apart(|walk| walk.script(&text)),
+            None => {
+                let source = text.mystery().unwrap_or("what is found").to_owned();
+                let source = crate::shell::shorten(&source);
+                self.ask(
+                    &line.shown,
+                    &format!("it runs `{source}`, which is not known"),
+                );
+                unknown(&line.shown)
+            }
+        }
+    }
+
+    fn nested_shell(&mut self, line: &Line<'_>) -> Output {
+        let mut rest = line.arguments.iter();
+        let mut is_command = false;
+        let mut reads_stdin = false;
+        let mut operands: Vec<Value> = Vec::new();
+        while let Some(argument) = rest.next() {
+            let text = argument.prefix();
+            if !operands.is_empty() || !text.starts_with(['-', '+']) {
+                operands.push(argument.clone());
+            } else if text == "--" || text == "-" {
+                operands.extend(rest.by_ref().cloned());
+            } else if matches!(text, "--rcfile" | "--init-file") {
+                if let Some(file) = rest.next().cloned() {
+                    drop(self.apart(|walk| walk.sourced(&file, line)));
+                }
+            } else if text.starts_with("--") {
+            } else {
+                let letters = &text[1..];
+                is_command |= letters.contains('c');
+                reads_stdin |= letters.contains('s') && !letters.contains('c');
+                if letters.ends_with(['o', 'O']) {
+                    rest.next();
+                }
+            }
+        }
+        if !is_command && !operands.is_empty() && !reads_stdin {
+            let file = operands.remove(0);
+            return self.script_file(&file, &operands, line);
+        }
+        if is_command {
+            let Some((text, arguments)) = operands.split_first() else {
+                return Output::Nothing;
+            };
+            let Some(script) = plain_text(text) else {
+                return self.text_as_script(text, line);
+            };
+            let arguments = arguments.to_vec();
+            return self.apart(|walk| {
+                let mut script = script;
+                // `$0` is the first of them, and no positional parameter.
+                if let Some(zero) = arguments.first() {
+                    let value = zero.clone();
+                    walk.assign("GUARD_ZERO", vec![value], false);
+                    script = script.replace("${0}", "${GUARD_ZERO}");
+                    script = script.replace("$0", "${GUARD_ZERO}");
+                }
+                walk.state.positional = Some(arguments.get(1..).unwrap_or_default().to_vec());
+                walk.script(&script)
+            });
+        }
+        if line.has(&["--version", "--help"]) {
+            return unknown(&line.shown);
+        }
+        let stdin = self.state.stdin.clone();
+        match stdin {
+            Output::Nothing | Output::File => unknown(&line.shown),
+            Output::Text(text) => self.apart(|walk| {
+                walk.state.stdin = Output::Nothing;
+                walk.script(&text)
+            }),
+            Output::Items(items) => {
+                for item in &items {
+                    self.text_as_script(item, line);
+                }
+                unknown(&line.shown)
+            }
+            Output::Unknown(source) => {
+                let source = crate::shell::shorten(&source);
+                let why = format!("it runs what it reads, and {source} is not known");
+                self.ask(&line.shown, &why);
+                unknown(&line.shown)
+            }
+        }
+    }
+
+    /// A shell runs a file.
+    fn script_file(&mut self, file: &Value, arguments: &[Value], line: &Line<'_>) -> Output {
+        let exact = file.exact();
+        if matches!(exact.as_deref(), Some("/dev/stdin" | "/dev/fd/0")) {
+            let stdin = self.state.stdin.clone();
+            return self.written_script(&stdin, line);
+        }
+        let path = self.path(file).or(exact);
+        match path.and_then(|path| self.state.files.get(&path).cloned()) {
+            Some(Output::Text(text)) => {
+                let arguments = arguments.to_vec();
+                self.apart(|walk| {
+                    walk.state.positional = Some(arguments);
+                    walk.script(&text)
+                })
+            }
+            Some(content) => self.written_script(&content, line),
+            None if file.mystery().is_some() => {
+                self.ask(&line.shown, "which file it runs is not known");
+                unknown(&line.shown)
+            }
+            None => unknown(&line.shown),
+        }
+    }
+
+    fn env(&mut self, line: &Line<'_>) -> Output {
+        let options = line.leading("uCS", &["unset", "chdir", "split-string"]);
+        let inner = options.operands.clone();
+        self.apart(|walk| {
+            if let Some(directory) = options.values(&["C", "chdir"]).first() {
+                walk.change_directory(&directory.clone());
+            }
+            if let Some(text) = options.values(&["S", "split-string"]).first() {
+                let Some(text) = plain_text(text) else {
+                    walk.ask(&line.shown, "it runs a text that is not known");
+                    return unknown(&line.shown);
+                };
+                let rest: Vec<String> = inner
+                    .iter()
+                    .map(|value| super::quote(&value.shown()))
+                    .collect();
+                return walk.script(&format!("{text} {}", rest.join(" ")));
+            }
+            let inner = without_assignments(&inner);
+            if inner.is_empty() {
+                return unknown(&line.shown);
+            }
+            walk.run(inner)
+        })
+    }
+
+    /// What comes in as arguments.
+    fn incoming(&self) -> Vec<Value> {
+        match &self.state.stdin {
+            Output::Text(text) => {
+                let words = text.split([' ', '\t', '\n', '\0']);
+                let words = words.filter(|word| !word.is_empty()).take(64);
+                words
+                    .map(|word| Value::text(word.trim_matches(['"', '\''])))
+                    .collect()
+            }
+            other => other.items(),
+        }
+    }
+
+    fn xargs(&mut self, line: &Line<'_>) -> Output {
+        let long = [
+            "arg-file",
+            "delimiter",
+            "replace",
+            "max-args",
+            "max-procs",
+            "max-lines",
+            "max-chars",
+            "eof",
+        ];
+        let options = line.leading("aEIdLnPs", &long);
+        let items = if options.has(&["a", "arg-file"]) {
+            vec![Value::unknown("a line of a file")]
+        } else {
+            self.incoming()
+        };
+        let mut mark = options
+            .values(&["I", "replace", "J"])
+            .first()
+            .and_then(Value::exact);
+        if mark.is_none() && options.has(&["i", "replace"]) {
+            mark = Some("{}".to_owned());
+        }
+        self.applied(&options.operands, &items, mark.as_deref(), line)
+    }
+
+    fn parallel(&mut self, line: &Line<'_>) -> Output {
+        let at = line
+            .arguments
+            .iter()
+            .position(|value| value.exact().is_some_and(|text| text.starts_with(":::")));
+        let (command, items) = match at {
+            Some(at) => (&line.arguments[..at], line.arguments[at + 1..].to_vec()),
+            None => (line.arguments, self.incoming()),
+        };
+        let options = super::Options::parse(
+            command,
+            "jaINnPS",
+            &["jobs", "arg-file", "delay", "timeout"],
+            true,
+        );
+        let operands = options.operands;
+        if operands.is_empty() {
+            for item in &items {
+                self.text_as_script(item, line);
+            }
+            return unknown(&line.shown);
+        }
+        // GNU parallel gives its words to a shell.
+        if let [one] = operands.as_slice()
+            && let Some(text) = plain_text(one)
+            && text.contains(' ')
+        {
+            let marked = if text.contains("{}") {
+                text
+            } else {
+                format!("{text} {{}}")
+            };
+            self.assign("GUARD_ITEM", items.clone(), false);
+            let script = marked.replace("{}", "${GUARD_ITEM}");
+            return self.apart(|walk| walk.script(&script));
+        }
+        let has_mark = operands.iter().any(|value| value.shown().contains("{}"));
+        self.applied(&operands, &items, has_mark.then_some("{}"), line)
+    }
+
+    /// Runs a command with each of these as an argument: in place of the mark, or at its end.
+    fn applied(
+        &mut self,
+        command: &[Value],
+        items: &[Value],
+        mark: Option<&str>,
+        line: &Line<'_>,
+    ) -> Output {
+        if command.is_empty() {
+            return Output::Items(items.to_vec());
+        }
+        let Some(mark) = mark else {
+            let mut argv = command.to_vec();
+            // Without any input the command runs once as it is.
+            if items.is_empty() {
+                return self.run(&argv);
+            }
+            argv.extend(items.iter().cloned());
+            return self.run(&argv);
+        };
+        let none = [Value::default()];
+        let items = if items.is_empty() { &none } else { items };
+        let mut output = Output::Nothing;
+        for item in items.iter().take(16) {
+            let argv: Vec<Value> = command
+                .iter()
+                .map(|word| replaced(word, mark, item))
+                .collect();
+            output = output.then(self.run(&argv));
+        }
+        if items.len() > 16 {
+            self.ask(&line.shown, "it runs very many times");
+        }
+        output
+    }
+
+    fn find_files(&mut self, line: &Line<'_>) -> Output {
+        let is_expression = |value: &Value| {
+            let text = value.prefix();
+            (text.starts_with('-') && text.len() > 1) || matches!(text, "(" | "!" | ")" | ",")
+        };
+        let mut arguments = line.arguments;
+        while let Some((first, rest)) = arguments.split_first()
+            && matches!(first.exact().as_deref(), Some("-H" | "-L" | "-P"))
+        {
+            arguments = rest;
+        }
+        let count = arguments
+            .iter()
+            .position(is_expression)
+            .unwrap_or(arguments.len());
+        let (roots, expression) = arguments.split_at(count);
+        let here = [Value::text(".")];
+        let roots: &[Value] = if roots.is_empty() { &here } else { roots };
+        let found = self.located(roots, line);
+        let mut output = found.clone();
+        let mut rest = expression.iter();
+        while let Some(word) = rest.next() {
+            let Some(word) = word.exact() else { continue };
+            match word.as_str() {
+                "-delete" => {
+                    // Only what is below the roots goes, and the roots themselves.
+                    for root in roots {
+                        self.act(Act::Remove, root, &line.shown);
+                    }
+                }
+                "-exec" | "-execdir" | "-ok" | "-okdir" => {
+                    let inner: Vec<Value> = rest
+                        .by_ref()
+                        .take_while(|value| !matches!(value.exact().as_deref(), Some(";" | "+")))
+                        .cloned()
+                        .collect();
+                    // In the directory of each file a name is enough.
+                    for item in found.items() {
+                        let argv: Vec<Value> = inner
+                            .iter()
+                            .map(|word| replaced(word, "{}", &item))
+                            .collect();
+                        self.run(&argv);
+                    }
+                    output = unknown(&line.shown);
+                }
+                "-fprint" | "-fprint0" | "-fls" | "-fprintf" => {
+                    if let Some(file) = rest.next() {
+                        self.act(Act::Write, file, &line.shown);
+                    }
+                }
+                "-printf" => output = unknown(&line.shown),
+                "-name" | "-iname" | "-path" | "-wholename" | "-ipath" | "-regex" | "-iregex"
+                | "-newer" | "-type" | "-size" | "-mtime" | "-mmin" | "-user" | "-group"
+                | "-perm" | "-maxdepth" | "-mindepth" | "-lname" | "-samefile" | "-fstype"
+                | "-ctime" | "-atime" => {
+                    rest.next();
+                }
+                _ => {}
+            }
+        }
+        output
+    }
+
+    /// Programs that run code of another language.
+    pub(crate) fn interpreter(&mut self, line: &Line<'_>) -> Option<Output> {
+        let language = Language::of_program(line.name)?;
+        if language == Language::Awk {
+            return Some(self.awk(line));
+        }
+        if line.name.starts_with("python") && line.has(&["-m"]) {
+            return Some(self.python_module(line));
+        }
+        let flags: &[&str] = match language {
+            Language::Python => &["c"],
+            Language::Perl | Language::Ruby | Language::Lua => &["e", "E"],
+            Language::Node => &["e", "p", "eval", "print"],
+            Language::Php => &["r"],
+            Language::Awk => &[],
+        };
+        let short = match language {
+            Language::Python => "cWXm",
+            Language::Perl => "eEI",
+            Language::Ruby => "erIC",
+            Language::Lua => "el",
+            Language::Node => "epr",
+            Language::Php => "rdfBRE",
+            Language::Awk => "",
+        };
+        let stops = matches!(language, Language::Python | Language::Node | Language::Php);
+        let options = if stops && !line.has(&["-c"]) {
+            line.leading(short, &["eval", "print", "require"])
+        } else if language == Language::Python {
+            // What follows the code is its own.
+            let at = line
+                .arguments
+                .iter()
+                .position(|value| value.prefix().starts_with("-c"));
+            let end = at
+                .map_or(line.arguments.len(), |at| at + 2)
+                .min(line.arguments.len());
+            super::Options::parse(&line.arguments[..end], short, &[], true)
+        } else {
+            line.options(short, &["eval", "print", "require"])
+        };
+        let codes: Vec<Value> = options.values(flags);
+        let in_place = matches!(language, Language::Perl | Language::Ruby)
+            && options.flags.iter().any(|(name, _)| name == "i");
+        if in_place {
+            self.each(Act::Write, &options.operands, line);
+        }
+        if !codes.is_empty() {
+            for code in codes {
+                match plain_text(&code) {
+                    Some(text) => drop(self.code(language, &text, &line.shown)),
+                    None => self.ask(&line.shown, "it runs a text that is not known"),
+                }
+            }
+            return Some(unknown(&line.shown));
+        }
+        let file = options
+            .operands
+            .first()
+            .filter(|file| file.exact().as_deref() != Some("-"));
+        let content = match file {
+            Some(file) => {
+                let exact = file.exact();
+                if matches!(exact.as_deref(), Some("/dev/stdin" | "/dev/fd/0")) {
+                    Some(self.state.stdin.clone())
+                } else {
+                    let path = self.path(file).or(exact);
+                    path.and_then(|path| self.state.files.get(&path).cloned())
+                }
+            }
+            None if line.has(&["--version", "-V", "-v", "--help", "-h"]) => None,
+            None => Some(self.state.stdin.clone()),
+        };
+        match content {
+            Some(Output::Text(text)) => drop(self.code(language, &text, &line.shown)),
+            Some(Output::Items(_) | Output::Unknown(_)) => {
+                self.ask(&line.shown, "it runs a text that is not known");
+            }
+            Some(Output::Nothing | Output::File) | None => {}
+        }
+        Some(unknown(&line.shown))
+    }
+
+    fn python_module(&mut self, line: &Line<'_>) -> Output {
+        let at = line
+            .arguments
+            .iter()
+            .position(|value| value.exact().as_deref() == Some("-m"));
+        let rest = at
+            .and_then(|at| line.arguments.get(at + 1..))
+            .unwrap_or_default();
+        let Some((module, arguments)) = rest.split_first() else {
+            return unknown(&line.shown);
+        };
+        match module.exact().as_deref() {
+            Some("pip" | "pip3") => {
+                let mut argv = vec![Value::text("pip")];
+                argv.extend(arguments.iter().cloned());
+                self.run(&argv)
+            }
+            Some("venv" | "virtualenv") => {
+                let options = super::Options::parse(arguments, "p", &["prompt", "python"], false);
+                self.each(Act::Create, &options.operands, line);
+                unknown(&line.shown)
+            }
+            _ => unknown(&line.shown),
+        }
+    }
+
+    fn awk(&mut self, line: &Line<'_>) -> Output {
+        let options = line.leading("Fvf", &["field-separator", "assign", "file", "source"]);
+        let is_edited = line
+            .arguments
+            .iter()
+            .any(|value| value.exact().as_deref() == Some("inplace"));
+        if options.has(&["f", "file"]) {
+            return unknown(&line.shown);
+        }
+        match options.operands.split_first() {
+            Some((program, files)) => {
+                if is_edited {
+                    self.each(Act::Write, files, line);
+                }
+                match plain_text(program) {
+                    Some(text) => drop(self.code(Language::Awk, &text, &line.shown)),
+                    None => self.ask(&line.shown, "it runs a text that is not known"),
+                }
+            }
+            None => {}
+        }
+        unknown(&line.shown)
+    }
+}
+
+/// `A=1 B=2 program ...`: from the program on.
+fn without_assignments(words: &[Value]) -> &[Value] {
+    let is_assignment = |value: &Value| {
+        let name = value.prefix().split('=').next().unwrap_or_default();
+        value.prefix().contains('=')
+            && !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let count = words
+        .iter()
+        .take_while(|value| is_assignment(value))
+        .count();
+    &words[count..]
+}
+
+/// A word with the mark replaced.
+fn replaced(word: &Value, mark: &str, item: &Value) -> Value {
+    let mut value = Value::default();
+    for part in &word.0 {
+        match part {
+            Part::Text(text) if !mark.is_empty() => {
+                for (index, piece) in text.split(mark).enumerate() {
+                    if index > 0 {
+                        value.extend(item);
+                    }
+                    if !piece.is_empty() {
+                        value.push(Part::Text(piece.to_owned()));
+                    }
+                }
+            }
+            part => value.push(part.clone()),
+        }
+    }
+    value
+}
