@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use llm::{Model, ModelRef};
 use orchestrator::{Assets, Egress, Factory, SystemContext};
 use runner::images::{self, BuildRequest};
-use runner::{DockerOptions, DockerSandboxes, Engine, Owner, PoolOptions, Sandboxes, Slots};
-use spec::{LimitSources, Skill};
+use runner::pool_process::{self, OwnSandboxes, PoolLease, PooledSandboxes, Wanted, WantedLimits};
+use runner::{
+    DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Owner, PoolOptions, RunnerError,
+    Sandboxes, Slots,
+};
+use spec::{LimitSources, Limits, Skill};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +100,65 @@ impl App {
         }
     }
 
+    /// Everything that one run needs. A pool that another process keeps is used where it has what
+    /// the run wants; then nothing is asked of the engine.
+    ///
+    /// # Errors
+    /// As of [`Self::factory`].
+    pub(crate) async fn factory_for_run(
+        &self,
+        store: Arc<Store>,
+        models: Models,
+        flags: SandboxFlags,
+        wanted: Option<&Limits>,
+        live: &Live,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Factory> {
+        let slots = self.slots(flags)?;
+        let lease = match wanted.filter(|_| self.settings.uses_pool && !flags.no_pool) {
+            Some(limits) => self.lease(limits, &slots, cancel).await?,
+            None => None,
+        };
+        let Some(lease) = lease else {
+            return self.factory(store, models, flags, live, cancel).await;
+        };
+        let (image, engine) = (lease.image.clone(), lease.engine.clone());
+        let own = OwnEngine {
+            engine: self.settings.engine.clone(),
+            runtime: self.settings.runtime.clone(),
+            slots,
+        };
+        let sandboxes = Arc::new(PooledSandboxes::new(lease, Arc::new(own)));
+        Ok(self.put_together(store, models, sandboxes, image, engine))
+    }
+
+    /// A sandbox of the pool that another process keeps, if there is one for these limits.
+    async fn lease(
+        &self,
+        limits: &Limits,
+        slots: &Slots,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Option<PoolLease>> {
+        let socket = &self.settings.pool_socket;
+        if !socket.exists() {
+            return Ok(None);
+        }
+        // What is wrong with the engine or the image is said when they are used.
+        let Ok(engine) = Engine::address_of(&self.settings.engine) else {
+            return Ok(None);
+        };
+        let Ok(Some(image)) = images::key(&self.image_request(&())) else {
+            return Ok(None);
+        };
+        let wanted = Wanted {
+            engine,
+            runtime: self.settings.runtime.clone(),
+            image,
+            limits: WantedLimits::of(limits),
+        };
+        Ok(pool_process::lease(socket, wanted, slots, cancel).await?)
+    }
+
     /// Everything that running and solving needs: connects to the engine, removes what dead
     /// programs left there, and builds the sandbox image if it is not there.
     ///
@@ -109,6 +173,24 @@ impl App {
         cancel: &CancellationToken,
     ) -> anyhow::Result<Factory> {
         let slots = self.slots(flags)?;
+        let (engine, image) = self.prepare(live, cancel).await?;
+        let runtime = self.settings.runtime.clone();
+        let described = self.described(&engine);
+        let options = docker_options(runtime, slots, PoolOptions::default());
+        let sandboxes = Arc::new(DockerSandboxes::new(engine, options));
+        Ok(self.put_together(store, models, sandboxes, image, described))
+    }
+
+    /// Connects to the engine, removes what dead programs left there, and builds the sandbox image
+    /// if it is not there.
+    ///
+    /// # Errors
+    /// The runner's, and [`Interrupted`].
+    pub(crate) async fn prepare(
+        &self,
+        live: &Live,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<(Engine, ImageId)> {
         let prepare = async {
             let engine = Engine::connect(&self.settings.engine).await?;
             let progress = live.progress();
@@ -124,40 +206,44 @@ impl App {
             }
             Ok::<_, anyhow::Error>((engine, image?))
         };
-        let (engine, image) = tokio::select! {
-            prepared = prepare => prepared?,
-            () = cancel.cancelled() => return Err(Interrupted.into()),
-        };
-        let runtime = self.settings.runtime.clone();
-        let described = runtime.as_deref().unwrap_or("default");
-        let described = format!("{}, {described} runtime", engine.describe());
-        let owner = Owner::of_this_process()
-            .unwrap_or_else(|_| Owner::named(&uuid::Uuid::now_v7().to_string()));
-        let options = DockerOptions {
-            owner,
-            runtime,
-            slots,
-            pool: PoolOptions::default(),
-            now: Timestamp::now,
-        };
-        let sandboxes: Arc<dyn Sandboxes> = Arc::new(DockerSandboxes::new(engine, options));
+        tokio::select! {
+            prepared = prepare => prepared,
+            () = cancel.cancelled() => Err(Interrupted.into()),
+        }
+    }
+
+    /// What the engine is, for records.
+    pub(crate) fn described(&self, engine: &Engine) -> String {
+        let runtime = self.settings.runtime.as_deref().unwrap_or("default");
+        format!("{}, {runtime} runtime", engine.describe())
+    }
+
+    fn put_together(
+        &self,
+        store: Arc<Store>,
+        models: Models,
+        sandboxes: Arc<dyn Sandboxes>,
+        image: ImageId,
+        engine: String,
+    ) -> Factory {
         self.closing.add(&sandboxes);
-        Ok(Factory {
+        Factory {
             store,
             tasks: self.tasks(),
+            outputs: self.outputs(),
             sandboxes,
             image,
-            engine: described,
+            engine,
             model: models.agent,
             subagent_model: models.subagents,
             egress: Egress::new(self.settings.egress.clone()),
             assets: self.assets(),
             context: Arc::new(SystemContext),
-        })
+        }
     }
 
     /// How many sandboxes there may be.
-    fn slots(&self, flags: SandboxFlags) -> anyhow::Result<Slots> {
+    pub(crate) fn slots(&self, flags: SandboxFlags) -> anyhow::Result<Slots> {
         let mut options = self.settings.slots.clone();
         options.queue_timeout = flags.queue_timeout.unwrap_or(options.queue_timeout);
         Ok(Slots::open(options)?)
@@ -171,9 +257,50 @@ impl App {
         }
     }
 
+    /// The folder with the output of the runs that are running.
+    pub(crate) fn outputs(&self) -> PathBuf {
+        self.settings.home.join("outputs")
+    }
+
     /// The folder with the tasks' logs.
     pub(crate) fn tasks(&self) -> PathBuf {
         self.settings.home.join("tasks")
+    }
+}
+
+/// How sandboxes of this process are made.
+pub(crate) fn docker_options(
+    runtime: Option<String>,
+    slots: Slots,
+    pool: PoolOptions,
+) -> DockerOptions {
+    let owner = Owner::of_this_process()
+        .unwrap_or_else(|_| Owner::named(&uuid::Uuid::now_v7().to_string()));
+    DockerOptions {
+        owner,
+        runtime,
+        slots,
+        pool,
+        now: Timestamp::now,
+    }
+}
+
+/// The engine, for a run that the pool failed.
+#[derive(Debug)]
+struct OwnEngine {
+    engine: EngineConfig,
+    runtime: Option<String>,
+    slots: Slots,
+}
+
+impl OwnSandboxes for OwnEngine {
+    fn connect(&self) -> BoxFuture<'_, Result<DockerSandboxes, RunnerError>> {
+        Box::pin(async {
+            let engine = Engine::connect(&self.engine).await?;
+            let (runtime, slots) = (self.runtime.clone(), self.slots.clone());
+            let options = docker_options(runtime, slots, PoolOptions::default());
+            Ok(DockerSandboxes::new(engine, options))
+        })
     }
 }
 

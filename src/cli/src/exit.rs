@@ -6,6 +6,7 @@ use std::io;
 use llm::LlmError;
 use orchestrator::{FactoryError, WorkspaceError};
 use runner::images::ImageError;
+use runner::pool_process::PoolError;
 use runner::{MountError, RunnerError};
 use store::{StoreError, StoreErrorKind};
 
@@ -194,6 +195,9 @@ fn judge(error: &(dyn std::error::Error + 'static)) -> Option<(ExitCode, Option<
     if let Some(error) = error.downcast_ref::<RunnerError>() {
         return Some((of_runner(error), error.hint()));
     }
+    if let Some(error) = error.downcast_ref::<PoolError>() {
+        return Some((of_pool(error), error.hint()));
+    }
     if let Some(error) = error.downcast_ref::<ImageError>() {
         return Some((of_image(error), error.hint()));
     }
@@ -264,6 +268,16 @@ fn of_runner(error: &RunnerError) -> ExitCode {
         RunnerError::Blobs(_) => ExitCode::Failed,
         RunnerError::Busy { .. } => ExitCode::Busy,
         // Unreachable, too old, too slow, without an image, unsafe: it cannot be used.
+        _ => ExitCode::Unavailable,
+    }
+}
+
+fn of_pool(error: &PoolError) -> ExitCode {
+    match error {
+        PoolError::Socket { source, .. } => code_of_io(source),
+        PoolError::Running { .. } | PoolError::Foreign { .. } => ExitCode::Refused,
+        PoolError::NotRunning { .. } => ExitCode::NotFound,
+        // What listens there is of another version.
         _ => ExitCode::Unavailable,
     }
 }

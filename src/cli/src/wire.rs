@@ -13,6 +13,34 @@ use store::{Change, ConfigDiff, FileDiff, FileDiffKind, FindingKind, FsckReport,
 use crate::exit::Failure;
 use crate::ui::ErrorJson;
 
+/// `pool`, when it begins to listen.
+#[derive(Debug, Serialize)]
+pub(crate) struct PoolJson<'a> {
+    /// Where.
+    pub(crate) socket: &'a str,
+    /// Its process number.
+    pub(crate) pid: u32,
+}
+
+/// `pool status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct PoolStatusJson<'a> {
+    /// Where it listens.
+    pub(crate) socket: &'a str,
+    /// All else.
+    #[serde(flatten)]
+    pub(crate) status: &'a runner::pool_process::PoolStatus,
+}
+
+/// `pool stop`.
+#[derive(Debug, Serialize)]
+pub(crate) struct PoolStopJson<'a> {
+    /// Where it listened.
+    pub(crate) socket: &'a str,
+    /// That it was told to stop.
+    pub(crate) stopped: bool,
+}
+
 /// `list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListJson {

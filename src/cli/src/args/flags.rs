@@ -114,7 +114,6 @@ pub(crate) struct SandboxFlags {
     pub(crate) queue_timeout: Option<Duration>,
     /// Start a sandbox of its own even where `agentfactory pool` keeps some ready
     #[arg(long)]
-    #[expect(dead_code, reason = "the client of the pool is the next change")]
     pub(crate) no_pool: bool,
 }
 

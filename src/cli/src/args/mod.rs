@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{deploy, diff, exec, images, log, run, runs, shell, show, solve, undo};
-pub(crate) use flags::{EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none};
+use crate::commands::{deploy, diff, exec, images, log, pool, run, runs, shell, show, solve, undo};
+pub(crate) use flags::{
+    EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none,
+};
 pub(crate) use values::{Cpus, Grants, MountArg, check_length, text_or_stdin};
 
 /// What follows the list of commands in the help.
@@ -99,6 +101,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Runs(runs::RunsCommand),
     Deploy(deploy::DeployArgs),
+    Pool(pool::PoolArgs),
     #[command(subcommand)]
     Images(images::ImagesCommand),
     /// Check engine, image, model settings and home, and say what to do

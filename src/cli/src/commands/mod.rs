@@ -8,6 +8,7 @@ pub(crate) mod fsck;
 pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod log;
+pub(crate) mod pool;
 mod program;
 pub(crate) mod run;
 pub(crate) mod runs;

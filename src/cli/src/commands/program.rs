@@ -57,9 +57,11 @@ impl Run<'_> {
         let (request, finished) = app
             .interrupts
             .guard(async |cancel| {
-                let factory = app
-                    .factory(Arc::clone(&store), models, sandbox, &live, &cancel)
-                    .await?;
+                let store = Arc::clone(&store);
+                // What is mounted is decided when a sandbox is made.
+                let wanted = folders.mounts().is_empty().then_some(&limits);
+                let factory = app.factory_for_run(store, models, sandbox, wanted, &live, &cancel);
+                let factory = factory.await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;
                 request.mounts = folders.mounts().to_vec();
                 let finished = run_for_reader(app, &factory, &request, &live, cancel).await?;

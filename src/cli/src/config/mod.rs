@@ -40,10 +40,8 @@ pub(crate) struct Settings {
     /// How many sandboxes there may be, and where that is counted.
     pub(crate) slots: SlotOptions,
     /// The socket of the pool that is shared by processes.
-    #[expect(dead_code, reason = "the client of the pool is the next change")]
     pub(crate) pool_socket: PathBuf,
     /// Whether a pool that is there is used.
-    #[expect(dead_code, reason = "the client of the pool is the next change")]
     pub(crate) uses_pool: bool,
     /// What sandboxes may reach.
     pub(crate) egress: EgressSettings,
@@ -394,15 +392,15 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.limits.base.memory, spec::ByteSize::mib(1024));
-        assert_eq!(
-            settings.limits.base.pids,
-            spec::Limits::default().pids
-        );
+        assert_eq!(settings.limits.base.pids, spec::Limits::default().pids);
         let max = |text: &str| resolve(&[], "", &format!("[limits]\n{text}"));
         assert!(max("memory = '1G'\n[limits.max]\nmemory = '1G'").is_ok());
         let above = max("memory = '1G'\n[limits.max]\nmemory = '512M'").unwrap_err();
         let above = crate::exit::Failure::of(&above.into());
-        assert!(above.message.contains("`memory` of 1G, at most 512M"), "{above}");
+        assert!(
+            above.message.contains("`memory` of 1G, at most 512M"),
+            "{above}"
+        );
         assert!(max("[limits.max.max]\npids = 9").is_err());
         assert!(max("[limits.max]\npids = 1").is_err());
         assert_eq!(settings.budget.turns_max, 3);

@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt as _};
 use spec::{PhaseTimings, RunOutcome, RunReport, Start};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -249,6 +249,7 @@ pub trait OwnSandboxes: Send + Sync + fmt::Debug {
 pub struct PooledSandboxes {
     lease: Mutex<Option<PoolLease>>,
     own: Arc<dyn OwnSandboxes>,
+    connected: OnceCell<DockerSandboxes>,
 }
 
 impl PooledSandboxes {
@@ -257,6 +258,7 @@ impl PooledSandboxes {
         Self {
             lease: Mutex::new(Some(lease)),
             own,
+            connected: OnceCell::new(),
         }
     }
 
@@ -298,7 +300,8 @@ impl PooledSandboxes {
             }
             before = report.timings;
         }
-        let own = self.own.connect().await?;
+        let own = self.connected.get_or_try_init(|| self.own.connect());
+        let own = own.await?;
         let mut report = own.run(spec, host, cancel).await?;
         report.timings.queue += before.queue;
         report.timings.lease += before.lease;
@@ -314,5 +317,24 @@ impl Sandboxes for PooledSandboxes {
         cancel: CancellationToken,
     ) -> BoxFuture<'_, Result<RunReport, RunnerError>> {
         self.run_one(spec, host, cancel).boxed()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        async {
+            // The pool process removes those that it has handed out.
+            if let Some(own) = self.connected.get() {
+                own.shutdown().await;
+            }
+        }
+        .boxed()
+    }
+
+    fn remove_all(&self) -> BoxFuture<'_, ()> {
+        async {
+            if let Some(own) = self.connected.get() {
+                own.remove_all().await;
+            }
+        }
+        .boxed()
     }
 }
