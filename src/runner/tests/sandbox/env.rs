@@ -42,6 +42,16 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The runtime that is tested.
+pub(crate) fn runtime() -> Option<String> {
+    variable("AGENTFACTORY_TEST_RUNTIME")
+}
+
+/// Whether the full counts are to be run instead of a sample.
+pub(crate) fn is_full() -> bool {
+    variable("AGENTFACTORY_TEST_FULL").is_some()
+}
+
 impl Env {
     /// Connects; `None`, said aloud, where there is nothing to connect to.
     pub(crate) async fn open() -> Option<Self> {
@@ -70,7 +80,7 @@ impl Env {
         let image = ImageId(id);
         let options = DockerOptions {
             owner: Owner::of_this_process().unwrap(),
-            runtime: variable("AGENTFACTORY_TEST_RUNTIME"),
+            runtime: runtime(),
             slots: slots(),
             pool: PoolOptions::default(),
             now: jiff::Timestamp::now,
@@ -134,6 +144,7 @@ impl Env {
             .run(spec, self.host(), self.cancel.clone())
             .await
             .unwrap();
+        self.sandboxes.settle().await;
         assert!(!exists(&run).await, "the sandbox is gone");
         report
     }

@@ -20,4 +20,6 @@ mod odd;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod tools;
