@@ -70,6 +70,9 @@ SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 ARGUMENT_MAX = 120_000
 PR_SET_DUMPABLE = 4
 ENOSPC, EDQUOT = 28, 122
+# What PID 1 has no use for. Ignoring SIGCHLD would hide how the child ended.
+WANTED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ}
+UNWANTED = sorted(signal.valid_signals() - WANTED)
 # Kept, because what runs in the child may replace the module's own.
 EXIT = os._exit
 
@@ -282,6 +285,57 @@ class Accounting:
         }
 
 
+class Meter:
+    """Limits the sandbox where its runtime does not: gVisor without control groups.
+
+    The kernel in there is the sandbox's own, so what it counts is the sandbox's and nothing else.
+    """
+
+    KERNEL = "#1 SMP Sun Jan 10 15:06:54 PST 2016"  # What gVisor's says of itself.
+    PERIOD_NS = 20_000_000
+    STACKS = 1 << 30  # What threads may reserve beyond the limit, and mostly never touch.
+
+    def __init__(self, accounting):
+        limited = accounting.read("memory.max", "memory/memory.limit_in_bytes")
+        self.is_needed = not limited and os.uname().version == self.KERNEL
+        self.limit = None
+        self.last_ns = self.peak = self.kills = 0
+
+    def begin(self, child, limits):
+        """Limits the child and what it starts, before it begins."""
+        if not self.is_needed:
+            return
+        import resource
+
+        self.limit = limits["memory"]
+        most = self.limit + self.STACKS
+        # Counted per user of this one kernel, and PID 1 is the same user.
+        pids = max(2, limits["pids"])
+        resource.prlimit(child, resource.RLIMIT_NPROC, (pids, pids))
+        resource.prlimit(child, resource.RLIMIT_AS, (most, most))
+        self.used()
+
+    def used(self):
+        """Anonymous memory and files in memory, in bytes."""
+        with open("/proc/meminfo", "rb") as file:
+            for line in file.read().splitlines():
+                if line.startswith(b"AnonPages:"):
+                    used = int(line.split()[1]) << 10
+                    self.peak = max(self.peak, used)
+                    return used
+        return 0
+
+    def is_exceeded(self):
+        """Whether more is used than allowed; looks once in a while."""
+        if self.limit is None:
+            return False
+        now = time.monotonic_ns()
+        if now - self.last_ns < self.PERIOD_NS:
+            return False
+        self.last_ns = now
+        return self.used() > self.limit
+
+
 class Clock:
     """Watches the processor time of everything in the sandbox, from the beginning of its program."""
 
@@ -313,6 +367,32 @@ class Clock:
         took = time.monotonic_ns() - now
         self.next_ns = now + max(self.PERIOD_NS, 20 * took)
         return self.used > self.limit
+
+
+class Sockets:
+    """Counts the sandbox's sockets. What waits in them is memory of the kernel, and the first version
+    of control groups does not count it as the sandbox's; each has a bound, and so must their number.
+    """
+
+    MOST = 1024
+    PERIOD_NS = 50_000_000
+
+    def __init__(self):
+        self.next_ns = 0
+
+    def are_too_many(self):
+        """Whether there are more than any run needs; looks once in a while."""
+        now = time.monotonic_ns()
+        if now < self.next_ns:
+            return False
+        self.next_ns = now + self.PERIOD_NS
+        try:
+            with open("/proc/net/sockstat", "rb") as file:
+                words = file.read(4096).split()
+            # `sockets: used N TCP: inuse N orphan N ...`: an orphan is closed and still holds data.
+            return int(words[2]) + int(words[words.index(b"orphan") + 1]) > self.MOST
+        except (OSError, ValueError, IndexError):
+            return False  # Not every kernel has it; gVisor's holds the buffers itself.
 
 
 def is_full(path):
@@ -545,6 +625,8 @@ class Parent:
         self.restore = Restore()
         self.accounting = Accounting()
         self.clock = Clock(self.accounting)
+        self.meter = Meter(self.accounting)
+        self.sockets = Sockets()
         self.poll = select.poll()
         self.body = None  # (kind, header, chunks, bytes still to come)
         self.program = None
@@ -627,6 +709,12 @@ class Parent:
             self.reap()
             if self.status is None and self.clock.is_over():
                 raise Stop("cpu")
+            if self.started is not None and self.status is None and self.sockets.are_too_many():
+                raise Stop("sockets")
+            if self.status is None and self.meter.is_exceeded():
+                # As the kernel would: what is killed does not come to its end.
+                self.meter.kills = 1
+                self.kill_all()
 
     def on_relay(self, fd, mask):
         if fd in self.relay.listeners:
@@ -708,6 +796,7 @@ class Parent:
             self.frames.message(STARTED, {})
             self.clock.begin(self.child, self.limits["cpu_ns"])
             self.started = time.monotonic_ns()
+            self.meter.begin(self.child, self.limits)
             self.tell(CHILD_START, 0, self.program)
             self.program = None
 
@@ -849,6 +938,8 @@ class Parent:
             "workspace_full": is_full(WORKSPACE),
             "workspace_files_full": has_no_names(WORKSPACE),
             "tmp_full": is_full(b"/tmp"),
+            "code_full": is_full(CODE),
+            "shm_full": is_full(b"/dev/shm"),
         }
         for output in self.outputs.values():
             header[output.name + "_bytes"] = output.seen
@@ -857,6 +948,8 @@ class Parent:
         else:
             header["status"] = os.WEXITSTATUS(self.status)
         header |= self.accounting.report()
+        header["oom_kills"] += self.meter.kills
+        header["memory_peak"] = header["memory_peak"] or self.meter.peak
         self.frames.message(ENDED, header | {"claimed": self.claim is not None}, self.claim or b"")
 
 
@@ -868,6 +961,7 @@ class Collector:
         self.bytes_left = limits["workspace"]
         self.files_left = limits["files"]
         self.reports_left = limits["left"]
+        self.names_left = limits["names"]
         self.unreported = 0
 
     def run(self):
@@ -928,6 +1022,8 @@ class Collector:
             return self.leave(relative, "too deep")
         if self.files_left == 0:
             return self.leave(relative, "too many files")
+        if len(relative) > self.names_left:
+            return self.leave(relative, "too many long names")
         if status.st_size > self.bytes_left:
             return self.leave(relative, "too large")
         try:
@@ -937,6 +1033,7 @@ class Collector:
         except OSError:
             return self.leave(relative, "unreadable")
         self.files_left -= 1
+        self.names_left -= len(relative)
         self.bytes_left -= status.st_size
         head = control(
             {
@@ -963,10 +1060,11 @@ class Collector:
         return chunk
 
     def leave(self, relative, why):
-        if self.reports_left == 0:
+        if self.reports_left == 0 or len(relative) > self.names_left:
             self.unreported += 1
             return
         self.reports_left -= 1
+        self.names_left -= len(relative)
         self.frames.send_later(LEFT, control({"path": relative.hex(), "why": why, "size": 0}))
 
 
@@ -1012,6 +1110,8 @@ def prepare(channel_in, channel_out, out, err):
     os.closerange(kept[0] + 1, kept[1])
     os.closerange(kept[1] + 1, 1 << 16)
     os.setsid()
+    for number in UNWANTED:
+        signal.signal(number, signal.SIG_DFL)
     set_dumpable(1)
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
@@ -1182,6 +1282,8 @@ def run_subagent(program, channel):
         claim = None
     if claim is not None:
         channel.send(CHILD_CLAIM, 0, channel.dumps(claim).encode())
+    if claim is None or claim["kind"] == "result":
+        join_threads()
     atexit._run_exitfuncs()
     release(module)
     gc.collect()
@@ -1191,6 +1293,19 @@ def run_subagent(program, channel):
         except BaseException:
             pass
     return status
+
+
+def join_threads():
+    """Waits, as Python does at its end, for the threads that are not daemons.
+
+    Not after an exception: it says more than the limit of time that a stuck thread would reach.
+    """
+    import threading
+
+    try:
+        threading._shutdown()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
 
 
 def load(entry, channel, limits):
@@ -1306,13 +1421,27 @@ def describe(error, limit):
         "exception": shorten(printable(name), 200),
         "message": shorten(printable(message), limit),
         "traceback": shorten(printable(text), limit),
-        "no_space": isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT),
+        "no_space": False,
         "path": "",
     }
-    if claim["no_space"] and isinstance(error.filename, str):
-        claim["path"] = printable(error.filename)[:4096]
+    full = no_space_of(error)
+    if full is not None:
+        claim["no_space"] = True
+        if isinstance(full.filename, str):
+            claim["path"] = printable(full.filename)[:4096]
     traceback.clear_frames(error.__traceback__)
     return claim
+
+
+def no_space_of(error):
+    """The error of a full file system that an exception is, or that it came from."""
+    for _ in range(16):
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+        if error is None:
+            break
+    return None
 
 
 def printable(text):
@@ -1347,7 +1476,9 @@ def release(module):
 def harden():
     """Closes PID 1 to the child: no look into it, no signal reaches it."""
     set_dumpable(0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # The kernel of Linux drops what PID 1 does not handle; that of gVisor wants to be told.
+    for number in UNWANTED:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def serve():

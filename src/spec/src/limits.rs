@@ -67,6 +67,9 @@ pub const COLLECT_FILES: u32 = 16_384;
 pub const PATH_DEPTH: usize = 64;
 /// As deep as paths can be.
 pub const COLLECT_DEPTH: u32 = 64;
+/// Bytes of all paths of a workspace together, and of those that come back: each is held in memory
+/// and written into records.
+pub const NAMES: ByteSize = ByteSize::mib(4);
 /// Bytes of a collected file's whole path. Source: `PATH_MAX` less the mount point.
 pub const PATH_BYTES: usize = 4_000;
 /// Bytes of the serialised `answer` and `summary`: they travel to a model and into records.

@@ -39,14 +39,20 @@ pub enum DiskScope {
     Workspace,
     /// `/tmp`, which holds HOME too.
     Tmp,
+    /// `/code`, which holds the source.
+    Code,
+    /// `/dev/shm`.
+    SharedMemory,
 }
 
 impl DiskScope {
-    /// The name in JSON: `workspace` or `tmp`.
+    /// The name in JSON: `workspace`, `tmp`, `code` or `shared_memory`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Workspace => "workspace",
             Self::Tmp => "tmp",
+            Self::Code => "code",
+            Self::SharedMemory => "shared_memory",
         }
     }
 }

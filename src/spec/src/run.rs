@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{FileEntry, RunOutcome, Skill, WorkspacePath};
+use crate::{DiskScope, FileEntry, RunOutcome, Skill, WorkspacePath};
 
 /// The identity of one run: a version 7 UUID, so ids sort by time of start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +90,11 @@ pub struct RunUsage {
     pub cpu: Duration,
     /// The most memory the sandbox held, its tmpfs and the harness included, in bytes.
     pub memory_peak_bytes: u64,
+    /// Processes that the kernel killed at the memory limit: one that main started may be among
+    /// them while main itself goes on.
+    pub oom_kills: u64,
+    /// File systems of the sandbox that were full at the end.
+    pub full: Vec<DiskScope>,
     /// What each skill carried out.
     pub skills: BTreeMap<Skill, SkillUsage>,
     /// What went through its proxy; none where it had no proxy.

@@ -119,7 +119,7 @@ pub enum OutcomeJson {
     },
     /// The run failed with a full file system.
     DiskLimit {
-        /// `workspace` or `tmp`.
+        /// `workspace`, `tmp`, `code` or `shared_memory`.
         scope: String,
         /// The limit in bytes.
         limit_bytes: u64,
@@ -182,6 +182,12 @@ pub struct UsageJson {
     pub cpu_ms: f64,
     /// The most memory that the sandbox held, in bytes.
     pub memory_peak_bytes: u64,
+    /// Processes that were killed at the memory limit; main may have gone on without them.
+    #[serde(default)]
+    pub oom_kills: u64,
+    /// File systems of the sandbox that were full at the end, named as in `disk_limit`.
+    #[serde(default)]
+    pub full: Vec<String>,
     /// Calls and tokens per skill.
     pub skills: BTreeMap<String, SkillJson>,
     /// What went through its proxy; left out when it had none.
@@ -306,6 +312,12 @@ impl RunJson {
                 wall_ms: millis(usage.wall),
                 cpu_ms: millis(usage.cpu),
                 memory_peak_bytes: usage.memory_peak_bytes,
+                oom_kills: usage.oom_kills,
+                full: usage
+                    .full
+                    .iter()
+                    .map(|scope| scope.name().to_owned())
+                    .collect(),
                 skills: skills.collect(),
                 egress: usage.egress.map(|used| EgressJson {
                     exchanges: used.exchanges,

@@ -91,6 +91,7 @@ pub(super) struct Checks {
     files_left: u32,
     depth: usize,
     left_left: usize,
+    names_left: u64,
     seen: HashSet<WorkspacePath>,
     pub(super) removed: Vec<WorkspacePath>,
     pub(super) left_behind: Vec<LeftBehind>,
@@ -104,6 +105,8 @@ impl Checks {
             depth: limits.collect_depth as usize,
             // One more says how many are not named.
             left_left: LEFT_NAMED + 1,
+            // And that one has a name too.
+            names_left: limits::NAMES.get() + limits::PATH_BYTES as u64,
             seen: HashSet::new(),
             removed: Vec::new(),
             left_behind: Vec::new(),
@@ -116,6 +119,7 @@ impl Checks {
         if path.as_bytes().split(|byte| *byte == b'/').count() > self.depth {
             return Err(format!("`{path}` is deeper than allowed"));
         }
+        self.names(path.as_bytes().len())?;
         self.files_left = self
             .files_left
             .checked_sub(1)
@@ -143,6 +147,7 @@ impl Checks {
             .left_left
             .checked_sub(1)
             .ok_or("more left behind than allowed")?;
+        self.names(path.len())?;
         // What is left behind may have no valid path, but each of its names is one.
         let names = path.split(|byte| *byte == b'/').take(NAMES_SHOWN);
         let names = names.map(|name| match WorkspacePath::from_bytes(name.to_vec()) {
@@ -152,6 +157,13 @@ impl Checks {
         let path = names.collect::<Vec<_>>().join("/");
         let why = spec::printable(why, 200);
         self.left_behind.push(LeftBehind { path, why });
+        Ok(())
+    }
+
+    /// Paths that are gone do not count: they are those of the input.
+    fn names(&mut self, bytes: usize) -> Result<(), String> {
+        let left = self.names_left.checked_sub(bytes as u64);
+        self.names_left = left.ok_or("longer paths than allowed, together")?;
         Ok(())
     }
 

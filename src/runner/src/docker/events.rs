@@ -71,8 +71,12 @@ pub(crate) enum Traffic {
 
 /// The parent's account of how the child ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "it is a list of independent facts"
+)]
 pub(crate) struct Ended {
-    /// Why the parent stopped it: `cancel`, `cpu`, `stdout`, `stderr`, or `channel: ...`.
+    /// Why the parent stopped it: `cancel`, `cpu`, `sockets`, `stdout`, `stderr`, or `channel: ...`.
     pub(super) stopped: Option<String>,
     pub(super) status: Option<u8>,
     pub(super) signal: Option<u8>,
@@ -90,6 +94,10 @@ pub(crate) struct Ended {
     #[serde(default)]
     pub(super) workspace_files_full: bool,
     pub(super) tmp_full: bool,
+    #[serde(default)]
+    pub(super) code_full: bool,
+    #[serde(default)]
+    pub(super) shm_full: bool,
     pub(super) claimed: bool,
 }
 

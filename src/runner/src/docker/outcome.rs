@@ -7,6 +7,7 @@ use spec::{
     Clock, DiskScope, Limits, OutputStream, RunOutcome, RunReport, RunResult, limits, printable,
 };
 
+use super::create::SHM;
 use super::events::Ended;
 use crate::{Program, RunnerError};
 
@@ -32,6 +33,8 @@ enum Claim {
 
 /// Signal number of a kill that cannot be caught.
 const SIGKILL: u8 = 9;
+/// The signal of a mapped page that cannot be had. Source: the same on all our architectures.
+const SIGBUS: u8 = 7;
 /// What a shell adds to the number of the signal that ended its command.
 const SHELL_SIGNAL: u8 = 128;
 
@@ -45,6 +48,8 @@ pub(super) fn judge(
     match end.stopped.as_deref() {
         None => {}
         Some("cpu") => return out_of_cpu(limits),
+        // Their buffers are memory, which only the second version of control groups counts.
+        Some("sockets") => return out_of_memory(limits),
         Some("stdout") => return output_limit(OutputStream::Stdout, limits),
         Some("stderr") => return output_limit(OutputStream::Stderr, limits),
         Some(why) => {
@@ -57,9 +62,7 @@ pub(super) fn judge(
         // A shell reports the kill of its command as a status.
         || (is_shell && end.status == Some(SHELL_SIGNAL + SIGKILL));
     if killed && end.oom_kills > 0 {
-        return RunOutcome::OutOfMemory {
-            limit: limits.memory,
-        };
+        return out_of_memory(limits);
     }
     // Where one tick of the harness was too few, or the kernel was faster.
     if Duration::from_nanos(end.cpu_run_ns) > limits.cpu_bound() {
@@ -93,30 +96,53 @@ pub(super) fn judge(
             _,
         ) => {
             if no_space {
-                // A relative path is in the workspace: it is the working directory.
-                let in_tmp = path.starts_with("/tmp/") || (end.tmp_full && !end.workspace_full);
-                let scope = if in_tmp {
-                    DiskScope::Tmp
-                } else {
-                    DiskScope::Workspace
-                };
-                return disk_limit(scope, end, limits);
+                return disk_limit(scope_of(&path, end), end, limits);
             }
-            RunOutcome::Raised {
+            // The exception says what it is; that something was full beside it is in the usage.
+            return RunOutcome::Raised {
                 exception,
                 message,
                 traceback,
-            }
+            };
         }
         (_, None, None) => return lost("the harness did not say how the program ended"),
     };
-    if end.workspace_full {
-        return disk_limit(DiskScope::Workspace, end, limits);
+    // A crash is one of a full file system where a page of a mapped file could not be had.
+    if matches!(outcome, RunOutcome::Signalled { signal } if signal != SIGBUS) {
+        return outcome;
     }
-    if end.tmp_full {
-        return disk_limit(DiskScope::Tmp, end, limits);
+    match full(end).first() {
+        Some(scope) => disk_limit(*scope, end, limits),
+        None => outcome,
     }
-    outcome
+}
+
+/// Which file systems were full at the end, the likeliest cause of a failure first.
+pub(super) fn full(end: &Ended) -> Vec<DiskScope> {
+    let all = [
+        (end.workspace_full, DiskScope::Workspace),
+        (end.tmp_full, DiskScope::Tmp),
+        (end.code_full, DiskScope::Code),
+        (end.shm_full, DiskScope::SharedMemory),
+    ];
+    let full = all.iter().filter(|(is_full, _)| *is_full);
+    full.map(|(_, scope)| *scope).collect()
+}
+
+/// Where there was no space: where the path says, else where it is full at the end.
+fn scope_of(path: &str, end: &Ended) -> DiskScope {
+    let roots = [
+        ("/tmp/", DiskScope::Tmp),
+        ("/code/", DiskScope::Code),
+        ("/dev/shm/", DiskScope::SharedMemory),
+    ];
+    let named = roots.iter().find(|(root, _)| path.starts_with(root));
+    match named {
+        Some((_, scope)) => *scope,
+        // A relative path is in the workspace: it is the working directory.
+        None if !path.is_empty() => DiskScope::Workspace,
+        None => *full(end).first().unwrap_or(&DiskScope::Workspace),
+    }
 }
 
 /// The outcome of a run whose channel carried something else than requests and one result.
@@ -178,6 +204,12 @@ fn parse(claim: &[u8], limits: &Limits) -> Result<Claim, String> {
     }
 }
 
+pub(super) fn out_of_memory(limits: &Limits) -> RunOutcome {
+    RunOutcome::OutOfMemory {
+        limit: limits.memory,
+    }
+}
+
 fn output_limit(stream: OutputStream, limits: &Limits) -> RunOutcome {
     RunOutcome::OutputLimit {
         stream,
@@ -194,6 +226,8 @@ fn disk_limit(scope: DiskScope, end: &Ended, limits: &Limits) -> RunOutcome {
     let (limit, names) = match scope {
         DiskScope::Workspace => (limits.workspace, end.workspace_files_full),
         DiskScope::Tmp => (limits.tmp(), false),
+        DiskScope::Code => (limits.code(), false),
+        DiskScope::SharedMemory => (SHM, false),
     };
     RunOutcome::DiskLimit {
         scope,
@@ -253,6 +287,18 @@ mod tests {
             workspace_full: true,
             ..failed.clone()
         };
+        let crashed_full = Ended {
+            workspace_full: true,
+            ..ended(None, Some(11))
+        };
+        let unmapped_full = Ended {
+            shm_full: true,
+            ..ended(None, Some(SIGBUS))
+        };
+        let too_many_sockets = Ended {
+            stopped: Some("sockets".to_owned()),
+            ..killed.clone()
+        };
         let full_ok = Ended {
             workspace_full: true,
             ..ok.clone()
@@ -271,7 +317,11 @@ mod tests {
         check(&full_ok, None, "exited");
         check(&full, None, "disk_limit");
         check(&failed, Some(&raised), "raised");
-        check(&full, Some(&raised), "disk_limit");
+        check(&full, Some(&raised), "raised");
+        check(&full, Some(&no_space), "disk_limit");
+        check(&crashed_full, None, "signalled");
+        check(&unmapped_full, None, "disk_limit");
+        check(&too_many_sockets, Some(&result), "out_of_memory");
         check(&failed, Some(&no_space), "disk_limit");
         check(&killed, Some(&raised), "signalled");
         check(&ok, Some(&json!({"kind": "result"})), "bad_result");
@@ -295,5 +345,23 @@ mod tests {
         };
         assert_eq!(kind(&shell_killed, None, &shell), "out_of_memory");
         assert_eq!(kind(&shell_killed, None, &subagent), "exited");
+    }
+    #[test]
+    fn the_full_file_system_is_the_one_that_the_path_names() {
+        let tmp_full = Ended {
+            tmp_full: true,
+            ..Ended::default()
+        };
+        let check = |path: &str, end: &Ended, expected: DiskScope| {
+            assert_eq!(scope_of(path, end), expected, "{path}");
+        };
+        let nothing = Ended::default();
+        check("/tmp/x", &nothing, DiskScope::Tmp);
+        check("/code/x", &tmp_full, DiskScope::Code);
+        check("/dev/shm/x", &tmp_full, DiskScope::SharedMemory);
+        check("x", &tmp_full, DiskScope::Workspace);
+        check("/workspace/x", &tmp_full, DiskScope::Workspace);
+        check("", &tmp_full, DiskScope::Tmp);
+        check("", &nothing, DiskScope::Workspace);
     }
 }

@@ -50,6 +50,10 @@ pub(super) fn check_sizes(spec: &SandboxSpec) -> Result<(), RunnerError> {
         }
     }
     let entries = spec.tree.entries();
+    let names = entries
+        .iter()
+        .map(|entry| entry.path.as_bytes().len() as u64);
+    check("length of all paths", names.sum(), limits::NAMES.get())?;
     let folders: HashSet<&[u8]> = entries
         .iter()
         .flat_map(|entry| folders_of(entry.path.as_bytes()))
@@ -201,6 +205,7 @@ struct HarnessLimits {
     depth: usize,
     path: usize,
     left: usize,
+    names: u64,
     message: u64,
     requests: usize,
     // These two only where the runtime enforces none.
@@ -277,6 +282,7 @@ fn put_run(
             depth: limits::PATH_DEPTH,
             path: limits::PATH_BYTES,
             left: LEFT_NAMED,
+            names: limits::NAMES.get(),
             message: limits::TOOL_CALL.get(),
             requests: REQUESTS_OPEN,
             memory: limits.memory.get(),

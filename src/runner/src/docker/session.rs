@@ -447,6 +447,8 @@ impl<'a> Session<'a> {
             usage.wall = Duration::from_nanos(end.wall_ns).min(elapsed);
             usage.cpu = Duration::from_nanos(end.cpu_ns);
             usage.memory_peak_bytes = end.memory_peak;
+            usage.oom_kills = end.oom_kills;
+            usage.full = super::outcome::full(end);
             for (captured, bytes) in self
                 .output
                 .iter_mut()
