@@ -43,6 +43,14 @@ pub enum FactoryError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What a run writes could not be logged.
+    #[error("the output of runs cannot be logged in `{}`", .path.display())]
+    OutputLog {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A source file is not usable.
     #[error("`{}` cannot be used: {why}", .path.display())]
     Source {
@@ -83,7 +91,7 @@ impl FactoryError {
                 "pass --model PROVIDER:ID, such as anthropic:claude-opus-4-6, or set AGENTFACTORY_MODEL"
                     .to_owned(),
             ),
-            Self::Log { .. } => Some("check the space and the permissions of AGENTFACTORY_HOME".to_owned()),
+            Self::Log { .. } | Self::OutputLog { .. } => Some("check the space and the permissions of AGENTFACTORY_HOME".to_owned()),
             Self::Asset(_) | Self::Source { .. } | Self::Target { .. } | Self::Job(_) => None,
         }
     }

@@ -23,6 +23,7 @@ use crate::budget::Tokens;
 use crate::context::Context;
 use crate::egress::{self as network, Egress};
 use crate::error::FactoryError;
+use crate::output_log::{LogHeader, OutputLog, Queue};
 use crate::python;
 use crate::watch::{Event, Watcher};
 
@@ -33,6 +34,8 @@ pub struct Factory {
     pub store: Arc<Store>,
     /// The folder with the tasks' logs.
     pub tasks: PathBuf,
+    /// The folder with the output of the runs that are running.
+    pub outputs: PathBuf,
     /// What runs programs.
     pub sandboxes: Arc<dyn Sandboxes>,
     /// What sandboxes are made from.
@@ -99,11 +102,15 @@ impl FinishedRun {
 }
 
 #[derive(Debug)]
-struct Output(Arc<dyn Watcher>);
+struct Output {
+    watcher: Arc<dyn Watcher>,
+    log: Arc<Queue>,
+}
 
 impl Observer for Output {
     fn output(&self, stream: OutputStream, bytes: &[u8]) {
-        self.0.event(&Event::Output { stream, bytes });
+        self.log.push(stream, bytes);
+        self.watcher.event(&Event::Output { stream, bytes });
     }
 }
 
@@ -138,6 +145,12 @@ impl Factory {
         let run = self.context.run_id();
         // A home that cannot be written is noticed before anything runs.
         self.store.put(&request.tree.to_bytes())?;
+        let header = LogHeader::new(run, at, &request.shown, request.version);
+        let log = OutputLog::create(&self.outputs, &header);
+        let log = log.map_err(|source| FactoryError::OutputLog {
+            path: self.outputs.clone(),
+            source,
+        })?;
         let proxy = self.egress.proxy(&request.egress, &self.store).await?;
         let broker = Arc::new(SkillBroker::new(
             request.grants.clone(),
@@ -148,7 +161,10 @@ impl Factory {
         let host = RunHost {
             blobs: Arc::new(StoreBlobs(Arc::clone(&self.store))),
             broker: Arc::clone(&broker) as _,
-            observer: Arc::new(Output(Arc::clone(watcher))),
+            observer: Arc::new(Output {
+                watcher: Arc::clone(watcher),
+                log: log.queue(),
+            }),
         };
         let sandbox = SandboxSpec {
             run,
@@ -161,7 +177,13 @@ impl Factory {
                 certificates_pem: proxy.certificates_pem().to_owned(),
             }),
         };
-        let mut report = self.sandboxes.run(sandbox, host, cancel).await?;
+        let mut report = match self.sandboxes.run(sandbox, host, cancel).await {
+            Ok(report) => report,
+            Err(error) => {
+                log.discard();
+                return Err(error.into());
+            }
+        };
         let ledger = broker.ledger();
         report.usage.skills = ledger.usage;
         let network = proxy.map(|proxy| proxy.ledger());
@@ -212,6 +234,10 @@ impl Factory {
             store.record_run(&record)
         })
         .await??;
+        // Now the record says what the log said.
+        if let Err(error) = log.finish(report.outcome.kind()).await {
+            tracing::warn!(%run, %error, "the output of a run could not be followed to its end");
+        }
         Ok(FinishedRun {
             report,
             output,

@@ -63,6 +63,7 @@ impl Bench {
             factory: Factory {
                 store: Arc::new(Store::ensure(&folder.path().join("store")).unwrap()),
                 tasks: folder.path().join("tasks"),
+                outputs: folder.path().join("outputs"),
                 sandboxes: Arc::new(sandboxes.clone()),
                 image: ImageId(Digest::of(b"image")),
                 engine: "in memory".to_owned(),
