@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use llm::{Model, ModelRef};
-use orchestrator::{Assets, Egress, Factory, SystemContext};
+use orchestrator::{Assets, Egress, Factory, ShellPolicy, SystemContext};
 use runner::images::{self, BuildRequest};
 use runner::pool_process::{self, OwnSandboxes, PoolLease, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
@@ -129,7 +129,7 @@ impl App {
             slots,
         };
         let sandboxes = Arc::new(PooledSandboxes::new(lease, Arc::new(own)));
-        Ok(self.put_together(store, models, sandboxes, image, engine))
+        Ok(self.put_together(live, store, models, sandboxes, image, engine))
     }
 
     /// A sandbox of the pool that another process keeps, if there is one for these limits.
@@ -178,7 +178,7 @@ impl App {
         let described = self.described(&engine);
         let options = docker_options(runtime, slots, PoolOptions::default());
         let sandboxes = Arc::new(DockerSandboxes::new(engine, options));
-        Ok(self.put_together(store, models, sandboxes, image, described))
+        Ok(self.put_together(live, store, models, sandboxes, image, described))
     }
 
     /// Connects to the engine, removes what dead programs left there, and builds the sandbox image
@@ -220,6 +220,7 @@ impl App {
 
     fn put_together(
         &self,
+        live: &Live,
         store: Arc<Store>,
         models: Models,
         sandboxes: Arc<dyn Sandboxes>,
@@ -237,6 +238,10 @@ impl App {
             model: models.agent,
             subagent_model: models.subagents,
             egress: Egress::new(self.settings.egress.clone()),
+            shell: ShellPolicy {
+                mode: self.settings.shell,
+                approver: live.approver(),
+            },
             assets: self.assets(),
             context: Arc::new(SystemContext),
         }

@@ -16,6 +16,7 @@ use tokio::io::DuplexStream;
 
 use crate::budget::Tokens;
 use crate::egress;
+use crate::shell::ShellPolicy;
 
 /// Answers the requests of one run.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct SkillBroker {
     model: Option<Arc<dyn Model>>,
     tokens: Arc<Tokens>,
     proxy: Option<Proxy>,
+    shell: ShellPolicy,
     ledger: Mutex<Ledger>,
 }
 
@@ -68,7 +70,6 @@ struct LlmMessage {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ShellArguments {
-    #[expect(dead_code, reason = "its presence and type are the check")]
     command: String,
 }
 
@@ -81,12 +82,14 @@ impl SkillBroker {
         model: Option<Arc<dyn Model>>,
         tokens: Arc<Tokens>,
         proxy: Option<Proxy>,
+        shell: ShellPolicy,
     ) -> Self {
         Self {
             grants,
             model,
             tokens,
             proxy,
+            shell,
             ledger: Mutex::default(),
         }
     }
@@ -132,7 +135,7 @@ impl SkillBroker {
             }
             Skill::ShellCommand => {
                 let answer = match ShellArguments::deserialize(&request.arguments) {
-                    Ok(_) => json!({ "execute": true }),
+                    Ok(arguments) => self.shell.answer(arguments.command).await,
                     Err(error) => refuse(format!("refused: {error}")),
                 };
                 (Some(skill), answer, nothing)

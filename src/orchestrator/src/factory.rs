@@ -25,6 +25,7 @@ use crate::egress::{self as network, Egress};
 use crate::error::FactoryError;
 use crate::output_log::{LogHeader, OutputLog, Queue};
 use crate::python;
+use crate::shell::ShellPolicy;
 use crate::watch::{Event, Watcher};
 
 /// Everything that running and solving needs.
@@ -48,6 +49,8 @@ pub struct Factory {
     pub subagent_model: Option<Arc<dyn Model>>,
     /// The way to the network, as far as the operator allows it.
     pub egress: Egress,
+    /// What becomes of the shell commands of subagents.
+    pub shell: ShellPolicy,
     /// Skills and prompts.
     pub assets: Assets,
     /// Clock and ids.
@@ -157,6 +160,7 @@ impl Factory {
             self.subagent_model.clone(),
             Arc::clone(tokens),
             proxy.clone(),
+            self.shell.clone(),
         ));
         let host = RunHost {
             blobs: Arc::new(StoreBlobs(Arc::clone(&self.store))),

@@ -70,6 +70,7 @@ impl Bench {
                 model: None,
                 subagent_model: None,
                 egress: Egress::default(),
+                shell: orchestrator::ShellPolicy::default(),
                 assets: Assets::default(),
                 context: Arc::new(Fixed::default()),
             },

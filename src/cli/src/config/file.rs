@@ -47,6 +47,9 @@ pub(crate) struct ConfigFile {
     /// What sandboxes may reach.
     #[serde(default)]
     pub(super) egress: EgressTable,
+    /// What becomes of the shell commands of subagents.
+    #[serde(default)]
+    pub(crate) shell: ShellTable,
     /// Endpoints of models, by the name that stands before the colon.
     #[serde(default)]
     pub(crate) providers: BTreeMap<String, ProviderTable>,
@@ -110,6 +113,13 @@ pub(crate) struct PoolTable {
     pub(crate) is_used: Option<bool>,
     /// Relative to this file.
     pub(crate) socket: Option<PathBuf>,
+}
+
+/// `[shell]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShellTable {
+    pub(crate) policy: Option<Text<orchestrator::ShellMode>>,
 }
 
 /// `[providers.NAME]`.

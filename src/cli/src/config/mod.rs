@@ -8,7 +8,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
-use orchestrator::{EgressSettings, TaskBudget};
+use orchestrator::{EgressSettings, ShellMode, TaskBudget};
 use runner::{EngineConfig, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
 use spec::{ByteSize, LimitSources};
@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) uses_pool: bool,
     /// What sandboxes may reach.
     pub(crate) egress: EgressSettings,
+    /// What becomes of the shell commands of subagents.
+    pub(crate) shell: ShellMode,
     /// A folder with skills and prompts that are used instead of the built-in ones.
     pub(crate) skills: Option<PathBuf>,
     /// A folder with image recipes that are used instead of the built-in ones.
@@ -109,6 +111,7 @@ impl Settings {
             },
             runtime: file.engine.runtime.clone(),
             egress: file.egress.settings()?,
+            shell: file.shell.policy.map(|policy| policy.0).unwrap_or_default(),
             engine: engine(file.engine, environment)?,
             skills: overriding("skills", environment.path(env::SKILLS).or(file.skills))?,
             images: overriding("images", environment.path(env::IMAGES).or(file.images))?,
@@ -439,6 +442,16 @@ mod tests {
             let wrong = format!("[sandbox]\n{wrong}");
             assert!(slots(&run, &wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_shell_policy_comes_from_the_file() {
+        let policy = |file: &str| resolve(&[], "", file).map(|settings| settings.shell);
+        assert_eq!(policy("").unwrap(), ShellMode::Enforce);
+        assert_eq!(policy("[shell]\npolicy = 'ask'").unwrap(), ShellMode::Ask);
+        assert_eq!(policy("[shell]\npolicy = 'audit'").unwrap(), ShellMode::Audit);
+        assert!(policy("[shell]\npolicy = 'off'").is_err());
+        assert!(policy("[shell]\nmode = 'ask'").is_err());
     }
 
     #[test]

@@ -1,14 +1,21 @@
 //! What happens while it happens: a thread shows it, so that no run waits for a terminal.
 
+use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use guard::Verdict;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use orchestrator::{Event, Watcher};
+use orchestrator::{Approver, Event, Watcher};
 use runner::images;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::termios::{QueueSelector, tcflush};
 use spec::{ByteSize, OutputStream, RunOutcome, format_duration};
+use tokio::sync::oneshot;
 
 use super::{StreamFilter, Text, Tone, Ui, one_line, printable};
 
@@ -32,6 +39,8 @@ pub(crate) struct Live {
     printer: Option<JoinHandle<anyhow::Result<()>>>,
     /// Closed when the printer has ended.
     ended: Receiver<()>,
+    /// Whether standard error is a terminal, on which something can be asked.
+    is_terminal: bool,
 }
 
 /// The end of the channel that events come from.
@@ -84,6 +93,11 @@ enum Message {
     Phase(String),
     /// Something worth knowing in it.
     Note(String),
+    /// Somebody is to decide; the answer is not awaited any more when its other end is gone.
+    Question {
+        lines: Vec<String>,
+        answer: oneshot::Sender<bool>,
+    },
     Bytes {
         done: u64,
         total: Option<u64>,
@@ -108,6 +122,7 @@ impl Live {
             }),
             printer: Some(std::thread::spawn(print)),
             ended,
+            is_terminal: ui.err().is_terminal,
         }
     }
 
@@ -125,6 +140,12 @@ impl Live {
     /// What the build of an image is told to.
     pub(crate) fn progress(&self) -> Arc<dyn images::Progress> {
         Arc::clone(&self.watcher) as _
+    }
+
+    /// Who is asked about a subagent's command: the person at the terminal, if there is one.
+    pub(crate) fn approver(&self) -> Option<Arc<dyn Approver>> {
+        let is_there = self.is_terminal && io::stdin().is_terminal();
+        is_there.then(|| Arc::clone(&self.watcher) as _)
     }
 
     /// Returns when everything that happened has been shown.
@@ -214,6 +235,26 @@ impl Watcher for Sending {
     }
 }
 
+impl Approver for Sending {
+    fn approves<'a>(&'a self, command: &'a str, verdict: &'a Verdict) -> BoxFuture<'a, bool> {
+        let mut shown: String = command.chars().take(COMMAND_SHOWN).collect();
+        let more = command.chars().count().saturating_sub(COMMAND_SHOWN);
+        if more > 0 {
+            shown.push_str(&format!(" ... and {more} more characters"));
+        }
+        let lines = vec![
+            format!(
+                "a subagent wants to run: {}",
+                one_line(&shown, COMMAND_SHOWN + 40)
+            ),
+            verdict.reason.clone(),
+        ];
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Question { lines, answer });
+        Box::pin(async { answered.await.unwrap_or(false) })
+    }
+}
+
 impl images::Progress for Sending {
     fn phase(&self, text: &str) {
         self.send(Message::Phase(text.to_owned()));
@@ -247,6 +288,8 @@ struct Printer {
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the status line is drawn.
 const TICK: Duration = Duration::from_millis(120);
+/// Characters of a command about which somebody is asked.
+const COMMAND_SHOWN: usize = 2_000;
 /// Characters of what the model says that are shown.
 const SAID: usize = 300;
 
@@ -336,6 +379,7 @@ impl Printer {
             }
             Message::Note(text) => self.line(Text::new().with(Tone::Dim, "image: ").plain(text)),
             Message::Bytes { done, total } => self.bytes(done, total),
+            Message::Question { lines, answer } => self.ask(&lines, answer),
             Message::Output { .. } | Message::End => {}
         }
     }
@@ -384,6 +428,38 @@ impl Printer {
     fn clear_status(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+        }
+    }
+
+    /// Asks the person at the terminal, until there is an answer or nobody waits for it.
+    fn ask(&mut self, lines: &[String], answer: oneshot::Sender<bool>) {
+        self.clear_status();
+        for line in lines {
+            self.ui.warn(printable(line));
+        }
+        self.ui.note("run it in its sandbox? [y/N]");
+        let stdin = io::stdin();
+        // What was typed before the question is no answer to it.
+        let _flushed = tcflush(&stdin, QueueSelector::IFlush);
+        while !answer.is_closed() {
+            let mut wanted = [PollFd::new(&stdin, PollFlags::IN)];
+            let wait = Timespec {
+                tv_sec: 0,
+                tv_nsec: 200_000_000,
+            };
+            match poll(&mut wanted, Some(&wait)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    let mut line = String::new();
+                    let read = stdin.read_line(&mut line);
+                    let said = line.trim().to_lowercase();
+                    let yes = read.is_ok() && matches!(said.as_str(), "y" | "yes");
+                    // Without a receiver nobody waits any more.
+                    let _sent = answer.send(yes);
+                    return;
+                }
+                Err(_) => return,
+            }
         }
     }
 
