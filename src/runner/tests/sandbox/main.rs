@@ -20,6 +20,8 @@ mod odd;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod tools;
