@@ -14,7 +14,7 @@ use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptions, RemoveContainerOptionsBuilder,
     StartContainerOptions, WaitContainerOptionsBuilder,
 };
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tar::EntryType;
@@ -42,6 +42,8 @@ const OLDEST_PYTHON: (u32, u32) = (3, 11);
 const DEADLINE: Duration = Duration::from_mins(5);
 /// How long nobody else removes the container; the clocks of the engine and of others differ.
 const LEASE: Duration = Duration::from_hours(1);
+/// How long output may take to arrive after the end of what wrote it.
+const LAST_OUTPUT: Duration = Duration::from_secs(10);
 /// What the container may send: the bytecode of a standard library has 11 MB.
 const OUTPUT_MAX: usize = 256 << 20;
 /// What it may say when something is wrong.
@@ -280,25 +282,38 @@ async fn converse(
         let _sent = input.write_all(request.as_bytes()).await;
         let _closed = input.shutdown().await;
     };
-    let receive = async {
-        let (mut out, mut errors) = (Vec::new(), Vec::new());
-        // Some connections do not end properly; whether all has come is seen in what has come.
-        while let Some(Ok(chunk)) = attached.output.next().await {
-            match chunk {
-                LogOutput::StdErr { message } => {
-                    let room = ERRORS_MAX.saturating_sub(errors.len());
-                    errors.extend_from_slice(&message[..message.len().min(room)]);
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
+    let answer = {
+        let receive = async {
+            while let Some(Ok(chunk)) = attached.output.next().await {
+                match chunk {
+                    LogOutput::StdErr { message } => {
+                        let room = ERRORS_MAX.saturating_sub(errors.len());
+                        errors.extend_from_slice(&message[..message.len().min(room)]);
+                    }
+                    LogOutput::StdOut { message } if out.len() + message.len() <= OUTPUT_MAX => {
+                        out.extend_from_slice(&message);
+                    }
+                    _ => errors.extend_from_slice(b"it sent too much"),
                 }
-                LogOutput::StdOut { message } if out.len() + message.len() <= OUTPUT_MAX => {
-                    out.extend_from_slice(&message);
-                }
-                _ => errors.extend_from_slice(b"it sent too much"),
             }
+        };
+        let mut receive = std::pin::pin!(receive.fuse());
+        // The client sends the request of a wait when it is first waited for, and an end that came
+        // before is not the next one: so both are waited for from the start.
+        let mut wait = std::pin::pin!(async { tokio::join!(send, ended.next()).1 });
+        tokio::select! {
+            biased;
+            answer = &mut wait => {
+                // Some connections do not end properly; whether all has come is seen in what has.
+                drop(tokio::time::timeout(LAST_OUTPUT, receive).await);
+                answer
+            }
+            () = &mut receive => wait.await,
         }
-        (out, String::from_utf8_lossy(&errors).trim().to_owned())
     };
-    let ((), (out, errors)) = tokio::join!(send, receive);
-    let status = match ended.next().await {
+    let errors = String::from_utf8_lossy(&errors).trim().to_owned();
+    let status = match answer {
         Some(Ok(answer)) => answer.status_code,
         Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
         Some(Err(source)) => {
