@@ -27,6 +27,9 @@ pub(super) enum Refused {
     Garbage(String),
 }
 
+/// Requests that are answered beyond twice those that may be carried out.
+const REFUSALS: u32 = 100;
+
 /// The requests of one run that are open, and the jobs that answer them.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -35,6 +38,8 @@ pub(super) struct Requests {
     replies: mpsc::UnboundedSender<Bytes>,
     answers: JoinSet<(u32, Bytes)>,
     open: HashSet<u32>,
+    /// All of them, whatever came of them.
+    seen: u32,
     calls: u32,
     calls_max: u32,
     bytes: u64,
@@ -52,6 +57,7 @@ impl Requests {
             replies,
             answers: JoinSet::new(),
             open: HashSet::new(),
+            seen: 0,
             calls: 0,
             calls_max: limits.tool_calls,
             bytes: 0,
@@ -69,6 +75,12 @@ impl Requests {
         }
         if self.open.len() >= REQUESTS_OPEN || !self.open.insert(id) {
             return Err(Refused::Rules);
+        }
+        // A refusal is an answer that a program can read; one that does not keeps the host busy.
+        self.seen = self.seen.saturating_add(1);
+        let seen_max = self.calls_max.saturating_mul(2).saturating_add(REFUSALS);
+        if self.seen > seen_max {
+            return Err(Refused::Garbage(format!("more than {seen_max} requests")));
         }
         if values_of(body) > REQUEST_VALUES {
             let text = format!("a request may hold {REQUEST_VALUES} values");
