@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use spec::Digest;
 
-/// Header names, in lower case, and values; sorted by name, values of one name in their order.
+/// Header names, in lower case, and values; those of one name together, in their order.
 ///
 /// A value's bytes are written as the characters U+0000 to U+00FF, so that any value survives.
 pub type Headers = Vec<(String, String)>;
@@ -17,7 +17,7 @@ pub struct Exchange {
     /// `scheme://host[:port]/path?query`, the port only when it is not the scheme's own; for a
     /// `CONNECT`, `host:port` as the program wrote it. At most 64 KiB; escaped when not plain.
     pub url: String,
-    /// The request's headers, without those that are between the program and the proxy.
+    /// The request's headers, sorted, without those that are between the program and the proxy.
     pub headers: Headers,
     /// The request's body; none when it was not read to its end, because the answer came before.
     /// Such an exchange answers a request with any body when it is replayed.
@@ -48,7 +48,7 @@ pub enum Answer {
     Response {
         /// The status.
         status: u16,
-        /// The headers, without those that are between the host and the proxy.
+        /// The headers as they came, without those that are between the host and the proxy.
         headers: Headers,
         /// The body, as far as it was passed on.
         body: Body,

@@ -381,9 +381,7 @@ mod tests {
             check(name, HostError::Name);
         }
         check(&"a".repeat(64), HostError::Name);
-        check(&["a"; 127].join("."), |_| {
-            HostError::Name(["a"; 127].join(".")[..100].to_owned())
-        });
+        check(&["a"; 128].join("."), HostError::Name);
         for text in [
             "https://a.b",
             "a.b/c",

@@ -144,10 +144,11 @@ impl Connection {
             return Ok(self.connect(&mut request, place).await);
         }
         let asked = Asked::of(&request, place);
-        let (url, headers) = match &asked {
+        let (url, mut headers) = match &asked {
             Ok(asked) => (asked.url(), recorded(&asked.headers)),
             Err(_) => (shown_url(&request, place), Vec::new()),
         };
+        headers.sort_by(|(a, _), (b, _)| a.cmp(b));
         let method = request.method().as_str().to_owned();
         let open = match self.shared.book.open(method, url, headers) {
             Ok(open) => open,

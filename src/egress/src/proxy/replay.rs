@@ -25,6 +25,8 @@ use crate::{Answer, Bodies, Body, Exchange, Headers};
 
 /// Bytes of a kept body that are read at a time.
 const CHUNK: usize = 64 << 10;
+/// Characters of a URL that a difference repeats.
+const URL_CHARS: usize = 200;
 /// How long the program may pause in the body of a request.
 const STALL: Duration = Duration::from_mins(2);
 
@@ -137,8 +139,16 @@ impl Recording {
     }
 
     fn difference(&self, method: &str, url: &str, body: Body) -> String {
-        let url = &spec::printable(url, 200);
-        if let Some(bodies) = self.known.get(&(method.to_owned(), url.clone())) {
+        let known = self.known.get(&(method.to_owned(), url.to_owned()));
+        let mut others: Vec<&str> = self
+            .known
+            .keys()
+            .filter(|(_, known)| known == url)
+            .map(|(method, _)| method.as_str())
+            .collect();
+        others.sort_unstable();
+        let url = spec::printable(url, URL_CHARS);
+        if let Some(bodies) = known {
             let same = bodies
                 .iter()
                 .filter(|known| known.is_none_or(|known| known.digest == body.digest))
@@ -153,13 +163,6 @@ impl Recording {
                 known.map_or_else(|| "unknown".to_owned(), |known| described(*known)),
             );
         }
-        let mut others: Vec<&str> = self
-            .known
-            .keys()
-            .filter(|(_, known)| known == url)
-            .map(|(method, _)| method.as_str())
-            .collect();
-        others.sort_unstable();
         if others.is_empty() {
             format!("{method} {url} was not recorded")
         } else {
