@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +144,9 @@ pub enum OutcomeJson {
 pub struct OutputJson {
     /// The beginning, at most the limit; bytes that are not UTF-8 are replaced.
     pub text: String,
+    /// The same bytes exactly, in base64, where they are not UTF-8; left out where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
     /// How many bytes were seen.
     pub bytes: u64,
     /// Whether the end is missing in `text`.
@@ -405,6 +410,7 @@ impl From<&Captured> for OutputJson {
     fn from(captured: &Captured) -> Self {
         Self {
             text: String::from_utf8_lossy(&captured.content).into_owned(),
+            base64: text_or_base64(&captured.content).err(),
             bytes: captured.bytes,
             truncated: captured.is_truncated(),
         }
@@ -420,6 +426,27 @@ impl From<&FileEntry> for FileJson {
             executable: entry.executable,
         }
     }
+}
+
+impl OutputJson {
+    /// The bytes that were kept.
+    ///
+    /// # Errors
+    /// When `base64` is not base64.
+    pub fn content(&self) -> Result<Vec<u8>, base64::DecodeError> {
+        match &self.base64 {
+            Some(text) => BASE64_STANDARD.decode(text),
+            None => Ok(self.text.clone().into_bytes()),
+        }
+    }
+}
+
+/// Bytes as text, or in base64 where they are not UTF-8.
+///
+/// # Errors
+/// The bytes in base64.
+pub fn text_or_base64(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|_| BASE64_STANDARD.encode(bytes))
 }
 
 /// The tree after a run, or `None` when nothing is known of it.
@@ -442,6 +469,19 @@ pub fn output_tree(report: &RunReport, input: &Tree) -> Option<Tree> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn output_is_exact_whatever_it_is() {
+        for bytes in [&b""[..], b"text\n", "\u{fffd}".as_bytes(), b"\xff\0a"] {
+            let captured = Captured {
+                content: bytes.to_vec(),
+                bytes: bytes.len() as u64,
+            };
+            let json = OutputJson::from(&captured);
+            assert_eq!(json.content().unwrap(), bytes);
+            assert_eq!(json.base64.is_some(), bytes.contains(&0xff));
+        }
+    }
 
     /// Whoever reads our JSON relies on this file; a change needs a new format number.
     #[test]
