@@ -346,13 +346,12 @@ class Clock:
         self.limit = None
         self.before = self.used = self.next_ns = 0
 
-    def begin(self, child, limit):
-        """Limits the child and each process that it starts too, before it begins."""
+    def begin(self, limit):
+        """Returns the limit in seconds that the child is to set for itself and all it starts."""
         self.limit = limit
-        # The kernel counts whole seconds, and what the child used before counts there.
-        seconds = limit // 1_000_000_000 + 2
-        resource.prlimit(child, resource.RLIMIT_CPU, (seconds, seconds + 1))
         self.before = self.accounting.cpu_ns()
+        # The kernel counts whole seconds, and what the child used before counts there.
+        return min(limit // 1_000_000_000 + 2, (1 << 32) - 1)
 
     def look(self):
         if self.limit is not None:
@@ -794,10 +793,10 @@ class Parent:
             if self.proxy is not None:
                 self.relay = Relay(self.frames, self.poll, self.proxy)
             self.frames.message(STARTED, {})
-            self.clock.begin(self.child, self.limits["cpu_ns"])
+            seconds = self.clock.begin(self.limits["cpu_ns"])
             self.started = time.monotonic_ns()
             self.meter.begin(self.child, self.limits)
-            self.tell(CHILD_START, 0, self.program)
+            self.tell(CHILD_START, seconds, self.program)
             self.program = None
 
     # The child.
@@ -1088,7 +1087,10 @@ def run_child(channel_in, channel_out, out, err):
         channel = prepare(channel_in, channel_out, out, err)
         resolve_localhost()
         preload()
-        program = json.loads(channel.start())
+        seconds, program = channel.start()
+        # Nobody may limit another process here, PID 1 included; nobody can raise a hard limit.
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        program = json.loads(program)
         if program.get("proxy"):
             os.environ.update(PROXY_ENVIRONMENT)
         if "command" in program:
@@ -1211,7 +1213,7 @@ class Channel:
         self.condition = threading.Condition()
         self.sending = threading.Lock()
         self.send(CHILD_READY, 0, b"")
-        return self.receive()[1]
+        return self.receive()
 
     def send(self, kind, request, body):
         write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)
