@@ -293,6 +293,34 @@ pub(crate) struct HttpJson {
     pub(crate) duration_ms: u64,
 }
 
+/// A line of `runs output`: a part of what a run wrote, as `text` or in `base64`.
+#[derive(Debug, Serialize)]
+pub(crate) struct OutputChunkJson<'a> {
+    /// `stdout` or `stderr`.
+    pub(crate) stream: &'static str,
+    /// How many bytes of the stream came before.
+    pub(crate) offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base64: Option<&'a str>,
+}
+
+/// The last line of `runs output`.
+#[derive(Debug, Serialize)]
+pub(crate) struct OutputEndJson {
+    /// Whether the run goes on.
+    pub(crate) running: bool,
+    /// The outcome's `kind`; null when it runs, or died with its process.
+    pub(crate) outcome: Option<String>,
+    /// How much of each stream there is.
+    pub(crate) stdout_bytes: u64,
+    pub(crate) stderr_bytes: u64,
+    /// Where `--from` goes on.
+    pub(crate) stdout_next: u64,
+    pub(crate) stderr_next: u64,
+}
+
 /// `runs files`.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunFilesJson {

@@ -9,6 +9,7 @@ pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod pool;
+mod output;
 mod program;
 pub(crate) mod run;
 pub(crate) mod runs;

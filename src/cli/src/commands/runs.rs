@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use jiff::Timestamp;
 use orchestrator::export;
-use spec::wire::OutcomeJson;
+use spec::wire::{OutcomeJson, RunJson};
 use spec::{ByteSize, Digest, RunId, Tree};
 use store::{Exchange, ExchangeKind, RunProgram, RunRecord, Store};
 
+use super::output::{OutputArgs, output, running};
 use super::program::{print_outcome, print_usage, quoted};
-use super::{field, joined, shown_at};
+use super::{field, joined, shown_at, shown_limits};
 use crate::app::App;
 use crate::exit::{ExitCode, Problem};
 use crate::outcome::{outcome_kind, outcome_text};
@@ -41,6 +43,7 @@ pub(crate) enum RunsCommand {
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
     },
+    Output(OutputArgs),
 }
 
 /// Characters of a URL in the list of exchanges.
@@ -61,6 +64,7 @@ pub(crate) fn runs(app: &App, command: &RunsCommand) -> anyhow::Result<ExitCode>
             let run = store.find_run(run)?;
             files(app, &store, run, to.as_deref())
         }
+        RunsCommand::Output(args) => output(app, &store, args),
     }
 }
 
@@ -107,8 +111,24 @@ fn files(app: &App, store: &Store, run: RunId, to: Option<&Path>) -> anyhow::Res
 }
 
 fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
-    let ids = store.runs()?.into_iter().take(limit);
+    let ids = store.runs()?;
     let mut runs = Vec::new();
+    let now = Timestamp::now();
+    for log in running(&app.outputs())? {
+        // It is recorded already, and about to lose its log.
+        if !ids.contains(&log.run) {
+            runs.push(RunLineJson {
+                run: log.run,
+                at: log.at,
+                what: one_line(&log.what, WHAT),
+                version: log.version.map(|digest| digest.to_string()),
+                outcome: "running",
+                wall_ms: now.duration_since(log.at).as_secs_f64() * 1_000.0,
+            });
+        }
+    }
+    runs.truncate(limit);
+    let ids = ids.into_iter().take(limit - runs.len());
     let mut code = ExitCode::Success;
     for run in ids {
         match store.run(&run) {
@@ -192,6 +212,33 @@ fn http(cassette: &[Exchange]) -> Vec<HttpJson> {
     .collect()
 }
 
+/// What a run used and how long its phases took, for people.
+fn totals(report: &RunJson) -> [(&'static str, Vec<String>); 2] {
+    let millis = |name: &str, ms: f64| format!("{name} {ms:.1}ms");
+    let (used, took) = (&report.usage, &report.timings_ms);
+    let size = |name: &str, bytes| format!("{name} {}", ByteSize::bytes(bytes));
+    let calls: u32 = used.skills.values().map(|used| used.calls).sum();
+    let files: u64 = report.files.iter().map(|file| file.size).sum();
+    let totals = vec![
+        millis("wall", used.wall_ms),
+        millis("processor", used.cpu_ms),
+        size("memory", used.memory_peak_bytes),
+        size("stdout", report.stdout.bytes),
+        size("stderr", report.stderr.bytes),
+        format!("{} files of {}", report.files.len(), ByteSize::bytes(files)),
+        format!("{calls} calls"),
+    ];
+    let timings = vec![
+        millis("queue", took.queue),
+        millis("lease", took.lease),
+        millis("restore", took.restore),
+        millis("first byte", took.first_byte),
+        millis("run", took.run),
+        millis("collect", took.collect),
+    ];
+    [("totals", totals), ("timings", timings)]
+}
+
 fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
     if app.ui.is_json() {
         app.ui.json(&RunRecordJson {
@@ -265,6 +312,11 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
             ui.data(quoted(&output.text))?;
         }
     }
+    for (name, texts) in totals(report) {
+        ui.data(field(name, texts.join(", ")))?;
+    }
+    let limits = shown_limits(&record.limits.to_partial());
+    ui.data(field("limits", limits))?;
     // A command that ended well has no result of its own.
     let is_shell = matches!(record.program, RunProgram::Shell { .. });
     if !is_shell || report.outcome != (OutcomeJson::Exited { status: 0 }) {

@@ -181,14 +181,14 @@ impl Ui {
     }
 
     /// Passes on what a program writes to standard error.
-    fn pass_to_err(&self, bytes: &[u8]) {
+    pub(crate) fn pass_to_err(&self, bytes: &[u8]) {
         // There is nowhere to say that this cannot be said.
         drop(io::stderr().lock().write_all(bytes));
         self.note_line_end(bytes);
     }
 
     /// Passes on what a program writes to standard output.
-    fn pass_to_out(&self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn pass_to_out(&self, bytes: &[u8]) -> anyhow::Result<()> {
         self.write_out(bytes)?;
         if self.is_one_stream {
             self.note_line_end(bytes);
