@@ -6,6 +6,7 @@ mod deploy;
 mod engine;
 mod exec;
 mod hostile;
+mod interrupts;
 mod layers;
 mod library;
 mod solve;
