@@ -223,8 +223,8 @@ fn of_factory(error: &FactoryError) -> ExitCode {
         FactoryError::Model(error) => of_llm(error),
         FactoryError::Workspace(error) => of_workspace(error),
         FactoryError::NoModel => ExitCode::Unavailable,
-        FactoryError::Limits(_) => ExitCode::Usage,
-        FactoryError::Target { .. } => ExitCode::Refused,
+        FactoryError::Limits(_) | FactoryError::Egress(_) => ExitCode::Usage,
+        FactoryError::Target { .. } | FactoryError::NotReproducible { .. } => ExitCode::Refused,
         FactoryError::Job(_) => ExitCode::Internal,
         // The file system, an asset, a source file.
         _ => ExitCode::Failed,

@@ -31,7 +31,8 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    deploy, diff, doctor, exec, fsck, images, list, log, pool, run, runs, shell, show, solve, undo,
+    deploy, diff, doctor, exec, fsck, images, list, log, pool, reproduce, run, runs, shell, show,
+    solve, undo,
 };
 use config::Settings;
 use environment::Environment;
@@ -180,6 +181,7 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         | Command::Run(_)
         | Command::Exec(_)
         | Command::Shell(_)
+        | Command::Reproduce(_)
         | Command::Pool(_)
         | Command::Images(_)
         | Command::Doctor => with_engine(app, command),
@@ -197,6 +199,7 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
             Command::Run(args) => run::run(app, args).await,
             Command::Exec(args) => exec::exec(app, args).await,
             Command::Shell(args) => shell::shell(app, args).await,
+            Command::Reproduce(args) => reproduce::reproduce(app, args).await,
             Command::Pool(args) => pool::pool(app, args).await,
             Command::Images(command) => images::images(app, command).await,
             _ => doctor::doctor(app).await,

@@ -321,6 +321,55 @@ pub(crate) struct OutputEndJson {
     pub(crate) stderr_next: u64,
 }
 
+/// `reproduce`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReproduceJson {
+    pub(crate) run: RunId,
+    /// Whether everything is as it was.
+    pub(crate) equal: bool,
+    pub(crate) checks: Vec<ComparisonJson>,
+    /// What it asked that its record does not hold.
+    pub(crate) unrecorded: Vec<UnrecordedJson>,
+}
+
+/// One thing that was compared.
+#[derive(Debug, Serialize)]
+pub(crate) struct ComparisonJson {
+    pub(crate) what: &'static str,
+    pub(crate) equal: bool,
+    pub(crate) recorded: String,
+    pub(crate) reproduced: String,
+}
+
+/// One request that is not in the record.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnrecordedJson {
+    /// The tool, or method and URL.
+    pub(crate) what: String,
+    pub(crate) difference: String,
+}
+
+impl ReproduceJson {
+    pub(crate) fn new(run: RunId, reproduction: &orchestrator::Reproduction) -> Self {
+        let checks = reproduction.checks.iter().map(|check| ComparisonJson {
+            what: check.what,
+            equal: check.is_equal(),
+            recorded: check.recorded.clone(),
+            reproduced: check.reproduced.clone(),
+        });
+        let unrecorded = reproduction.unrecorded.iter().map(|one| UnrecordedJson {
+            what: one.what.clone(),
+            difference: one.difference.clone(),
+        });
+        Self {
+            run,
+            equal: reproduction.is_equal(),
+            checks: checks.collect(),
+            unrecorded: unrecorded.collect(),
+        }
+    }
+}
+
 /// `runs files`.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunFilesJson {

@@ -29,6 +29,14 @@ pub enum FactoryError {
     /// The way to the network cannot be made.
     #[error(transparent)]
     Egress(#[from] egress::EgressError),
+    /// A run's record does not hold everything that the run saw.
+    #[error("the run `{run}` cannot be reproduced: {why}")]
+    NotReproducible {
+        /// Which run.
+        run: spec::RunId,
+        /// What is missing.
+        why: String,
+    },
     /// Solving needs a model.
     #[error("no model is configured")]
     NoModel,
@@ -92,6 +100,10 @@ impl FactoryError {
                     .to_owned(),
             ),
             Self::Log { .. } | Self::OutputLog { .. } => Some("check the space and the permissions of AGENTFACTORY_HOME".to_owned()),
+            Self::NotReproducible { .. } => Some(
+                "reproducible are runs without --mount whose hosts are not `opaque` in [egress]"
+                    .to_owned(),
+            ),
             Self::Asset(_) | Self::Source { .. } | Self::Target { .. } | Self::Job(_) => None,
         }
     }

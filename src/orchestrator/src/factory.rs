@@ -148,13 +148,13 @@ impl Factory {
         let run = self.context.run_id();
         // A home that cannot be written is noticed before anything runs.
         self.store.put(&request.tree.to_bytes())?;
+        let proxy = self.egress.proxy(&request.egress, &self.store).await?;
         let header = LogHeader::new(run, at, &request.shown, request.version);
         let log = OutputLog::create(&self.outputs, &header);
         let log = log.map_err(|source| FactoryError::OutputLog {
             path: self.outputs.clone(),
             source,
         })?;
-        let proxy = self.egress.proxy(&request.egress, &self.store).await?;
         let broker = Arc::new(SkillBroker::new(
             request.grants.clone(),
             self.subagent_model.clone(),

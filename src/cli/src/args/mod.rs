@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{deploy, diff, exec, images, log, pool, run, runs, shell, show, solve, undo};
+use crate::commands::{
+    deploy, diff, exec, images, log, pool, reproduce, run, runs, shell, show, solve, undo,
+};
 pub(crate) use flags::{
     EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none,
 };
@@ -100,6 +102,7 @@ pub(crate) enum Command {
     Fsck,
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    Reproduce(reproduce::ReproduceArgs),
     Deploy(deploy::DeployArgs),
     Pool(pool::PoolArgs),
     #[command(subcommand)]

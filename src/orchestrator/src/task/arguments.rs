@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use spec::{SubagentName, WorkspacePath};
+use spec::{ByteSize, PartialLimits, SubagentName, WorkspacePath, parse_duration};
 
 use super::skills::MetaSkill;
 
@@ -22,6 +22,46 @@ pub(super) struct CreateSubagent {
     pub(super) skills: Vec<String>,
     #[serde(default)]
     pub(super) egress: Vec<String>,
+    #[serde(default)]
+    pub(super) limits: LimitsAsked,
+}
+
+/// The limits of a subagent; the names are those of the configuration.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsAsked {
+    timeout: Option<String>,
+    cpu_time: Option<String>,
+    memory: Option<String>,
+    pids: Option<u32>,
+    workspace_size: Option<String>,
+    output_size: Option<String>,
+}
+
+impl LimitsAsked {
+    /// The limits that they are.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, for the model.
+    pub(super) fn partial(&self) -> Result<PartialLimits, String> {
+        let time = |text: &Option<String>| {
+            let time = text.as_deref().map(parse_duration).transpose();
+            time.map_err(|error| error.to_string())
+        };
+        let size = |text: &Option<String>| {
+            let size = text.as_deref().map(str::parse::<ByteSize>).transpose();
+            size.map_err(|error| error.to_string())
+        };
+        Ok(PartialLimits {
+            wall: time(&self.timeout)?,
+            cpu: time(&self.cpu_time)?,
+            memory: size(&self.memory)?,
+            pids: self.pids,
+            workspace: size(&self.workspace_size)?,
+            output: size(&self.output_size)?,
+            ..PartialLimits::default()
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -47,6 +87,8 @@ pub(super) struct ModifySubagent {
     pub(super) skills: Option<Vec<String>>,
     #[serde(default)]
     pub(super) egress: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) limits: Option<LimitsAsked>,
     #[serde(default)]
     pub(super) description: Option<String>,
 }

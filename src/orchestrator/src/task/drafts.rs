@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use egress::HostRule;
-use spec::{Digest, RunId, Skill, SubagentName, WorkspacePath, limits};
+use spec::{Digest, PartialLimits, RunId, Skill, SubagentName, WorkspacePath, limits};
 use store::{Version, VersionContent};
 
 use crate::python;
@@ -21,6 +21,8 @@ pub(crate) struct Draft {
     pub(crate) skills: BTreeSet<Skill>,
     /// The hosts that it may reach.
     pub(crate) egress: BTreeSet<HostRule>,
+    /// The limits that it asks for.
+    pub(crate) limits: PartialLimits,
     /// The saved version that it began as.
     pub(crate) parent: Option<Digest>,
     /// The runs of its present form that completed.
@@ -55,6 +57,7 @@ impl Draft {
             entry,
             skills,
             egress: BTreeSet::new(),
+            limits: PartialLimits::default(),
             parent,
             completed: Vec::new(),
             is_proven: false,
@@ -75,6 +78,7 @@ impl Draft {
             entry: version.content.entry,
             skills: version.content.skills,
             egress: crate::egress::rules(&version.content.egress),
+            limits: version.content.limits.unwrap_or_default(),
             parent: Some(version.digest),
             completed: Vec::new(),
             is_proven: false,
@@ -179,7 +183,7 @@ impl Draft {
             skills: self.skills.clone(),
             depends: BTreeMap::new(),
             egress: self.egress.iter().map(ToString::to_string).collect(),
-            limits: None,
+            limits: (!self.limits.is_empty()).then(|| self.limits.clone()),
             python: PYTHON.to_owned(),
             requirements: Vec::new(),
         }
@@ -194,10 +198,14 @@ impl Draft {
             hosts if hosts.is_empty() => String::new(),
             hosts => format!("Hosts that it reaches: {hosts}.\n"),
         };
+        let limits = match asked(&self.limits) {
+            limits if limits.is_empty() => String::new(),
+            limits => format!("Limits that it asks for: {limits}.\n"),
+        };
         format!(
             "---\nname: {name}\ndescription: {quoted}\nentry_file: {entry}\n---\n\n# {name}\n\n{description}\n\n\
              ## Use\n\n`main(query: str) -> {{\"answer\": str, \"summary\": str}}` in `{entry}`.\n\n\
-             Granted skills: {skills}.\n{hosts}",
+             Granted skills: {skills}.\n{hosts}{limits}",
             name = self.name,
             entry = self.entry,
             description = self.description,
@@ -222,6 +230,13 @@ pub(crate) fn list<'a>(skills: impl Iterator<Item = &'a Skill>) -> String {
 pub(crate) fn hosts<'a>(hosts: impl Iterator<Item = &'a HostRule>) -> String {
     let names: Vec<_> = hosts.map(ToString::to_string).collect();
     names.join(", ")
+}
+
+/// Limits as people write them; nothing for none.
+pub(crate) fn asked(limits: &PartialLimits) -> String {
+    let said = limits.said().into_iter();
+    let words = said.map(|(flag, value)| format!("{} {value}", flag.trim_start_matches('-')));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// What a draft may do, in a few words.

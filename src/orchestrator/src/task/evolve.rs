@@ -44,6 +44,7 @@ impl Session<'_> {
             (None, None, None)
                 if given.skills.is_some()
                     || given.egress.is_some()
+                    || given.limits.is_some()
                     || given.description.is_some() => {}
             _ => return Err("give `old` and `new`, or `code`".to_owned().into()),
         }
@@ -56,6 +57,12 @@ impl Session<'_> {
         if let Some(egress) = &given.egress {
             draft.egress = self.hosts(egress)?;
             if draft.egress != before.egress {
+                draft.unprove();
+            }
+        }
+        if let Some(limits) = &given.limits {
+            draft.limits = self.asked(limits)?;
+            if draft.limits != before.limits {
                 draft.unprove();
             }
         }

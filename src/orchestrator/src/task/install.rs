@@ -84,6 +84,7 @@ impl Session<'_> {
             parent,
         )?;
         draft.egress = egress;
+        draft.limits = self.asked(&given.limits)?;
         let mut content = format!(
             "created `{name}` (entry {}, {}); run it with run_subagent",
             draft.entry,

@@ -28,6 +28,7 @@ use crate::workspace;
 use drafts::Draft;
 pub(crate) use drafts::{SKILL_MD, list};
 use log::{Step, TaskLog};
+pub(crate) use render::middle;
 
 /// What a user asks for.
 #[derive(Clone, Debug)]

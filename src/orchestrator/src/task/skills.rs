@@ -9,7 +9,7 @@ use spec::{Limits, PartialLimits, RunId, RunOutcome, Skill, SubagentName, Versio
 use store::StoreError;
 
 use super::arguments::{
-    GetSkillDescription, ListSavedSubagents, RunSubagent, ViewSubagentCode, arguments, name,
+    GetSkillDescription, LimitsAsked, ListSavedSubagents, RunSubagent, ViewSubagentCode, arguments, name,
 };
 use super::drafts::{SKILL_MD, granted, hosts, list};
 use super::render;
@@ -231,6 +231,16 @@ impl Session<'_> {
             checked.map(|()| rule)
         };
         texts.iter().map(host).collect()
+    }
+
+    /// The limits that a subagent asks for, and can have.
+    ///
+    /// # Errors
+    /// Why it cannot have them, for the model.
+    pub(super) fn asked(&self, given: &LimitsAsked) -> Result<PartialLimits, String> {
+        let asked = given.partial()?;
+        asked.check().map_err(|error| error.to_string())?;
+        self.limits(Some(&asked)).map(|_| asked)
     }
 
     /// The limits of a subagent that asks for these.

@@ -1,0 +1,411 @@
+//! Runs a recorded run again, offline: every answer comes from its record.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::egress::Proxy;
+use futures::future::BoxFuture;
+use runner::{Broker, ImageId, Observer, Program, RunHost, SandboxSpec, SourceFile, ToolRequest};
+use serde_json::{Value, json};
+use spec::wire::{OutcomeJson, RunContext, RunJson};
+use spec::{ByteSize, Digest, OutputStream, RunId, Tree};
+use store::{Exchange, ExchangeKind, RunProgram, RunRecord};
+use tokio::io::DuplexStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::blobs::StoreBlobs;
+use crate::egress::replayed;
+use crate::error::FactoryError;
+use crate::factory::Factory;
+use crate::task::middle;
+
+/// What came of running a recorded run again.
+#[derive(Clone, Debug)]
+pub struct Reproduction {
+    /// What was compared, in the order in which people look at it.
+    pub checks: Vec<Check>,
+    /// What it asked that its record does not hold.
+    pub unrecorded: Vec<Unrecorded>,
+}
+
+/// One thing that was compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What: `outcome`, `result`, `output tree`, `stdout`, `stderr`, `tool calls`, `http`.
+    pub what: &'static str,
+    /// As it is in the record.
+    pub recorded: String,
+    /// As it is now.
+    pub reproduced: String,
+}
+
+/// Something that was asked and is not in the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unrecorded {
+    /// The tool, or method and URL.
+    pub what: String,
+    /// How it differs from what is in the record.
+    pub difference: String,
+}
+
+impl Reproduction {
+    /// Whether everything is as it was.
+    pub fn is_equal(&self) -> bool {
+        self.unrecorded.is_empty() && self.checks.iter().all(Check::is_equal)
+    }
+}
+
+impl Check {
+    /// Whether it is as it was.
+    pub fn is_equal(&self) -> bool {
+        self.recorded == self.reproduced
+    }
+}
+
+/// Source: the store's bound of a record.
+const TREE_MAX: ByteSize = ByteSize::mib(512);
+/// Characters of a difference that are shown.
+const DIFFERENCE_CHARS: usize = 2_000;
+/// Requests beyond the record that are kept to be shown.
+const UNRECORDED_MAX: usize = 100;
+
+impl Factory {
+    /// Runs a recorded run again on the same image with the same limits and input. Its tools, its
+    /// models and the network answer from the record; nothing else is asked.
+    ///
+    /// # Errors
+    /// [`FactoryError::NotReproducible`] for a run of which the record does not hold everything that
+    /// it saw, and the errors of the store and the runner.
+    pub async fn reproduce(
+        &self,
+        run: &RunId,
+        cancel: CancellationToken,
+    ) -> Result<Reproduction, FactoryError> {
+        let (id, store) = (*run, Arc::clone(&self.store));
+        let record = tokio::task::spawn_blocking(move || store.run(&id)).await??;
+        if let Some(why) = missing(&record) {
+            return Err(FactoryError::NotReproducible { run: id, why });
+        }
+        let broken = |why: String| FactoryError::NotReproducible { run: id, why };
+        let input = self.tree(&record.report.input_tree)?;
+        let input = input.map_err(broken)?;
+        let http = record
+            .cassette
+            .iter()
+            .filter(|one| one.kind == ExchangeKind::Http);
+        let http: Result<Vec<_>, _> = http.map(replayed).collect();
+        let http = http.map_err(|why| broken(format!("its HTTP cannot be read: {why}")))?;
+        let replay = Arc::new(self.replay(&record, http)?);
+        let sandbox = SandboxSpec {
+            run: self.context.run_id(),
+            image: ImageId(record.image),
+            program: self.program(&record)?,
+            tree: Arc::new(input.clone()),
+            mounts: Vec::new(),
+            limits: record.limits.clone(),
+            proxy: replay.proxy.as_ref().map(|proxy| runner::Proxy {
+                certificates_pem: proxy.certificates_pem().to_owned(),
+            }),
+        };
+        let host = RunHost {
+            blobs: Arc::new(StoreBlobs(Arc::clone(&self.store))),
+            broker: Arc::clone(&replay) as _,
+            observer: Arc::new(Nobody),
+        };
+        let report = self.sandboxes.run(sandbox, host, cancel).await?;
+        let output = spec::wire::output_tree(&report, &input);
+        let again = RunJson::new(
+            &report,
+            &RunContext {
+                run: id,
+                version: None,
+                input_tree: input.digest(),
+                output_tree: output.as_ref().map(Tree::digest),
+                writable_mounts: false,
+                replayable: true,
+            },
+        );
+        Ok(replay.compare(&record, &again))
+    }
+
+    fn tree(&self, digest: &str) -> Result<Result<Tree, String>, FactoryError> {
+        let Ok(digest) = digest.parse::<Digest>() else {
+            return Ok(Err("its record names no input".to_owned()));
+        };
+        let bytes = self.store.get_at_most(&digest, TREE_MAX)?;
+        Ok(Tree::from_bytes(&bytes).map_err(|why| format!("{digest} is no tree: {why}")))
+    }
+
+    fn program(&self, record: &RunRecord) -> Result<Program, FactoryError> {
+        Ok(match &record.program {
+            RunProgram::Shell { command } => Program::Shell {
+                command: command.clone(),
+            },
+            RunProgram::Subagent {
+                source,
+                entry,
+                query,
+            } => {
+                let files = self.store.source(source)?.into_iter();
+                Program::Subagent {
+                    files: files
+                        .map(|(path, content)| SourceFile {
+                            path,
+                            content: content.into(),
+                        })
+                        .collect(),
+                    entry: entry.clone(),
+                    query: query.clone(),
+                }
+            }
+        })
+    }
+
+    fn replay(
+        &self,
+        record: &RunRecord,
+        http: Vec<::egress::Exchange>,
+    ) -> Result<Replay, FactoryError> {
+        let tools = record.cassette.iter();
+        let tools = tools.filter(|exchange| exchange.kind == ExchangeKind::Tool);
+        let proxy = if record.egress.is_empty() {
+            None
+        } else {
+            let bodies = Arc::new(StoreBlobs(Arc::clone(&self.store)));
+            Some(Proxy::replay(http, bodies)?)
+        };
+        Ok(Replay {
+            tools: Mutex::new(Tools::new(tools.collect())),
+            proxy,
+        })
+    }
+}
+
+/// Why a record does not hold everything that its run saw.
+fn missing(record: &RunRecord) -> Option<String> {
+    let report = &record.report;
+    if !record.mounts.is_empty() {
+        return Some("it saw folders of the host, which are not in its record".to_owned());
+    }
+    if !report.replayable {
+        return Some(
+            "it used hosts whose exchanges were passed on unread and are not in its record"
+                .to_owned(),
+        );
+    }
+    match &report.outcome {
+        OutcomeJson::SandboxLost { .. } => Some("nothing is known of how it ended".to_owned()),
+        OutcomeJson::Cancelled {} => Some("it was stopped from outside".to_owned()),
+        _ => None,
+    }
+}
+
+/// Nobody watches.
+#[derive(Debug)]
+struct Nobody;
+
+impl Observer for Nobody {
+    fn output(&self, _: OutputStream, _: &[u8]) {}
+}
+
+/// Answers from a record.
+#[derive(Debug)]
+struct Replay {
+    tools: Mutex<Tools>,
+    proxy: Option<Proxy>,
+}
+
+/// The tool calls of a record.
+#[derive(Debug, Default)]
+struct Tools {
+    unused: HashMap<(String, Digest), VecDeque<Value>>,
+    /// What each tool was asked, to say what differs.
+    known: HashMap<String, Vec<Value>>,
+    asked: usize,
+    unrecorded: Vec<Unrecorded>,
+}
+
+impl Tools {
+    fn new(exchanges: Vec<&Exchange>) -> Self {
+        let mut tools = Self::default();
+        for exchange in exchanges {
+            let tool = exchange.tool.clone();
+            let asked = tools.known.entry(tool.clone()).or_default();
+            asked.push(exchange.request.clone());
+            // The digest that a request has now, and not what the record says of it.
+            let digest = Exchange::digest_of(&exchange.request);
+            let answers = tools.unused.entry((tool, digest)).or_default();
+            answers.push_back(exchange.response.clone());
+        }
+        tools
+    }
+
+    fn answer(&mut self, request: &ToolRequest) -> Value {
+        self.asked += 1;
+        let tool = spec::printable(&request.tool, 80);
+        let digest = Exchange::digest_of(&request.arguments);
+        // Of what was refused, the record holds the digest alone.
+        let refused = Exchange::digest_of(&json!({ "refused": digest }));
+        for digest in [digest, refused] {
+            let answers = self.unused.get_mut(&(tool.clone(), digest));
+            if let Some(answer) = answers.and_then(VecDeque::pop_front) {
+                return answer;
+            }
+        }
+        let difference = self.difference(&tool, &request.arguments);
+        let error = format!("the record of this run holds no such call of {tool}");
+        if self.unrecorded.len() < UNRECORDED_MAX {
+            let what = tool;
+            self.unrecorded.push(Unrecorded { what, difference });
+        }
+        json!({ "error": error })
+    }
+
+    /// How a request differs from the recorded one that is most like it.
+    fn difference(&self, tool: &str, asked: &Value) -> String {
+        let text = |value: &Value| {
+            let text = serde_json::to_string_pretty(value).unwrap_or_default();
+            middle(&text, 20 * DIFFERENCE_CHARS)
+        };
+        let Some(known) = self.known.get(tool) else {
+            return format!("the record holds no call of {tool}");
+        };
+        let asked = text(asked);
+        let nearest = known.iter().take(UNRECORDED_MAX).map(text).max_by(|a, b| {
+            let like = |known: &str| similar::TextDiff::from_lines(known, &asked).ratio();
+            like(a).total_cmp(&like(b))
+        });
+        let nearest = nearest.unwrap_or_default();
+        if nearest == asked {
+            return "the record holds it, but not as often".to_owned();
+        }
+        let diff = similar::TextDiff::from_lines(&nearest, &asked);
+        let diff = diff.unified_diff().header("recorded", "asked").to_string();
+        middle(diff.trim_end(), DIFFERENCE_CHARS)
+    }
+}
+
+impl Replay {
+    fn compare(&self, record: &RunRecord, again: &RunJson) -> Reproduction {
+        let was = &record.report;
+        let mut checks = Vec::new();
+        let mut check = |what, recorded: String, reproduced: String| {
+            checks.push(Check {
+                what,
+                recorded,
+                reproduced,
+            });
+        };
+        check("outcome", outcome(&was.outcome), outcome(&again.outcome));
+        let result = |run: &RunJson| digest(&json!([run.answer, run.summary]));
+        check("result", result(was), result(again));
+        let tree = |run: &RunJson| run.output_tree.clone().unwrap_or("unknown".to_owned());
+        check("output tree", tree(was), tree(again));
+        let stream = |stream: &spec::wire::OutputJson| digest(&json!([stream.text, stream.bytes]));
+        check("stdout", stream(&was.stdout), stream(&again.stdout));
+        check("stderr", stream(&was.stderr), stream(&again.stderr));
+
+        let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unrecorded = tools.unrecorded.clone();
+        let calls: usize = tools.known.values().map(Vec::len).sum();
+        check("tool calls", calls.to_string(), tools.asked.to_string());
+        if let Some(proxy) = &self.proxy {
+            let ledger = proxy.ledger();
+            let recorded = record.cassette.len() - calls;
+            check(
+                "http",
+                recorded.to_string(),
+                ledger.exchanges.len().to_string(),
+            );
+            let room = UNRECORDED_MAX.saturating_sub(unrecorded.len());
+            let beyond = ledger.unrecorded().take(room);
+            unrecorded.extend(beyond.map(|(exchange, difference)| Unrecorded {
+                what: middle(&format!("{} {}", exchange.method, exchange.url), 200),
+                difference: middle(difference, DIFFERENCE_CHARS),
+            }));
+        }
+        Reproduction { checks, unrecorded }
+    }
+}
+
+/// How a run ended, without what is in its output too.
+fn outcome(outcome: &OutcomeJson) -> String {
+    serde_json::to_string(outcome).unwrap_or_default()
+}
+
+fn digest(value: &Value) -> String {
+    Exchange::digest_of(value).to_string()
+}
+
+impl Broker for Replay {
+    fn answer(&self, request: ToolRequest) -> BoxFuture<'_, Value> {
+        Box::pin(async move {
+            let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+            tools.answer(&request)
+        })
+    }
+
+    fn connect(&self, connection: DuplexStream) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(proxy) = &self.proxy {
+                proxy.serve(connection).await;
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(tool: &str, arguments: Value) -> ToolRequest {
+        ToolRequest {
+            tool: tool.to_owned(),
+            arguments,
+        }
+    }
+
+    fn exchange(tool: &str, request: Value, response: Value) -> Exchange {
+        Exchange::new(tool, request, response, std::time::Duration::ZERO, 0, 0)
+    }
+
+    #[test]
+    fn each_recorded_answer_is_given_once_and_in_order() {
+        let refused = json!({ "refused": Exchange::digest_of(&json!({"x": 1})) });
+        let recorded = [
+            exchange("llm", json!({"q": "a"}), json!({"ok": "1"})),
+            exchange("llm", json!({"q": "b"}), json!({"ok": "2"})),
+            exchange("llm", json!({"q": "a"}), json!({"ok": "3"})),
+            exchange("shell_command", refused, json!({"error": "no"})),
+        ];
+        let mut tools = Tools::new(recorded.iter().collect());
+        let mut answers = |tool, arguments| tools.answer(&call(tool, arguments));
+        assert_eq!(answers("llm", json!({"q": "b"})), json!({"ok": "2"}));
+        assert_eq!(answers("llm", json!({"q": "a"})), json!({"ok": "1"}));
+        assert_eq!(answers("llm", json!({"q": "a"})), json!({"ok": "3"}));
+        assert_eq!(
+            answers("shell_command", json!({"x": 1})),
+            json!({"error": "no"})
+        );
+        for (tool, arguments) in [
+            ("llm", json!({"q": "a"})),
+            ("llm", json!({"q": "c"})),
+            ("other", json!({})),
+        ] {
+            assert!(answers(tool, arguments)["error"].is_string());
+        }
+        let differences: Vec<_> = tools
+            .unrecorded
+            .iter()
+            .map(|one| one.difference.as_str())
+            .collect();
+        assert_eq!(differences[0], "the record holds it, but not as often");
+        assert!(
+            differences[1].contains("+  \"q\": \"c\""),
+            "{}",
+            differences[1]
+        );
+        assert_eq!(differences[2], "the record holds no call of other");
+        assert_eq!(tools.asked, 7);
+    }
+}
