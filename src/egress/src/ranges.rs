@@ -8,10 +8,10 @@ type Range<A> = (A, u32, &'static str);
 /// Source: the IANA IPv4 Special-Purpose Address Registry and, for multicast and class E, RFC 5771
 /// and RFC 1112. Left out are the few special ranges that are reachable by everyone (AS112, AMT).
 const V4: &[Range<Ipv4Addr>] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "unspecified"), // RFC 791; Linux connects 0.0.0.0 to itself.
-    (Ipv4Addr::new(10, 0, 0, 0), 8, "private"),    // RFC 1918
+    (Ipv4Addr::UNSPECIFIED, 8, "unspecified"), // RFC 791; Linux connects 0.0.0.0 to itself.
+    (Ipv4Addr::new(10, 0, 0, 0), 8, "private"), // RFC 1918
     (Ipv4Addr::new(100, 64, 0, 0), 10, "shared by carriers"), // RFC 6598
-    (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),  // RFC 1122
+    (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"), // RFC 1122
     (
         Ipv4Addr::new(168, 63, 129, 16),
         32,
@@ -31,7 +31,7 @@ const V4: &[Range<Ipv4Addr>] = &[
     (Ipv4Addr::new(198, 51, 100, 0), 24, "for documentation"), // RFC 5737
     (Ipv4Addr::new(203, 0, 113, 0), 24, "for documentation"), // RFC 5737
     (Ipv4Addr::new(224, 0, 0, 0), 4, "multicast"), // RFC 5771
-    (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),  // RFC 1112; holds 255.255.255.255, RFC 919.
+    (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"), // RFC 1112; holds 255.255.255.255, RFC 919.
 ];
 
 /// Source: the IANA IPv6 Special-Purpose Address Registry. The first match gives the name.

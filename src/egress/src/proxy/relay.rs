@@ -282,7 +282,13 @@ impl Relay<'_> {
             let result = loop {
                 let bytes = match next_piece(&mut body, stall).await {
                     Ok(Some(bytes)) => bytes,
-                    Ok(None) => break recorder.finish().await.map(Some).map_err(unrecordable),
+                    Ok(None) => {
+                        break recorder
+                            .finish()
+                            .await
+                            .map(Some)
+                            .map_err(|error| unrecordable(&error));
+                    }
                     Err(error) => {
                         let reason = format!("the request's body ended early: {}", chain(&error));
                         break Err(Problem::refused(StatusCode::BAD_REQUEST, reason));
@@ -295,7 +301,7 @@ impl Relay<'_> {
                     ));
                 }
                 if let Err(error) = recorder.write(&bytes).await {
-                    break Err(unrecordable(error));
+                    break Err(unrecordable(&error));
                 }
                 progress.made();
                 // A host that answers early need not read the rest; the record still has it.
@@ -335,7 +341,7 @@ impl Relay<'_> {
     }
 }
 
-fn unrecordable(error: io::Error) -> Problem {
+fn unrecordable(error: &io::Error) -> Problem {
     tracing::error!(%error, "a body cannot be kept");
     Problem::failed("a body cannot be kept where the proxy runs")
 }
@@ -421,7 +427,7 @@ impl Download {
                 break;
             }
             if let Err(error) = self.recorder.write(&bytes).await {
-                cut = Some(unrecordable(error).reason().to_owned());
+                cut = Some(unrecordable(&error).reason().to_owned());
                 break;
             }
             if self.body.is_end_stream() {
@@ -456,7 +462,7 @@ impl Download {
                 true
             }
             Err(error) => {
-                open.end(sent, unrecordable(error).answer(), bytes);
+                open.end(sent, unrecordable(&error).answer(), bytes);
                 false
             }
         };

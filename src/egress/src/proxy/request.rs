@@ -136,8 +136,8 @@ fn check_host(uri: &Uri, headers: &HeaderMap, expected: &Authority) -> Result<()
         names.push(host.to_str().unwrap_or("?"));
     }
     for name in names {
-        let named = Authority::parse(name, Some(Scheme::Https.port())).ok();
-        if named.as_ref() != Some(expected) {
+        let asked = Authority::parse(name, Some(Scheme::Https.port())).ok();
+        if asked.as_ref() != Some(expected) {
             return Err(Problem::forbidden(format!(
                 "the request names `{}` in a connection to {expected}",
                 printable(name, SHOWN_CHARS)

@@ -26,7 +26,7 @@ fn proxy(opaque: bool) -> Proxy {
         ..policy(&["a.b"], &[("a.b", nowhere)])
     };
     if opaque {
-        policy.opaque = policy.allow.clone();
+        policy.opaque.clone_from(&policy.allow);
     }
     let upstream = Upstream::new(RootCertStore::empty(), Scripted::new(&[])).unwrap();
     Proxy::live(policy, Arc::new(MemoryBodies::default()), upstream).unwrap()

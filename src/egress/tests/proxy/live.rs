@@ -1,8 +1,10 @@
 //! What was granted works.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use egress::{Answer, Body};
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Collected, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
 use spec::Digest;
@@ -16,9 +18,9 @@ pub(crate) async fn echo(request: Request<Incoming>) -> Response<OriginBody> {
     let (head, body) = request.into_parts();
     let mut text = format!("{} {}\n", head.method, head.uri);
     for (name, value) in &head.headers {
-        text.push_str(&format!("{name}: {}\n", value.to_str().unwrap_or("?")));
+        writeln!(text, "{name}: {}", value.to_str().unwrap_or("?")).unwrap();
     }
-    let body = body.collect().await.map(|body| body.to_bytes());
+    let body = body.collect().await.map(Collected::to_bytes);
     text.push('\n');
     text.push_str(&String::from_utf8_lossy(&body.unwrap_or_default()));
     Response::builder()

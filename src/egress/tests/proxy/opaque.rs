@@ -69,7 +69,7 @@ async fn a_tunnel_begins_with_a_handshake_for_its_host() {
     assert!(tls.is_err());
     let large = [
         b"\x16\x03\x01\x40\x00\x01\x00\xff\xff".as_slice(),
-        &[0; 70_000],
+        &vec![0; 70_000],
     ]
     .concat();
     for first in [

@@ -13,6 +13,7 @@ use crate::support::{Authority, HANG, Origin, Sandbox, policy, summary};
 
 /// Runs a program with the proxy in its environment, as the harness does in a sandbox.
 /// Without that program it says so, and there is nothing to see.
+#[expect(clippy::print_stderr, reason = "a skip is to be seen")]
 async fn run(sandbox: &mut Sandbox, program: &str, arguments: &[&str]) -> Option<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());

@@ -30,12 +30,12 @@ async fn a_host_that_was_not_granted_is_refused_by_name() {
         refusal(&mut sandbox, "http://other.test/").await,
         "403 this subagent was not granted egress to other.test"
     );
-    let (head, _stream) = sandbox.connect("other.test:443").await;
+    let (head, stream) = sandbox.connect("other.test:443").await;
     assert!(
         head.starts_with("HTTP/1.1 403 this subagent was not granted egress to other.test\r\n"),
         "{head}"
     );
-    drop(_stream);
+    drop(stream);
     for target in [
         "site.test:80",
         "site.test:22",

@@ -410,13 +410,11 @@ pub(crate) async fn try_send(
     let mut body = Vec::new();
     let mut is_whole = true;
     while let Some(frame) = tokio::time::timeout(HANG, incoming.frame()).await.unwrap() {
-        match frame {
-            Ok(frame) => body.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            Err(_) => {
-                is_whole = false;
-                break;
-            }
-        }
+        let Ok(frame) = frame else {
+            is_whole = false;
+            break;
+        };
+        body.extend_from_slice(&frame.into_data().unwrap_or_default());
     }
     Ok(Got {
         status: head.status.as_u16(),
