@@ -88,7 +88,7 @@ impl Streams {
     /// Takes in jobs that have ended. Pends while there is none.
     pub(super) async fn job_ended(&mut self) {
         if self.jobs.join_next().await.is_none() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
