@@ -1,7 +1,7 @@
 """Attempts: every family, kind and protocol of sockets.
-Seen from outside: TCP and UDP on loopback and unnamed pairs are all there is.
+Seen from outside: TCP and UDP on loopback and Unix sockets are all there is.
 Kind: network
-Expect: {"outcome": {"kind": "completed"}, "answer": "made [(1, 1, 0), (1, 2, 0), (1, 5, 0), (2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 17), (10, 1, 0), (10, 1, 6), (10, 2, 0), (10, 2, 17)]"}
+Expect: {"outcome": {"kind": "completed"}, "answer": "made [(1, 1, 0), (1, 2, 0), (1, 3, 0), (1, 5, 0), (2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 17), (10, 1, 0), (10, 1, 6), (10, 2, 0), (10, 2, 17)]"}
 Except runsc: its own network stack decides, and has ICMP sockets for nobody and neither SCTP nor MPTCP
 """
 import socket
