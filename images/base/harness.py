@@ -46,6 +46,9 @@ SHIMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shims")
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": HOME,
+    # Each sandbox has a user number of its own, which has no entry in the image's list of users.
+    "USER": "sandbox",
+    "LOGNAME": "sandbox",
     "LANG": "C.UTF-8",
     "TZ": "UTC",
     "TMPDIR": "/tmp",

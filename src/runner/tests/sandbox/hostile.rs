@@ -293,7 +293,7 @@ async fn nothing_is_allowed_that_is_not_needed() {
         "interfaces": ["lo"],
         "environment": {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/tmp/home", "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/tmp",
+            "HOME": "/tmp/home", "USER": "sandbox", "LOGNAME": "sandbox", "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/tmp",
             "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"
         },
         "hosts": "sandbox",
