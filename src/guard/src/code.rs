@@ -229,6 +229,8 @@ enum Call {
     Evaluate,
     /// The second argument decides whether it writes.
     Open,
+    /// Relative paths lead elsewhere from here on.
+    ChangeDirectory,
 }
 
 /// What a name means, and whether it means that only where its argument says so.
@@ -315,6 +317,7 @@ fn call(language: Language, name: &str) -> Option<(Call, bool)> {
             sure(Call::Open)
         }
         "fopen" | "openSync" => sure(Call::Open),
+        "chdir" => sure(Call::ChangeDirectory),
         _ => None,
     }
 }
@@ -326,16 +329,73 @@ pub(crate) fn judge(walk: &mut Walk<'_>, language: Language, text: &str, shown: 
         return;
     };
     let known = constants(&tokens);
+    let names = other_names(&tokens);
+    walk.apart(|walk| judge_tokens(walk, language, &tokens, &known, &names, shown));
+}
+
+/// Other names for modules and functions: `import os as o`, `from os import remove as r`, `f = os.remove`.
+fn other_names(tokens: &[Token]) -> HashMap<String, String> {
+    let mut names = HashMap::new();
+    for window in tokens.windows(3) {
+        let (name, other) = match window {
+            [Token::Name(name), Token::Name(word), Token::Name(other)] if word == "as" => {
+                (name, other)
+            }
+            [Token::Name(other), Token::Mark('='), Token::Name(name)] if name.contains('.') => {
+                (name, other)
+            }
+            _ => continue,
+        };
+        names.insert(other.clone(), name.clone());
+    }
+    names
+}
+
+/// A name as it is known to all.
+fn real_name(name: &str, names: &HashMap<String, String>) -> String {
+    let (first, rest) = match name.split_once('.') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (name, None),
+    };
+    match (names.get(first), rest) {
+        (Some(real), Some(rest)) => format!("{real}.{rest}"),
+        (Some(real), None) => real.clone(),
+        (None, _) => name.to_owned(),
+    }
+}
+
+fn judge_tokens(
+    walk: &mut Walk<'_>,
+    language: Language,
+    tokens: &[Token],
+    known: &Known,
+    names: &HashMap<String, String>,
+    shown: &str,
+) {
     for (at, token) in tokens.iter().enumerate() {
         match token {
             Token::Ticks(command) => {
                 walk.text_as_script_of(command, shown);
             }
             Token::Name(name) => {
-                judge_name(walk, language, &tokens, at, name, &known, shown);
+                let system = [
+                    "os",
+                    "shutil",
+                    "subprocess",
+                    "builtins",
+                    "__builtins__",
+                    "pathlib",
+                ];
+                let is_dynamic = name == "getattr"
+                    && matches!(tokens.get(at + 2), Some(Token::Name(of)) if system.contains(&real_name(of, names).as_str()));
+                if is_dynamic {
+                    walk.ask(shown, "which function it calls is not known");
+                }
+                let name = real_name(name, names);
+                judge_name(walk, language, tokens, at, &name, known, shown);
             }
             Token::Mark('>' | '|') if language == Language::Awk => {
-                awk_output(walk, &tokens, at, shown)
+                awk_output(walk, tokens, at, shown)
             }
             Token::Text(command, _)
                 if language == Language::Awk
@@ -576,6 +636,13 @@ fn judge_name(
         Call::Move => {
             on_path(walk, Act::Remove, &first, is_unsure, name, shown);
             on_path(walk, Act::Write, &second, is_unsure, name, shown);
+        }
+        Call::ChangeDirectory => {
+            let target = match &first {
+                Argument::Text(path) => Value::text(path),
+                Argument::Texts(_) | Argument::Open => Value::unknown("the directory"),
+            };
+            walk.change_directory(&target);
         }
         Call::Change => on_path(walk, Act::Change, &first, is_unsure, name, shown),
         Call::Open => {

@@ -20,6 +20,8 @@ pub(crate) enum Place {
     Stream,
     /// Somewhere else.
     Outside(String),
+    /// Inside, if what is filled into the middle of its last name is a part of a name.
+    Named(String, String),
     /// Not known, and why.
     Unknown(String),
 }
@@ -178,20 +180,25 @@ fn beginnings(
     why: &str,
 ) -> Vec<Place> {
     let unknown = || Place::Unknown(why.to_owned());
-    let Some((folder, _)) = known.rsplit_once('/') else {
-        return vec![unknown()];
+    let (folder, name) = match known.rsplit_once('/') {
+        Some((folder, name)) => (format!("{folder}/"), name),
+        None if !known.is_empty() => (".".to_owned(), known),
+        None => return vec![unknown()],
     };
     let judge = |folder: String| match classify(folder, context) {
+        Place::Inside(path) | Place::Scratch(path) if !name.is_empty() => {
+            Place::Named(format!("{path}/{name}..."), why.to_owned())
+        }
         // It leads further into there, or anywhere: neither is allowed.
         Place::Outside(path) => Place::Outside(format!("{}/...", path.trim_end_matches('/'))),
         _ => unknown(),
     };
     if known.starts_with('/') {
-        return vec![judge(normal(&format!("{folder}/"), "/", links))];
+        return vec![judge(normal(&folder, "/", links))];
     }
     cwd.iter()
         .map(|cwd| match cwd {
-            Some(cwd) => judge(normal(&format!("{folder}/"), cwd, links)),
+            Some(cwd) => judge(normal(&folder, cwd, links)),
             None => unknown(),
         })
         .collect()

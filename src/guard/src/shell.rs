@@ -226,7 +226,8 @@ impl<'a> Walk<'a> {
                 Place::Outside(path) => {
                     (Decision::Refuse, path, ", which is outside the workspace")
                 }
-                Place::Unknown(why) => {
+                Place::Named(path, _) if !removes => (Decision::Allow, path, ""),
+                Place::Named(_, why) | Place::Unknown(why) => {
                     let why = if why.starts_with('$') {
                         format!("the value of `{}` is not known", shorten(&why))
                     } else {
@@ -270,7 +271,7 @@ impl<'a> Walk<'a> {
                 // Somewhere in the workspace: `..` from there may still be in it.
                 Place::Inside(_) => Some(self.context.workspace.clone()),
                 Place::Stream => continue,
-                Place::Unknown(_) => None,
+                Place::Named(..) | Place::Unknown(_) => None,
             };
             if !all.contains(&directory) {
                 all.push(directory);

@@ -39,6 +39,9 @@ impl Value {
     }
 
     pub(crate) fn push(&mut self, part: Part) {
+        if matches!(&part, Part::Text(text) if text.is_empty()) {
+            return;
+        }
         if let (Part::Text(new), Some(Part::Text(last))) = (&part, self.0.last_mut()) {
             last.push_str(new);
         } else {

@@ -330,7 +330,7 @@ impl Walk<'_> {
     }
 
     /// The values of a parameter, whether they are a list, and whether it is set.
-    fn lookup(&self, parameter: &Parameter) -> (Vec<Value>, bool, Option<bool>) {
+    fn lookup(&mut self, parameter: &Parameter) -> (Vec<Value>, bool, Option<bool>) {
         let unknown = |shown: String| (vec![Value::unknown(shown)], false, None);
         match parameter {
             Parameter::Positional(0) => (vec![Value::name()], false, Some(true)),
@@ -356,6 +356,7 @@ impl Walk<'_> {
             Parameter::Special(_) => (vec![Value::name()], false, Some(true)),
             Parameter::Named(name) => self.named(name),
             Parameter::NamedWithIndex { name, index } => {
+                self.arithmetic(index);
                 let variable = self.state.variables.get(name);
                 match (variable, index.parse::<usize>()) {
                     (Some(variable), Ok(index)) if variable.is_list => {
@@ -564,7 +565,7 @@ impl Walk<'_> {
         }
     }
 
-    fn indirect(&self, parameter: &Parameter) -> Vec<Value> {
+    fn indirect(&mut self, parameter: &Parameter) -> Vec<Value> {
         let (names, _, _) = self.lookup(parameter);
         match names.as_slice() {
             [name] => match name.exact() {

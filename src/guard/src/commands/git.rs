@@ -24,6 +24,12 @@ impl Walk<'_> {
             for directory in options.values(&["C", "work-tree"]) {
                 walk.change_directory(&directory);
             }
+            for name in ["GIT_DIR", "GIT_WORK_TREE"] {
+                let values = walk.state.variables.get(name).map(|it| it.values.clone());
+                for directory in values.unwrap_or_default() {
+                    walk.act_if_changing(&options, &directory, line);
+                }
+            }
             for directory in options.values(&["git-dir"]) {
                 walk.act_if_changing(&options, &directory, line);
             }
@@ -163,6 +169,16 @@ impl Walk<'_> {
                 }
             }
             "config" => {
+                // An alias that runs a command is judged where it is made.
+                for value in arguments {
+                    if let Some(text) = value.shown().strip_prefix('!') {
+                        let script = match value.mystery() {
+                            Some(why) => Value::unknown(why),
+                            None => Value::text(text),
+                        };
+                        self.text_as_script(&script, line);
+                    }
+                }
                 if has(&["--system"]) {
                     self.refuse(&line.shown, "changes the configuration of the whole system");
                 } else if !has(&[

@@ -164,7 +164,7 @@ impl Walk<'_> {
                         value.push(Part::Name);
                         value
                     }
-                    Place::Unknown(why) => Value::unknown(why),
+                    Place::Named(_, why) | Place::Unknown(why) => Value::unknown(why),
                 });
             }
         }

@@ -335,11 +335,10 @@ impl Walk<'_> {
                 Some(Output::Nothing)
             }
             "export" | "declare" | "local" | "readonly" | "typeset" => Some(Output::Nothing),
+            "jobs" => Some(Output::Items(vec![Value(vec![Part::Job])])),
             ":" | "true" | "false" | "[" | "test" | "return" | "break" | "continue" | "exit"
-            | "wait" | "jobs" | "fg" | "bg" | "umask" | "ulimit" | "shopt" | "type" | "hash"
-            | "help" | "complete" | "bind" | "history" | "fc" | "disown" | "times" => {
-                Some(Output::Nothing)
-            }
+            | "wait" | "fg" | "bg" | "umask" | "ulimit" | "shopt" | "type" | "hash" | "help"
+            | "complete" | "bind" | "history" | "fc" | "disown" | "times" => Some(Output::Nothing),
             _ => None,
         }
     }
@@ -377,7 +376,9 @@ pub(crate) fn plain_text(value: &Value) -> Option<String> {
             Part::Text(part) | Part::Glob(part) => text.push_str(part),
             // A number or a name cannot begin a command of its own.
             Part::Name | Part::Job => text.push('0'),
-            Part::Below | Part::Unknown(_) => return None,
+            // A file that was found: what its name could do to a shell is not looked at.
+            Part::Below => text.push_str("./found"),
+            Part::Unknown(_) => return None,
         }
     }
     Some(text)

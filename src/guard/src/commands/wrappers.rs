@@ -35,7 +35,6 @@ const PREFIXES: &[(&str, &str, &[&str])] = &[
     ("torsocks", "", &[]),
     ("catchsegv", "", &[]),
     ("valgrind", "", &[]),
-    ("gdb", "", &[]),
     ("eatmydata", "", &[]),
     ("caffeinate", "tw", &[]),
     ("retry", "", &[]),
@@ -193,6 +192,17 @@ impl Walk<'_> {
                 self.ask(&line.shown, "it works on another machine");
                 unknown(&line.shown)
             }
+            "tclsh" | "expect" | "julia" | "R" | "Rscript" | "guile" | "erl" | "ghci" | "pwsh"
+            | "racket" | "sbcl" | "scala" | "groovy" | "jshell" | "ocaml" | "osascript" | "gdb"
+            | "octave" | "elixir" | "iex" | "swipl" => {
+                let is_code =
+                    line.has(&["-e", "-c", "-ex", "-x", "--eval", "-eval", "-E", "-Command"]);
+                let reads = !matches!(self.state.stdin, Output::Nothing | Output::File);
+                if is_code || reads {
+                    self.ask(&line.shown, "the code that it runs is not understood");
+                }
+                unknown(&line.shown)
+            }
             "at" | "batch" => {
                 self.ask(&line.shown, "what it runs later is not known");
                 unknown(&line.shown)
@@ -346,11 +356,17 @@ impl Walk<'_> {
                     .collect();
                 return walk.script(&format!("{text} {}", rest.join(" ")));
             }
-            let inner = without_assignments(&inner);
-            if inner.is_empty() {
+            let rest = without_assignments(&inner);
+            for assignment in &inner[..inner.len() - rest.len()] {
+                if let Some((name, _)) = assignment.prefix().split_once('=') {
+                    let value = assignment.after(name.len() + 1);
+                    walk.assign(name, vec![value], false);
+                }
+            }
+            if rest.is_empty() {
                 return unknown(&line.shown);
             }
-            walk.run(inner)
+            walk.run(rest)
         })
     }
 
