@@ -21,7 +21,7 @@ use super::connection::Jobs;
 use super::ledger::Open;
 use super::problem::{Problem, chain};
 use super::record::{Recorder, empty};
-use super::request::{Asked, end_to_end, recorded};
+use super::request::{Asked, Length, end_to_end, recorded, set_length};
 use super::world::{Wire, World};
 use crate::host::{Authority, Scheme};
 use crate::{Answer, Bodies, Body};
@@ -89,6 +89,7 @@ impl Relay<'_> {
         asked: Asked,
         mut body: Incoming,
     ) -> Result<(Response<Passing>, Download), (Problem, u64)> {
+        let length = Length::of(&body);
         let unsent = |problem| (problem, 0);
         let policy = self.world.policy();
         let route = match self.world.route(asked.scheme, &asked.authority).await {
@@ -125,6 +126,7 @@ impl Relay<'_> {
         *request.uri_mut() = asked.target.clone();
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&asked.headers);
+        set_length(request.headers_mut(), length);
         let (response, bytes_before) = loop {
             let bytes_before = if is_reused { link.meter.both() } else { 0 };
             let spent = |meter: &Meter| meter.both() - bytes_before;
@@ -176,7 +178,8 @@ impl Relay<'_> {
             );
             return Err((Problem::failed(reason), spent));
         }
-        let headers = end_to_end(&head.headers);
+        let mut headers = end_to_end(&head.headers);
+        set_length(&mut headers, Length::of(&body));
         let (pieces, passing) = if body.is_end_stream() {
             (None, Passing::empty())
         } else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use spec::Digest;
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use super::body::{Passing, Piece};
 use super::connection::Jobs;
 use super::ledger::Open;
 use super::problem::Problem;
-use super::request::{Asked, restored};
+use super::request::{Asked, Length, restored, set_length};
 use crate::host::{Authority, Scheme};
 use crate::{Answer, Bodies, Body, Exchange, Headers};
 
@@ -118,7 +118,14 @@ impl Recording {
                 headers,
                 body,
                 cut,
-            } => respond(bodies, jobs, *status, headers, *body, cut.is_some()),
+            } => {
+                let kept = Kept {
+                    bodies: Arc::clone(bodies),
+                    body: *body,
+                    is_cut: cut.is_some(),
+                };
+                respond(jobs, &asked.method, *status, headers, kept)
+            }
             Answer::Closed { .. }
             | Answer::Refused { .. }
             | Answer::Failed { .. }
@@ -210,29 +217,53 @@ async fn read(mut body: Incoming) -> io::Result<Body> {
     })
 }
 
-fn respond(
-    bodies: &Arc<dyn Bodies>,
-    jobs: &Jobs,
-    status: u16,
-    headers: &Headers,
+/// A body that was recorded.
+struct Kept {
+    bodies: Arc<dyn Bodies>,
     body: Body,
     is_cut: bool,
+}
+
+/// The same head as then, and a body that is framed as it was: with a length if it had one.
+fn respond(
+    jobs: &Jobs,
+    method: &Method,
+    status: u16,
+    headers: &Headers,
+    kept: Kept,
 ) -> io::Result<Response<Passing>> {
-    let passing = if body.size == 0 && !is_cut {
+    let status = StatusCode::from_u16(status).map_err(io::Error::other)?;
+    let mut headers = restored(headers);
+    let size = kept.body.size;
+    let has_length = headers.contains_key(header::CONTENT_LENGTH);
+    let is_bodiless = *method == Method::HEAD
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || (has_length && size == 0);
+    let passing = if is_bodiless && !kept.is_cut {
         Passing::empty()
     } else {
-        let (pieces, passing) = Passing::piped((!is_cut).then_some(body.size));
-        jobs.spawn(play(Arc::clone(bodies), body, is_cut, pieces));
+        let known = (has_length && !kept.is_cut).then_some(size);
+        if known.is_some() {
+            set_length(&mut headers, Length::Known(size));
+        }
+        let (pieces, passing) = Passing::piped(known);
+        jobs.spawn(play(kept, pieces));
         passing
     };
     let mut response = Response::new(passing);
-    *response.status_mut() = StatusCode::from_u16(status).map_err(io::Error::other)?;
-    *response.headers_mut() = restored(headers);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     Ok(response)
 }
 
 /// Sends a kept body. One that was cut then is cut now.
-async fn play(bodies: Arc<dyn Bodies>, body: Body, is_cut: bool, pieces: mpsc::Sender<Piece>) {
+async fn play(kept: Kept, pieces: mpsc::Sender<Piece>) {
+    let Kept {
+        bodies,
+        body,
+        is_cut,
+    } = kept;
     let mut reader: Option<Box<dyn Read + Send>> = None;
     let mut left = body.size;
     while left > 0 {

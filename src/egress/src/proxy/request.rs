@@ -1,5 +1,6 @@
 //! What the program asks for.
 
+use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use spec::printable;
@@ -176,6 +177,44 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         kept.append(name.clone(), value.clone());
         kept
     })
+}
+
+/// Makes the length in a message's head the one that its body really has; a message without a
+/// body keeps what it says, because an answer to HEAD says how long another one would be.
+pub(super) fn set_length(headers: &mut HeaderMap, length: Length) {
+    let value = match length {
+        Length::Known(bytes) => Some(HeaderValue::from(bytes)),
+        Length::Unknown => None,
+        Length::NoBody => headers.get(header::CONTENT_LENGTH).cloned(),
+    };
+    match value {
+        // Where it was: the order is part of what the program sees. Said twice, it is said once.
+        Some(value) if headers.contains_key(header::CONTENT_LENGTH) => {
+            headers.insert(header::CONTENT_LENGTH, value);
+        }
+        Some(_) => {}
+        None => {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+    }
+}
+
+/// How much is known of a body before it is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    NoBody,
+    Known(u64),
+    Unknown,
+}
+
+impl Length {
+    pub(super) fn of(body: &impl Body) -> Self {
+        if body.is_end_stream() {
+            Self::NoBody
+        } else {
+            body.size_hint().exact().map_or(Self::Unknown, Self::Known)
+        }
+    }
 }
 
 /// As headers are recorded.
