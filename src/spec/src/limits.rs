@@ -397,6 +397,19 @@ impl Shown for u64 {
     }
 }
 
+/// A limit as its flag takes it: processors are not counted in thousandths there.
+fn shown(flag: &str, value: &impl Shown) -> String {
+    let text = value.shown();
+    match text.parse::<u32>() {
+        Ok(millis) if flag == "--cpus" => {
+            let decimals = format!(".{:03}", millis % 1_000);
+            let decimals = decimals.trim_end_matches('0').trim_end_matches('.');
+            format!("{}{decimals}", millis / 1_000)
+        }
+        _ => text,
+    }
+}
+
 /// One limit above another.
 struct Excess {
     flag: &'static str,
@@ -438,7 +451,7 @@ macro_rules! partial_limits {
             pub fn said(&self) -> Vec<(&'static str, String)> {
                 let mut said = Vec::new();
                 $(if let Some(value) = self.$field {
-                    said.push(($flag, value.shown()));
+                    said.push(($flag, shown($flag, &value)));
                 })*
                 said
             }
@@ -450,8 +463,8 @@ macro_rules! partial_limits {
                 {
                     return Some(Excess {
                         flag: $flag,
-                        asked: asked.shown(),
-                        most: most.shown(),
+                        asked: shown($flag, &asked),
+                        most: shown($flag, &most),
                     });
                 })*
                 None
@@ -693,6 +706,25 @@ mod tests {
         assert!(check(10, 10));
         assert!(!check(11, 10));
         assert!(!check(1, 1), "no sandbox has so few");
+    }
+
+    #[test]
+    fn limits_are_shown_as_their_flags_take_them() {
+        let check = |cpu_millis, expected: &str| {
+            let limits = PartialLimits {
+                cpu_millis: Some(cpu_millis),
+                memory: Some(ByteSize::mib(64)),
+                ..PartialLimits::default()
+            };
+            let expected = [("--memory", "64M"), ("--cpus", expected)];
+            let said = limits.said();
+            let said: Vec<_> = said.iter().map(|(flag, value)| (*flag, &**value)).collect();
+            assert_eq!(said, expected);
+        };
+        check(500, "0.5");
+        check(1_000, "1");
+        check(12_345, "12.345");
+        check(10, "0.01");
     }
 
     #[test]

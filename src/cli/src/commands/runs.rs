@@ -57,14 +57,33 @@ pub(crate) fn runs(app: &App, command: &RunsCommand) -> anyhow::Result<ExitCode>
     match command {
         RunsCommand::List { limit } => list(app, &store, *limit),
         RunsCommand::Show { run } => {
-            let run = store.find_run(run)?;
+            let run = find(app, &store, run)?;
             show(app, run, store.run(&run)?)
         }
         RunsCommand::Files { run, to } => {
-            let run = store.find_run(run)?;
+            let run = find(app, &store, run)?;
             files(app, &store, run, to.as_deref())
         }
         RunsCommand::Output(args) => output(app, &store, args),
+    }
+}
+
+/// The recorded run of this id.
+fn find(app: &App, store: &Store, prefix: &str) -> anyhow::Result<RunId> {
+    let error = match store.find_run(prefix) {
+        Ok(run) => return Ok(run),
+        Err(error) => error,
+    };
+    let mut running = running(&app.outputs())?.into_iter();
+    match running.find(|log| log.run.to_string().starts_with(prefix)) {
+        Some(log) if !prefix.is_empty() => {
+            let run = log.run;
+            let problem = Problem::not_found(format!("the run `{run}` has not ended yet"));
+            Err(problem
+                .hint(format!("`agentfactory runs output {run} --follow` waits for its end"))
+                .into())
+        }
+        _ => Err(error.into()),
     }
 }
 
