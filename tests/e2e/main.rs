@@ -3,11 +3,13 @@
 
 mod demo;
 mod deploy;
+mod egress;
 mod engine;
 mod exec;
 mod hostile;
 mod interrupts;
 mod layers;
 mod library;
+mod pool;
 mod solve;
 mod trouble;

@@ -177,6 +177,11 @@ impl TestEnv {
         self.scratch.path()
     }
 
+    /// The folder of sockets and locks: a pool of the person who tests is not used.
+    pub fn runtime(&self) -> PathBuf {
+        self.scratch.path().join("runtime")
+    }
+
     /// Writes a file into the scratch folder, with the folders above it.
     ///
     /// # Panics
@@ -199,6 +204,7 @@ impl TestEnv {
             .current_dir(self.scratch.path())
             .env("AGENTFACTORY_HOME", self.home.path())
             .env("XDG_CONFIG_HOME", self.scratch.path().join("no-config"))
+            .env("XDG_RUNTIME_DIR", self.runtime())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
