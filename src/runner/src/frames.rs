@@ -117,6 +117,12 @@ impl Decoder {
         self.buffer.is_empty()
     }
 
+    /// Bytes that its buffer has taken.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The next frame that is complete.
     ///
     /// What is kept between calls is at most one frame and the last bytes fed, because an overlong

@@ -16,6 +16,9 @@ mod reap;
 mod sandboxes;
 mod slots;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use docker::fuzzing;
 pub use docker::{DockerOptions, DockerSandboxes, PoolOptions};
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineFailure, RunnerError};

@@ -184,6 +184,13 @@ impl Events {
         self.decoder.feed(bytes);
     }
 
+    /// Bytes that its buffers have taken.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held(&self) -> usize {
+        let body = self.body.as_ref();
+        self.decoder.held() + body.map_or(0, |body| body.received.capacity())
+    }
+
     /// The next event that is complete.
     pub(super) fn next(&mut self) -> Result<Option<Event>, FrameError> {
         loop {

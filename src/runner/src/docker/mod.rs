@@ -5,6 +5,8 @@ mod collect;
 mod container;
 mod create;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub(crate) mod hand_out;
 mod outcome;
 mod pool;
