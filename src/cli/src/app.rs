@@ -12,7 +12,7 @@ use runner::images::{self, BuildRequest};
 use runner::pool_process::{self, OwnSandboxes, PoolLease, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
     DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Owner, PoolOptions, RunnerError,
-    Sandboxes, Slots,
+    Runtimes, Sandboxes, Slots,
 };
 use spec::{LimitSources, Limits, Skill};
 use store::Store;
@@ -115,7 +115,7 @@ impl App {
         cancel: &CancellationToken,
     ) -> anyhow::Result<Factory> {
         let slots = self.slots(flags)?;
-        let lease = match wanted.filter(|_| self.settings.uses_pool && !flags.no_pool) {
+        let lease = match wanted.filter(|_| self.may_lease(flags)) {
             Some(limits) => self.lease(limits, &slots, cancel).await?,
             None => None,
         };
@@ -125,11 +125,16 @@ impl App {
         let (image, engine) = (lease.image.clone(), lease.engine.clone());
         let own = OwnEngine {
             engine: self.settings.engine.clone(),
-            runtime: self.settings.runtime.clone(),
+            runtimes: self.settings.runtimes.clone(),
             slots,
         };
         let sandboxes = Arc::new(PooledSandboxes::new(lease, Arc::new(own)));
         Ok(self.put_together(live, store, models, sandboxes, image, engine))
+    }
+
+    /// Whether a pool that another process keeps may be asked. Its sandboxes have one runtime.
+    fn may_lease(&self, flags: SandboxFlags) -> bool {
+        self.settings.uses_pool && !flags.no_pool && !self.settings.runtimes.is_mixed()
     }
 
     /// A sandbox of the pool that another process keeps, if there is one for these limits.
@@ -152,7 +157,7 @@ impl App {
         };
         let wanted = Wanted {
             engine,
-            runtime: self.settings.runtime.clone(),
+            runtime: self.settings.runtimes.default.clone(),
             image,
             limits: WantedLimits::of(limits),
         };
@@ -174,9 +179,9 @@ impl App {
     ) -> anyhow::Result<Factory> {
         let slots = self.slots(flags)?;
         let (engine, image) = self.prepare(live, cancel).await?;
-        let runtime = self.settings.runtime.clone();
+        let runtimes = self.settings.runtimes.clone();
         let described = self.described(&engine);
-        let options = docker_options(runtime, slots, PoolOptions::default());
+        let options = docker_options(runtimes, slots, PoolOptions::default());
         let sandboxes = Arc::new(DockerSandboxes::new(engine, options));
         Ok(self.put_together(live, store, models, sandboxes, image, described))
     }
@@ -193,6 +198,7 @@ impl App {
     ) -> anyhow::Result<(Engine, ImageId)> {
         let prepare = async {
             let engine = Engine::connect(&self.settings.engine).await?;
+            engine.check(&self.settings.runtimes).await?;
             let progress = live.progress();
             let request = self.image_request(&*progress);
             let (reaped, image) = tokio::join!(
@@ -214,8 +220,8 @@ impl App {
 
     /// What the engine is, for records.
     pub(crate) fn described(&self, engine: &Engine) -> String {
-        let runtime = self.settings.runtime.as_deref().unwrap_or("default");
-        format!("{}, {runtime} runtime", engine.describe())
+        let runtimes = self.settings.runtimes.describe();
+        format!("{}, {runtimes} runtime", engine.describe())
     }
 
     fn put_together(
@@ -274,16 +280,12 @@ impl App {
 }
 
 /// How sandboxes of this process are made.
-pub(crate) fn docker_options(
-    runtime: Option<String>,
-    slots: Slots,
-    pool: PoolOptions,
-) -> DockerOptions {
+pub(crate) fn docker_options(runtimes: Runtimes, slots: Slots, pool: PoolOptions) -> DockerOptions {
     let owner = Owner::of_this_process()
         .unwrap_or_else(|_| Owner::named(&uuid::Uuid::now_v7().to_string()));
     DockerOptions {
         owner,
-        runtime,
+        runtimes,
         slots,
         pool,
         now: Timestamp::now,
@@ -294,7 +296,7 @@ pub(crate) fn docker_options(
 #[derive(Debug)]
 struct OwnEngine {
     engine: EngineConfig,
-    runtime: Option<String>,
+    runtimes: Runtimes,
     slots: Slots,
 }
 
@@ -302,8 +304,8 @@ impl OwnSandboxes for OwnEngine {
     fn connect(&self) -> BoxFuture<'_, Result<DockerSandboxes, RunnerError>> {
         Box::pin(async {
             let engine = Engine::connect(&self.engine).await?;
-            let (runtime, slots) = (self.runtime.clone(), self.slots.clone());
-            let options = docker_options(runtime, slots, PoolOptions::default());
+            let (runtimes, slots) = (self.runtimes.clone(), self.slots.clone());
+            let options = docker_options(runtimes, slots, PoolOptions::default());
             Ok(DockerSandboxes::new(engine, options))
         })
     }

@@ -22,6 +22,8 @@ pub(crate) const SUBAGENT_MODEL: &str = "AGENTFACTORY_SUBAGENT_MODEL";
 pub(crate) const SKILLS: &str = "AGENTFACTORY_SKILLS";
 /// A folder with image recipes that are used instead of the built-in ones.
 pub(crate) const IMAGES: &str = "AGENTFACTORY_IMAGES";
+/// The engine's runtime that sandboxes run under.
+pub(crate) const RUNTIME: &str = "AGENTFACTORY_RUNTIME";
 /// Which log lines are shown, as `tracing` filters are written.
 pub(crate) const LOG: &str = "AGENTFACTORY_LOG";
 /// The engine's address.
@@ -65,6 +67,7 @@ const NOT_FROM_FILE: &[(&str, &str)] = &[
     (SKILLS, IN_CONFIG),
     (IMAGES, IN_CONFIG),
     (LOG, IN_ENVIRONMENT),
+    (RUNTIME, IN_CONFIG),
     (DOCKER_HOST, IN_CONFIG),
     (DOCKER_CONTEXT, IN_CONFIG),
     (DOCKER_CONFIG, IN_ENVIRONMENT),

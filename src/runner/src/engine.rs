@@ -1,13 +1,16 @@
 //! The connection to the engine.
 
+pub(crate) mod capabilities;
 mod context;
+pub(crate) mod runtimes;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 
-use crate::RunnerError;
+use crate::{RunnerError, Runtimes};
+use capabilities::Capabilities;
 
 /// How long an engine may take to answer its first request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -118,6 +121,17 @@ impl Engine {
     /// [`RunnerError::EngineAddress`] and [`RunnerError::EngineContext`].
     pub fn address_of(config: &EngineConfig) -> Result<String, RunnerError> {
         Ok(context::endpoint(config)?.address())
+    }
+
+    /// Refuses an engine on which nothing may run, and runtimes that it does not have.
+    ///
+    /// # Errors
+    /// [`RunnerError::Unsafe`], [`RunnerError::UnknownRuntime`], and what asking it fails with.
+    pub async fn check(&self, runtimes: &Runtimes) -> Result<(), RunnerError> {
+        let capabilities = Capabilities::ask(self).await?;
+        capabilities.check_filter()?;
+        let mut named = runtimes.all();
+        named.try_for_each(|runtime| capabilities.check_runtime(runtime))
     }
 
     /// The engine's address, for people.

@@ -98,6 +98,24 @@ pub enum RunnerError {
         /// After how long trying again makes sense.
         retry_after: Duration,
     },
+    /// The engine does not have a runtime.
+    #[error("the container engine has no runtime `{runtime}`")]
+    UnknownRuntime {
+        /// What was asked for.
+        runtime: String,
+        /// The names of those it has.
+        known: Vec<String>,
+    },
+    /// The limits exceed the engine's machine.
+    #[error("{asked} of {what} is more than the engine's machine has: {has}")]
+    Machine {
+        /// The limit.
+        what: &'static str,
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        has: String,
+    },
     /// The engine cannot isolate what it runs.
     #[error("the container engine cannot run untrusted code safely: {why}")]
     Unsafe {
@@ -193,6 +211,10 @@ impl RunnerError {
             Self::Slots { .. } => {
                 "set `slots` in [sandbox] of the configuration to a directory of your own"
             }
+            Self::UnknownRuntime { known, .. } => {
+                return Some(format!("it has {}", known.join(", ")));
+            }
+            Self::Machine { what, .. } => return Some(format!("lower `--{what}`")),
             Self::Unsafe { .. } => "`agentfactory doctor` shows what the engine has to offer",
             Self::Engine { source, .. } if is_gone(&source.0) => {
                 "the engine has stopped or restarted; try again when `docker ps` answers"

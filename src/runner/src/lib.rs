@@ -15,11 +15,13 @@ pub mod pool_process;
 mod reap;
 mod sandboxes;
 mod slots;
+mod watchdog;
 
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use docker::fuzzing;
 pub use docker::{DockerOptions, DockerSandboxes, PoolOptions};
+pub use engine::runtimes::Runtimes;
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineFailure, RunnerError};
 pub use fake::{FakeRun, FakeSandboxes, MemoryBlobs};

@@ -121,7 +121,7 @@ impl Ours {
                 engine.clone(),
                 DockerOptions {
                     owner: Owner::of_this_process()?,
-                    runtime: runtime.map(str::to_owned),
+                    runtimes: runner::Runtimes::always(runtime.map(str::to_owned)),
                     slots: slots.clone(),
                     pool,
                     now: jiff::Timestamp::now,
@@ -266,7 +266,7 @@ impl Ours {
             self.engine.clone(),
             DockerOptions {
                 owner: Owner::of_this_process()?,
-                runtime: self.runtime.clone(),
+                runtimes: runner::Runtimes::always(self.runtime.clone()),
                 slots: self.slots.clone(),
                 pool: PoolOptions {
                     keep: count,

@@ -59,6 +59,11 @@ pub(crate) struct GlobalFlags {
     /// The configuration file [default: agentfactory/config.toml in the XDG config directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// The engine's runtime that sandboxes run under, such as runc, crun or runsc (gVisor)
+    ///
+    /// It goes over `runtime` and `runtime_for` of the configuration.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) runtime: Option<String>,
     /// Print JSON on standard output, and nothing else; a failure is {"error": ...}
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -1,5 +1,6 @@
 //! `doctor`: can this machine run sandboxes and solve tasks, and if not, what to do?
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -204,14 +205,16 @@ async fn engine(app: &App) -> (Option<EngineFacts>, Vec<Check>) {
         Err(error) => return failed(error),
     };
     let mut checks: Vec<_> = facts.findings.iter().map(Check::from).collect();
-    let runtime = app.settings.runtime.as_ref();
-    if let Some(runtime) = runtime.filter(|runtime| !facts.runtimes.contains(runtime)) {
-        checks.push(Check {
-            topic: "runtime",
-            level: Level::Error,
-            text: format!("the engine has no runtime `{runtime}`, which is configured"),
-            hint: Some(format!("it has {}", facts.runtimes.join(", "))),
-        });
+    let named: BTreeSet<&str> = app.settings.runtimes.all().collect();
+    for runtime in named {
+        if !facts.runtimes.iter().any(|known| known == runtime) {
+            checks.push(Check {
+                topic: "runtime",
+                level: Level::Error,
+                text: format!("the engine has no runtime `{runtime}`, which is configured"),
+                hint: Some(format!("it has {}", facts.runtimes.join(", "))),
+            });
+        }
     }
     checks.push(match images::find(&engine, &app.image_request(&())).await {
         Ok(Some(image)) => Check::ok("image", image.0.to_string()),

@@ -86,17 +86,17 @@ async fn keep(app: &App, args: &PoolArgs) -> anyhow::Result<ExitCode> {
             let (engine, image) = app.prepare(&live, &cancel).await?;
             let key = images::key(&app.image_request(&()))?;
             let key = key.context("the image was removed from the record of builds")?;
-            let runtime = app.settings.runtime.clone();
+            let runtimes = app.settings.runtimes.clone();
             let described = PoolProcessOptions {
                 engine: engine.address().to_owned(),
                 engine_version: app.described(&engine),
-                runtime: runtime.clone(),
+                runtime: runtimes.default.clone(),
                 image: PoolImage { key, image },
                 limits,
                 keep,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             };
-            let options = docker_options(runtime, slots, options);
+            let options = docker_options(runtimes, slots, options);
             let sandboxes = DockerSandboxes::new(engine.clone(), options);
             let process = Arc::new(PoolProcess::new(sandboxes, described));
             let socket = &app.settings.pool_socket;

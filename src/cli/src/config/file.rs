@@ -103,6 +103,19 @@ pub(crate) struct SandboxTable {
     pub(crate) queue_timeout: Option<Text<TimeOrNone>>,
     /// Relative to this file.
     pub(crate) slots: Option<PathBuf>,
+    /// Runtimes of runs that are granted more than others.
+    #[serde(default)]
+    pub(crate) runtime_for: RuntimeTable,
+}
+
+/// `[sandbox] runtime_for`: names of the engine's runtimes; the first that holds decides.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuntimeTable {
+    pub(crate) mounts: Option<String>,
+    pub(crate) egress: Option<String>,
+    pub(crate) shell: Option<String>,
+    pub(crate) default: Option<String>,
 }
 
 /// `[pool]`.

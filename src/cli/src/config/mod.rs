@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
 use orchestrator::{EgressSettings, ShellMode, TaskBudget};
-use runner::{EngineConfig, SANDBOXES_MAX, SlotOptions};
+use runner::{EngineConfig, Runtimes, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
 use spec::{ByteSize, LimitSources};
 
 use crate::args::GlobalFlags;
 use crate::environment::{self as env, Environment};
 use crate::exit::Problem;
-use file::{ConfigFile, EngineTable, ProviderTable, SandboxTable};
+use file::{ConfigFile, EngineTable, ProviderTable, RuntimeTable, SandboxTable};
 
 /// Everything that is configured. Flags of a single command still go over it.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct Settings {
     pub(crate) budget: TaskBudget,
     /// Where the engine is.
     pub(crate) engine: EngineConfig,
-    /// The runtime that sandboxes run under; none means the engine's default.
-    pub(crate) runtime: Option<String>,
+    /// The runtimes that sandboxes run under.
+    pub(crate) runtimes: Runtimes,
     /// How many sandboxes there may be, and where that is counted.
     pub(crate) slots: SlotOptions,
     /// The socket of the pool that is shared by processes.
@@ -76,6 +76,8 @@ impl Settings {
         };
         let mut warnings = environment.warnings.clone();
         let limits = file.limits.sources()?;
+        let rules = &file.sandbox.runtime_for;
+        let runtimes = runtimes(flags, environment, file.engine.runtime.as_ref(), rules)?;
         let home = home(flags, environment)?;
         let run_dir = environment.run_dir().map(|dir| dir.join("agentfactory"));
         Ok(Self {
@@ -109,7 +111,7 @@ impl Settings {
                         .map_or(default.wall, |time| time.0.0),
                 }
             },
-            runtime: file.engine.runtime.clone(),
+            runtimes,
             egress: file.egress.settings()?,
             shell: file.shell.policy.map(|policy| policy.0).unwrap_or_default(),
             engine: engine(file.engine, environment)?,
@@ -118,6 +120,33 @@ impl Settings {
             warnings,
         })
     }
+}
+
+/// The runtimes: a flag or the environment names one for everything.
+fn runtimes(
+    flags: &GlobalFlags,
+    environment: &Environment,
+    engine: Option<&String>,
+    rules: &RuntimeTable,
+) -> Result<Runtimes, Problem> {
+    let always = match &flags.runtime {
+        Some(runtime) => Some(runtime.clone()),
+        None => environment.text(env::RUNTIME)?,
+    };
+    let runtimes = match always {
+        Some(runtime) => Runtimes::always(Some(runtime)),
+        None => Runtimes {
+            default: rules.default.as_ref().or(engine).cloned(),
+            mounts: rules.mounts.clone(),
+            egress: rules.egress.clone(),
+            shell: rules.shell.clone(),
+        },
+    };
+    if runtimes.all().any(str::is_empty) {
+        return Err(Problem::usage("a runtime without a name cannot be used")
+            .hint("`agentfactory doctor` shows the runtimes that the engine has"));
+    }
+    Ok(runtimes)
 }
 
 fn home(flags: &GlobalFlags, environment: &Environment) -> Result<PathBuf, Problem> {
@@ -449,7 +478,10 @@ mod tests {
         let policy = |file: &str| resolve(&[], "", file).map(|settings| settings.shell);
         assert_eq!(policy("").unwrap(), ShellMode::Enforce);
         assert_eq!(policy("[shell]\npolicy = 'ask'").unwrap(), ShellMode::Ask);
-        assert_eq!(policy("[shell]\npolicy = 'audit'").unwrap(), ShellMode::Audit);
+        assert_eq!(
+            policy("[shell]\npolicy = 'audit'").unwrap(),
+            ShellMode::Audit
+        );
         assert!(policy("[shell]\npolicy = 'off'").is_err());
         assert!(policy("[shell]\nmode = 'ask'").is_err());
     }

@@ -6,7 +6,8 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, RemoveContainerOptions, StartContainerOptions,
+    AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, KillContainerOptions,
+    RemoveContainerOptions, StartContainerOptions,
 };
 use futures::{FutureExt as _, StreamExt as _};
 
@@ -82,6 +83,22 @@ impl Container {
         let docker = &self.engine.docker;
         let start = docker.start_container(&self.name, None::<StartContainerOptions>);
         call("start a sandbox", start.boxed()).await
+    }
+
+    /// Its id; none when it is gone.
+    pub(crate) async fn id(&self) -> Option<String> {
+        let docker = &self.engine.docker;
+        let inspect = docker.inspect_container(&self.name, None::<InspectContainerOptions>);
+        call("inspect a sandbox", inspect).await.ok()?.id
+    }
+
+    /// Ends it at once; who has attached to it sees its stream end.
+    pub(crate) async fn kill(&self) {
+        let docker = &self.engine.docker;
+        let kill = docker.kill_container(&self.name, None::<KillContainerOptions>);
+        if let Err(error) = call("kill a sandbox", kill).await {
+            tracing::error!(container = self.name, %error, "a sandbox could not be killed");
+        }
     }
 
     /// Removes it if it does not go by itself, and says whether it is gone.

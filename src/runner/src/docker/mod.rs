@@ -2,7 +2,7 @@
 
 pub(crate) mod calls;
 mod collect;
-mod container;
+pub(crate) mod container;
 mod create;
 mod events;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -31,9 +31,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mount::Checked;
 use crate::reap::{self, Owner};
-use crate::{Engine, ImageId, RunHost, RunnerError, SandboxSpec, Sandboxes, Slots, mount};
+use crate::watchdog::Watchdog;
+use crate::{
+    Engine, ImageId, RunHost, RunnerError, Runtimes, SandboxSpec, Sandboxes, Slots, mount,
+};
 use pool::{Class, Pool};
-use ready::{Ending, Ready, Unready};
+use ready::{Ending, Ready, Removal, Unready};
 use removals::Removals;
 use session::Ran;
 use start::{Order, Starter};
@@ -59,8 +62,8 @@ pub struct DockerSandboxes {
 pub struct DockerOptions {
     /// Who owns the sandboxes, so that others can remove them after a crash.
     pub owner: Owner,
-    /// The engine's runtime, such as `crun` or `runsc`; `None` is the engine's default.
-    pub runtime: Option<String>,
+    /// Which of the engine's runtimes sandboxes run under.
+    pub runtimes: Runtimes,
     /// How many sandboxes there may be, and as whom they run.
     pub slots: Slots,
     /// How many wait, and how long.
@@ -131,7 +134,7 @@ impl DockerSandboxes {
         if let Some(ready) = self.lease(&spec) {
             timings.lease = begun.elapsed();
             timings.start = Start::Leased;
-            let ran = session::run(&spec, &host, ready, timings, &cancel).await;
+            let ran = self.converse(&spec, &host, ready, timings, &cancel).await;
             match &ran.report {
                 Ok(RunReport {
                     outcome: RunOutcome::SandboxLost { why },
@@ -153,6 +156,7 @@ impl DockerSandboxes {
             image: &spec.image,
             limits: &spec.limits,
             granted: &granted,
+            runtime: self.runtime_of(&spec),
             slot,
             lease_ends: self.starter.lease_of(spec.limits.wall),
         };
@@ -168,14 +172,47 @@ impl DockerSandboxes {
                 return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
             }
         };
-        self.end(session::run(&spec, &host, ready, timings, &cancel).await)
+        self.end(self.converse(&spec, &host, ready, timings, &cancel).await)
             .await
     }
 
+    /// The runtime of one run.
+    fn runtime_of(&self, spec: &SandboxSpec) -> Option<&str> {
+        self.starter.options.runtimes.of(spec)
+    }
+
+    /// Sees a run to its end, and watches its memory where its runtime does not.
+    async fn converse(
+        &self,
+        spec: &SandboxSpec,
+        host: &RunHost,
+        ready: Ready,
+        timings: PhaseTimings,
+        cancel: &CancellationToken,
+    ) -> Ran {
+        let runtime = self.runtime_of(spec);
+        let enforced = match self.starter.capabilities().await {
+            Ok(capabilities) => capabilities.enforces_memory(runtime),
+            // Without an answer nothing could have been started.
+            Err(_) => true,
+        };
+        let Removal::Container(container) = &ready.remains.removal else {
+            return session::run(spec, host, ready, timings, cancel).await;
+        };
+        if enforced {
+            return session::run(spec, host, ready, timings, cancel).await;
+        }
+        let watchdog = Watchdog::start(container.clone(), &spec.limits);
+        let mut ran = session::run(spec, host, ready, timings, cancel).await;
+        watchdog.judge(&mut ran.report);
+        ran
+    }
+
     /// A sandbox that waits, if there is one for this run. What is mounted is decided when a sandbox
-    /// is created, so a run with mounts starts its own.
+    /// is created, and so is its runtime: a run that wants others starts its own.
     fn lease(&self, spec: &SandboxSpec) -> Option<Ready> {
-        if !spec.mounts.is_empty() {
+        let default = self.starter.options.runtimes.default.as_deref();
+        if !spec.mounts.is_empty() || self.runtime_of(spec) != default {
             return None;
         }
         let class = Class::new(&spec.image, &spec.limits);

@@ -10,11 +10,12 @@ use spec::{Limits, RunId, limits};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::calls::{call, refusal};
+use super::calls::refusal;
 use super::container::{Container, REMOVAL};
 use super::pool::{Class, Starts, WAITING_MAX};
 use super::ready::{self, Ending, Ready, Remains, Removal, Unready};
 use super::{DockerOptions, create};
+use crate::engine::capabilities::Capabilities;
 use crate::mount::Granted;
 use crate::{Engine, ImageId, RunnerError, Slot, mount, reap};
 
@@ -26,8 +27,8 @@ const LEASE_SLACK: Duration = Duration::from_mins(5);
 pub(super) struct Starter {
     pub(super) engine: Engine,
     pub(super) options: Arc<DockerOptions>,
-    /// That the engine has seccomp, once it has said so.
-    checked: OnceCell<()>,
+    /// What the engine has to offer, once it has said so.
+    capabilities: OnceCell<Capabilities>,
 }
 
 /// What one sandbox is to be.
@@ -37,6 +38,7 @@ pub(super) struct Order<'a> {
     pub(super) image: &'a ImageId,
     pub(super) limits: &'a Limits,
     pub(super) granted: &'a Granted,
+    pub(super) runtime: Option<&'a str>,
     pub(super) slot: Slot,
     pub(super) lease_ends: Timestamp,
 }
@@ -46,7 +48,7 @@ impl Starter {
         Self {
             engine,
             options,
-            checked: OnceCell::new(),
+            capabilities: OnceCell::new(),
         }
     }
 
@@ -62,19 +64,22 @@ impl Starter {
         now.checked_add(total).unwrap_or(Timestamp::MAX)
     }
 
-    /// Refuses an engine that cannot filter system calls.
-    async fn check_engine(&self) -> Result<(), RunnerError> {
-        let check = async {
-            let info = call("describe itself", self.engine.docker.info()).await?;
-            let options = info.security_options.unwrap_or_default();
-            if options.iter().any(|option| option.contains("seccomp")) {
-                return Ok(());
-            }
-            Err(RunnerError::Unsafe {
-                why: "it reports no seccomp".to_owned(),
-            })
-        };
-        self.checked.get_or_try_init(|| check).await.copied()
+    /// What the engine has to offer; it is asked once.
+    pub(super) async fn capabilities(&self) -> Result<&Capabilities, RunnerError> {
+        let ask = || Capabilities::ask(&self.engine);
+        self.capabilities.get_or_try_init(ask).await
+    }
+
+    /// Refuses what the engine cannot do, or cannot do safely.
+    async fn check_engine(
+        &self,
+        runtime: Option<&str>,
+        limits: &Limits,
+    ) -> Result<(), RunnerError> {
+        let capabilities = self.capabilities().await?;
+        capabilities.check_filter()?;
+        runtime.map_or(Ok(()), |runtime| capabilities.check_runtime(runtime))?;
+        capabilities.check_limits(limits)
     }
 
     /// Starts a sandbox. Nothing of it is left when that fails.
@@ -88,16 +93,21 @@ impl Starter {
             image,
             limits,
             granted,
+            runtime,
             slot,
             lease_ends,
         } = order;
         let labels = reap::labels(&self.options.owner, id, lease_ends);
-        let runtime = self.options.runtime.as_deref();
         let body = create::body(image, limits, granted, runtime, labels);
         let container = Container::new(self.engine.clone(), format!("agentfactory-{id}"));
         // Both at once: the check costs nothing, and nothing starts before it has passed.
-        let (created, checked) = tokio::join!(container.create(body), self.check_engine());
+        let (created, checked) =
+            tokio::join!(container.create(body), self.check_engine(runtime, limits));
         let failed = match (created, checked) {
+            // Both refuse the same, and ours says what to do.
+            (Err(error), Err(ours)) if refusal(&error).is_some() => {
+                return Err(Unready::Failed(ours));
+            }
             (Err(error), _) => match refusal(&error) {
                 Some(404) => {
                     return Err(Unready::Failed(RunnerError::ImageMissing(image.clone())));
@@ -148,6 +158,7 @@ impl Starts for Starter {
                 image: &class.image,
                 limits: &class.limits,
                 granted: &granted,
+                runtime: self.options.runtimes.default.as_deref(),
                 slot,
                 lease_ends,
             };

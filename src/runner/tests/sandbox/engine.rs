@@ -43,7 +43,7 @@ async fn sandboxes(socket: &Path) -> DockerSandboxes {
     let engine = Engine::connect(&config).await.unwrap();
     let options = DockerOptions {
         owner: Owner::of_this_process().unwrap(),
-        runtime: None,
+        runtimes: runner::Runtimes::default(),
         slots: crate::env::slots(),
         pool: PoolOptions::default(),
         now: Timestamp::now,

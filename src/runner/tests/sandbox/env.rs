@@ -80,7 +80,7 @@ impl Env {
         let image = ImageId(id);
         let options = DockerOptions {
             owner: Owner::of_this_process().unwrap(),
-            runtime: runtime(),
+            runtimes: runner::Runtimes::always(runtime()),
             slots: slots(),
             pool: PoolOptions::default(),
             now: jiff::Timestamp::now,

@@ -81,10 +81,10 @@ impl Pooled {
     }
 }
 
-fn options(owner: &Owner, pool: PoolOptions, slots: Slots) -> DockerOptions {
+pub(crate) fn options(owner: &Owner, pool: PoolOptions, slots: Slots) -> DockerOptions {
     DockerOptions {
         owner: owner.clone(),
-        runtime: crate::env::runtime(),
+        runtimes: runner::Runtimes::always(crate::env::runtime()),
         slots,
         pool,
         now: Timestamp::now,
