@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 use spec::{ByteSize, Digest};
@@ -17,6 +17,9 @@ pub const GET_MAX: ByteSize = ByteSize::mib(64);
 
 /// Bytes that are hashed at a time.
 const CHUNK: usize = 128 * 1024;
+
+/// Names of blobs that are remembered as synced.
+const KNOWN_MAX: usize = 4_096;
 
 impl Store {
     /// Keeps these bytes. When this returns they are on disk under their digest.
@@ -130,10 +133,25 @@ impl Layout {
         let same = file.metadata().is_ok_and(|data| data.len() == size)
             && hash(file).is_ok_and(|found| found == *digest);
         if same {
-            // Whoever renamed it there may not have synced the directory yet.
-            persist::sync_directory(&self.blobs)?;
+            self.sync_name(digest)?;
         }
         Ok(same)
+    }
+
+    /// Makes the name of a blob that is there survive a loss of power, once: whoever renamed it
+    /// there may not have synced the directory yet.
+    fn sync_name(&self, digest: &Digest) -> Result<(), StoreError> {
+        let known = || self.on_disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(digest) {
+            return Ok(());
+        }
+        persist::sync_directory(&self.blobs)?;
+        let mut known = known();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(*digest);
+        Ok(())
     }
 }
 

@@ -1,10 +1,11 @@
 //! What is where in a store, and how one is made and opened.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use spec::{Digest, RunId};
 
@@ -41,6 +42,8 @@ pub(crate) struct Layout {
     pub(crate) tmp: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) lock: PathBuf,
+    /// Blobs whose names this process knows to be on disk: a run puts the same trees several times.
+    pub(crate) on_disk: Mutex<HashSet<Digest>>,
 }
 
 /// The format that this program writes, and the newest that it reads.
@@ -107,6 +110,7 @@ impl Layout {
             tmp: root.join("tmp"),
             log: root.join(LOG),
             lock: root.join("lock"),
+            on_disk: Mutex::default(),
         }
     }
 
