@@ -119,3 +119,39 @@ fn add_pem(roots: &mut RootCertStore, file: &str, pem: &[u8]) -> Result<(), Egre
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_holds_certificates_or_is_refused() {
+        let check = |pem: &str, expected: Result<usize, &str>| {
+            let mut roots = RootCertStore::empty();
+            let added = add_pem(&mut roots, "ca.pem", pem.as_bytes());
+            let added = added.map(|()| roots.len()).map_err(|e| e.to_string());
+            match (added, expected) {
+                (Ok(added), Ok(expected)) => assert_eq!(added, expected),
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+                (added, expected) => panic!("{added:?} instead of {expected:?}"),
+            }
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        check(&pem, Ok(1));
+        check(&format!("a comment\n{pem}\n{pem}"), Ok(2));
+        check(
+            &key.serialize_pem(),
+            Err("there is no CERTIFICATE block in it"),
+        );
+        check("", Err("there is no CERTIFICATE block in it"));
+        check(
+            &pem.replace("-----END", "!-----END"),
+            Err("`ca.pem` holds no usable"),
+        );
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        check(nonsense, Err("`ca.pem` holds no usable certificate"));
+    }
+}

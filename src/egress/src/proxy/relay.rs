@@ -32,6 +32,8 @@ pub(super) const HEAD_BYTES: usize = 64 << 10;
 pub(super) const HEADERS: usize = 256;
 /// An idle connection is used again for so long: most hosts keep one open longer.
 const REUSE: Duration = Duration::from_secs(4);
+/// Why an answer was not passed on to its end, when nobody was there to take it.
+const GONE: &str = "the program closed the connection";
 /// How long a whole answer waits for its request to be over as well.
 const REQUEST_END: Duration = Duration::from_secs(5);
 
@@ -413,7 +415,14 @@ impl Download {
         let mut last = None;
         let mut cut = None;
         while let Some(pieces) = &self.pieces {
-            let bytes = match next_piece(&mut self.body, stall).await {
+            let next = tokio::select! {
+                next = next_piece(&mut self.body, stall) => next,
+                () = pieces.closed() => {
+                    cut = Some(GONE.to_owned());
+                    break;
+                }
+            };
+            let bytes = match next {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
                 Err(_) if self.world.budget().is_used_up() => {
@@ -438,7 +447,7 @@ impl Download {
                 break;
             }
             if pieces.send(Ok(Some(bytes))).await.is_err() {
-                cut = Some("the program closed the connection".to_owned());
+                cut = Some(GONE.to_owned());
                 break;
             }
         }

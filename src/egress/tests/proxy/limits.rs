@@ -321,6 +321,34 @@ async fn a_program_that_does_not_read_holds_nothing_up() {
 }
 
 #[tokio::test]
+async fn a_program_that_leaves_is_noticed_while_its_host_is_silent() {
+    let origin = Origin::raw(|mut stream| async move {
+        drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nabc").await);
+        while stream.read_u8().await.is_ok() {}
+    })
+    .await;
+    let policy = policy(&["site.test"], &[("site.test", origin.address)]);
+    let mut sandbox = Sandbox::live(policy, RootCertStore::empty());
+    let mut stream = sandbox.dial();
+    stream
+        .write_all(b"GET http://site.test/ HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"abc") {
+        seen.push(stream.read_u8().await.unwrap());
+    }
+    drop(stream);
+    let (ledger, bodies) = sandbox.ledger().await;
+    assert_eq!(
+        summary(&ledger),
+        ["GET http://site.test/ 200 cut: the program closed the connection"]
+    );
+    // What it had got by then is there for a replay.
+    assert!(bodies.find(&spec::Digest::of(b"abc")).is_some());
+}
+
+#[tokio::test]
 async fn what_is_under_way_when_a_connection_is_dropped_is_recorded() {
     let origin =
         Origin::raw(|mut stream| async move { while stream.read_u8().await.is_ok() {} }).await;
