@@ -61,6 +61,10 @@ enum Token {
 /// Tokens of one text: what is longer is "cannot tell".
 const TOKENS_MAX: usize = 50_000;
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each kind, a table in essence"
+)]
 fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
@@ -124,7 +128,7 @@ fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
                     if language == Language::Python && matches!(name.as_str(), "f" | "F" | "rf" | "fr"));
                 let is_prefixed = matches!(tokens.last(), Some(Token::Name(name))
                     if language == Language::Python
-                        && chars.get(at.wrapping_sub(1)).is_some_and(|c| c.is_ascii_alphabetic())
+                        && chars.get(at.wrapping_sub(1)).is_some_and(char::is_ascii_alphabetic)
                         && matches!(name.as_str(), "f" | "F" | "rf" | "fr" | "r" | "R" | "b" | "B" | "u" | "rb" | "br"));
                 if is_prefixed {
                     tokens.pop();
@@ -395,7 +399,7 @@ fn judge_tokens(
                 judge_name(walk, language, tokens, at, &name, known, shown);
             }
             Token::Mark('>' | '|') if language == Language::Awk => {
-                awk_output(walk, tokens, at, shown)
+                awk_output(walk, tokens, at, shown);
             }
             Token::Text(command, _)
                 if language == Language::Awk
@@ -540,9 +544,8 @@ fn argument(tokens: &[&Token], known: &Known) -> Argument {
             text(inner).map_or(Argument::Open, Argument::Text)
         }
         [first, rest @ ..] => {
-            let mut all = match text(first) {
-                Some(text) => text,
-                None => return Argument::Open,
+            let Some(mut all) = text(first) else {
+                return Argument::Open;
             };
             for pair in rest.chunks(2) {
                 match pair {
@@ -571,6 +574,10 @@ fn receiver(tokens: &[Token], at: usize, known: &Known) -> Option<Argument> {
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each kind, a table in essence"
+)]
 fn judge_name(
     walk: &mut Walk<'_>,
     language: Language,

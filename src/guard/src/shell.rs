@@ -183,6 +183,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Something is done to a path.
+    #[expect(
+        clippy::match_same_arms,
+        reason = "in the order of the places, what is refused first"
+    )]
     pub(crate) fn act(&mut self, act: Act, value: &Value, command: &str) {
         let mut target = value.clone();
         if act != Act::Remove && !target.0.is_empty() {

@@ -159,11 +159,8 @@ impl Output {
             Self::Nothing => Vec::new(),
             Self::Text(text) => {
                 let lines = text.split(['\n', '\0']).filter(|line| !line.is_empty());
-                let mut items: Vec<Value> = lines
-                    .clone()
-                    .take(VALUES_MAX)
-                    .map(|line| Value::text(line))
-                    .collect();
+                let mut items: Vec<Value> =
+                    lines.clone().take(VALUES_MAX).map(Value::text).collect();
                 if lines.count() > VALUES_MAX {
                     items.push(Value::unknown("a long list"));
                 }

@@ -183,12 +183,11 @@ impl Walk<'_> {
         if is_too_deep(raw) {
             return vec![WordPiece::SingleQuotedText(self.unreadable(raw).shown())];
         }
-        match brush_parser::word::parse(raw, &options()) {
-            Ok(pieces) => pieces.into_iter().map(|piece| piece.piece).collect(),
-            Err(_) => {
-                let value = self.unreadable(raw);
-                vec![WordPiece::SingleQuotedText(value.shown())]
-            }
+        if let Ok(pieces) = brush_parser::word::parse(raw, &options()) {
+            pieces.into_iter().map(|piece| piece.piece).collect()
+        } else {
+            let value = self.unreadable(raw);
+            vec![WordPiece::SingleQuotedText(value.shown())]
         }
     }
 
@@ -408,6 +407,10 @@ impl Walk<'_> {
     }
 
     /// What an expansion of a parameter gives, and whether it is a list of words.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each kind, a table in essence"
+    )]
     fn parameter(&mut self, expr: &ParameterExpr) -> (Vec<Value>, bool) {
         match expr {
             ParameterExpr::Parameter {

@@ -16,16 +16,13 @@ impl Walk<'_> {
             return false;
         }
         match line.name {
-            "rm" | "srm" | "rmdir" | "unlink" | "trash" | "rimraf" | "trash-put" => {
+            "rm" | "srm" | "rmdir" | "unlink" | "trash" | "rimraf" | "trash-put" | "wipe"
+            | "scrub" => {
                 let options = line.options("", &[]);
                 self.each(Act::Remove, &options.operands, line);
             }
             "shred" => {
                 let options = line.options("ns", &["iterations", "size", "random-source"]);
-                self.each(Act::Remove, &options.operands, line);
-            }
-            "wipe" | "scrub" => {
-                let options = line.options("", &[]);
                 self.each(Act::Remove, &options.operands, line);
             }
             "mv" | "rename" => self.moved(line),
@@ -267,7 +264,7 @@ impl Walk<'_> {
             "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "ld" | "as" | "rustc" | "go"
             | "ffmpeg" | "convert" | "pandoc" | "openssl" | "base64" | "xxd" | "objcopy"
             | "strip" | "javac" | "protoc" | "dot" | "gpg" | "age" | "ssh-keygen" | "jq" | "yq" => {
-                let into: Vec<Value> = self.outputs(line);
+                let into: Vec<Value> = Self::outputs(line);
                 self.each(Act::Write, &into, line);
                 if line.name == "openssl" || line.name == "gpg" {
                     let content = Output::Unknown("what was decoded".to_owned());
@@ -377,7 +374,7 @@ impl Walk<'_> {
     }
 
     /// Files after `-o`, `-out` or `--output`.
-    fn outputs(&self, line: &Line<'_>) -> Vec<Value> {
+    fn outputs(line: &Line<'_>) -> Vec<Value> {
         let mut into = Vec::new();
         let mut rest = line.arguments.iter();
         while let Some(value) = rest.next() {

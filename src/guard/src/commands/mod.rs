@@ -131,15 +131,14 @@ impl Walk<'_> {
     fn script_of(&mut self, text: &str, line: &Line<'_>) -> Output {
         let first = text.lines().next().unwrap_or_default();
         let language = crate::code::Language::of_shebang(first);
-        match language {
-            Some(language) => self.code(language, text, &line.shown),
-            None => {
-                let arguments = line.arguments.to_vec();
-                self.apart(|walk| {
-                    walk.state.positional = Some(arguments);
-                    walk.script(text)
-                })
-            }
+        if let Some(language) = language {
+            self.code(language, text, &line.shown)
+        } else {
+            let arguments = line.arguments.to_vec();
+            self.apart(|walk| {
+                walk.state.positional = Some(arguments);
+                walk.script(text)
+            })
         }
     }
 
@@ -173,6 +172,10 @@ impl Walk<'_> {
     }
 
     /// Commands of the shell itself.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each kind, a table in essence"
+    )]
     fn builtin(&mut self, line: &Line<'_>) -> Option<Output> {
         let arguments = line.arguments;
         match line.name {
@@ -334,11 +337,11 @@ impl Walk<'_> {
                 }
                 Some(Output::Nothing)
             }
-            "export" | "declare" | "local" | "readonly" | "typeset" => Some(Output::Nothing),
             "jobs" => Some(Output::Items(vec![Value(vec![Part::Job])])),
             ":" | "true" | "false" | "[" | "test" | "return" | "break" | "continue" | "exit"
             | "wait" | "fg" | "bg" | "umask" | "ulimit" | "shopt" | "type" | "hash" | "help"
-            | "complete" | "bind" | "history" | "fc" | "disown" | "times" => Some(Output::Nothing),
+            | "complete" | "bind" | "history" | "fc" | "disown" | "times" | "export"
+            | "declare" | "local" | "readonly" | "typeset" => Some(Output::Nothing),
             _ => None,
         }
     }

@@ -38,8 +38,7 @@ impl Options {
                     let end = at + letter.len_utf8();
                     if short.contains(letter) {
                         let attached = argument.after(end);
-                        let is_attached =
-                            end < text.len() || attached.0.iter().skip(1).next().is_some();
+                        let is_attached = end < text.len() || attached.0.len() > 1;
                         let value = if is_attached {
                             Some(attached)
                         } else {

@@ -312,7 +312,7 @@ impl Walk<'_> {
         while let Some(value) = rest.next() {
             let text = value.exact().unwrap_or_default();
             match text.as_str() {
-                "-l" | "-L" | "--list" | "--table" => return,
+                "-l" | "-L" | "--list" | "--table" | "-0" => return,
                 "-s" | "-n" | "--signal" => {
                     has_signal = true;
                     rest.next();
@@ -320,7 +320,6 @@ impl Walk<'_> {
                 "--" => {
                     targets.extend(rest.by_ref().cloned());
                 }
-                "-0" => return,
                 _ if text.starts_with('-') && !has_signal && targets.is_empty() => {
                     has_signal = true;
                 }

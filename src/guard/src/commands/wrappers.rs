@@ -57,6 +57,10 @@ fn is_shell(name: &str) -> bool {
 
 impl Walk<'_> {
     /// Runs what a wrapper would run, or gives `None` when this is none.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each kind, a table in essence"
+    )]
     pub(crate) fn wrapper(&mut self, line: &Line<'_>) -> Option<Output> {
         if is_shell(line.name) {
             return Some(self.nested_shell(line));
@@ -120,17 +124,14 @@ impl Walk<'_> {
                 if line.name == "script" {
                     self.each(Act::Write, &options.operands, line);
                 }
-                match options.values(&["c", "command"]).first() {
-                    Some(text) => {
-                        let text = text.clone();
-                        self.text_as_script(&text, line)
+                if let Some(text) = options.values(&["c", "command"]).first() {
+                    let text = text.clone();
+                    self.text_as_script(&text, line)
+                } else {
+                    if line.name != "script" {
+                        self.ask(&line.shown, "another user's shell reads its commands");
                     }
-                    None => {
-                        if line.name != "script" {
-                            self.ask(&line.shown, "another user's shell reads its commands");
-                        }
-                        unknown(&line.shown)
-                    }
+                    unknown(&line.shown)
                 }
             }
             "xargs" => self.xargs(line),
@@ -213,28 +214,26 @@ impl Walk<'_> {
 
     fn words_as_script(&mut self, words: &[Value], line: &Line<'_>) -> Output {
         let texts: Option<Vec<String>> = words.iter().map(plain_text).collect();
-        match texts {
-            Some(texts) => self.apart(|walk| walk.script(&texts.join(" "))),
-            None => {
-                self.ask(&line.shown, "it runs a text that is not known");
-                unknown(&line.shown)
-            }
+        if let Some(texts) = texts {
+            self.apart(|walk| walk.script(&texts.join(" ")))
+        } else {
+            self.ask(&line.shown, "it runs a text that is not known");
+            unknown(&line.shown)
         }
     }
 
     /// A text that a shell of its own runs.
     pub(crate) fn text_as_script(&mut self, text: &Value, line: &Line<'_>) -> Output {
-        match plain_text(text) {
-            Some(text) => self.apart(|walk| walk.script(&text)),
-            None => {
-                let source = text.mystery().unwrap_or("what is found").to_owned();
-                let source = crate::shell::shorten(&source);
-                self.ask(
-                    &line.shown,
-                    &format!("it runs `{source}`, which is not known"),
-                );
-                unknown(&line.shown)
-            }
+        if let Some(text) = plain_text(text) {
+            self.apart(|walk| walk.script(&text))
+        } else {
+            let source = text.mystery().unwrap_or("what is found").to_owned();
+            let source = crate::shell::shorten(&source);
+            self.ask(
+                &line.shown,
+                &format!("it runs `{source}`, which is not known"),
+            );
+            unknown(&line.shown)
         }
     }
 
@@ -669,17 +668,14 @@ impl Walk<'_> {
         if options.has(&["f", "file"]) {
             return unknown(&line.shown);
         }
-        match options.operands.split_first() {
-            Some((program, files)) => {
-                if is_edited {
-                    self.each(Act::Write, files, line);
-                }
-                match plain_text(program) {
-                    Some(text) => drop(self.code(Language::Awk, &text, &line.shown)),
-                    None => self.ask(&line.shown, "it runs a text that is not known"),
-                }
+        if let Some((program, files)) = options.operands.split_first() {
+            if is_edited {
+                self.each(Act::Write, files, line);
             }
-            None => {}
+            match plain_text(program) {
+                Some(text) => drop(self.code(Language::Awk, &text, &line.shown)),
+                None => self.ask(&line.shown, "it runs a text that is not known"),
+            }
         }
         unknown(&line.shown)
     }
