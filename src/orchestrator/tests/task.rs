@@ -13,7 +13,7 @@ use orchestrator::{
     TaskStatus, Unwatched, Watcher,
 };
 use runner::{FakeSandboxes, ImageId, Program};
-use spec::{Digest, Limits, RunOutcome, RunResult, Skill, Tree};
+use spec::{Digest, LimitSources, Limits, RunOutcome, RunResult, Skill, Tree};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -205,6 +205,65 @@ async fn a_subagent_is_created_repaired_and_saved() {
         answers,
         expected.map(|(skill, is_error)| (skill.to_owned(), is_error))
     );
+}
+
+#[tokio::test]
+async fn a_subagent_has_limits_of_its_own_within_the_maximum() {
+    let bench = Bench::new(
+        r#"
+agent:
+  - calls:
+      - tool: create_subagent
+        arguments: {name: greedy, description: x, code: "x = 1", skills: [], limits: {memory: 64G}}
+      - tool: create_subagent
+        arguments: {name: wrong, description: x, code: "x = 1", skills: [], limits: {timeout: soon}}
+      - tool: create_subagent
+        arguments: {name: own, description: x, code: "def main(q):\n    return {}\n", skills: [], limits: {memory: 1G, timeout: 2m}}
+      - tool: run_subagent
+        arguments: {name: own, query: x}
+      - tool: modify_subagent
+        arguments: {name: own, limits: {memory: 600M, cpu_time: 30s}}
+      - tool: run_subagent
+        arguments: {name: own, query: x}
+      - tool: finish
+        arguments: {answer: done, save: [{name: own}]}
+"#,
+        vec![completed("1"), completed("2")],
+    );
+    let report = bench.solve().await.unwrap();
+    let refused: Vec<_> = bench.answers(&report).into_iter().map(|one| one.1).collect();
+    assert_eq!(refused, [true, true, false, false, false, false, false]);
+    let answers = bench.answers(&report);
+    assert!(
+        answers[0].2.contains("`--memory 64G`, at most 2G"),
+        "{answers:?}"
+    );
+    let store = &bench.factory.store;
+    let saved = report.saved[0].version;
+    let limits = store.version(&saved).unwrap().content.limits.unwrap();
+    assert_eq!(limits.memory, Some(spec::ByteSize::mib(600)));
+    assert_eq!((limits.wall, limits.pids), (None, None));
+    let of_run = |at: usize| store.run(&report.runs[at]).unwrap().limits;
+    assert_eq!(of_run(0).wall, std::time::Duration::from_mins(2));
+    assert_eq!(of_run(0).memory, spec::ByteSize::mib(1024));
+    assert_eq!(of_run(1).cpu, Some(std::time::Duration::from_secs(30)));
+    assert_eq!(of_run(1).wall, Limits::default().wall);
+
+    // Saved, it has them wherever it runs; whoever runs it wins, and the operator over all.
+    let reference = "own".parse().unwrap();
+    let saved = |sources: &LimitSources| {
+        let tree = Arc::new(Tree::default());
+        let request = bench.factory.saved(&reference, "", tree, sources);
+        request.map(|request| request.limits.memory)
+    };
+    let mut sources = LimitSources::default();
+    assert_eq!(saved(&sources).unwrap(), spec::ByteSize::mib(600));
+    sources.max.memory = Some(spec::ByteSize::mib(512));
+    let error = saved(&sources).unwrap_err();
+    assert!(matches!(error, FactoryError::Limits(_)), "{error}");
+    assert!(error.hint().unwrap().contains("pass --memory"));
+    sources.asked.memory = Some(spec::ByteSize::mib(300));
+    assert_eq!(saved(&sources).unwrap(), spec::ByteSize::mib(300));
 }
 
 #[tokio::test]
