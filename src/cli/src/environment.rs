@@ -8,6 +8,7 @@ mod dotenv;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::exit::Problem;
@@ -189,10 +190,17 @@ impl Environment {
     }
 
     /// The directory for sockets and locks, which is empty after a start of the machine; root, who
-    /// often has none of its own, has the system's. Source: XDG base directory specification.
+    /// often has none of its own, has the system's. It must be there and belong to the user: one
+    /// that was inherited from another user is not used. Source: XDG base directory specification.
     pub(crate) fn run_dir(&self) -> Option<PathBuf> {
+        let me = rustix::process::geteuid();
+        let is_mine = |path: &PathBuf| {
+            let found = std::fs::metadata(path);
+            found.is_ok_and(|found| found.is_dir() && found.uid() == me.as_raw())
+        };
         let set = self.path(XDG_RUNTIME_DIR).filter(|path| path.is_absolute());
-        set.or_else(|| rustix::process::geteuid().is_root().then(|| "/run".into()))
+        let systems = me.is_root().then(|| PathBuf::from("/run"));
+        set.filter(is_mine).or_else(|| systems.filter(is_mine))
     }
 
     /// The variables that programs of this machine get, such as one that makes an image.

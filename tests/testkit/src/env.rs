@@ -132,11 +132,13 @@ impl TestEnv {
     /// # Panics
     /// When there is no space for temporary files.
     pub fn new() -> Self {
-        Self {
+        let env = Self {
             home: tempfile::tempdir().expect("a temporary folder"),
             scratch: tempfile::tempdir().expect("a temporary folder"),
             variables: Vec::new(),
-        }
+        };
+        std::fs::create_dir(env.runtime()).expect("a folder");
+        env
     }
 
     /// A home for tests that run sandboxes; `None`, said aloud, where there is no engine with the

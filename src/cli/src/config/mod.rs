@@ -79,13 +79,12 @@ impl Settings {
         let rules = &file.sandbox.runtime_for;
         let runtimes = runtimes(flags, environment, file.engine.runtime.as_ref(), rules)?;
         let home = home(flags, environment)?;
-        let run_dir = environment.run_dir().map(|dir| dir.join("agentfactory"));
+        let run_dir = run_dir(environment, &home);
         Ok(Self {
-            slots: slots(file.sandbox, run_dir.as_deref(), &home)?,
+            slots: slots(file.sandbox, &run_dir)?,
             pool_socket: {
-                let default = run_dir.unwrap_or_else(|| home.join("run"));
                 let socket = file.pool.socket;
-                socket.unwrap_or_else(|| default.join("pool.sock"))
+                socket.unwrap_or_else(|| run_dir.join("pool.sock"))
             },
             uses_pool: file.pool.is_used.unwrap_or(true),
             user_cache: environment.cache_dir().map(|dir| dir.join("agentfactory")),
@@ -164,8 +163,16 @@ fn home(flags: &GlobalFlags, environment: &Environment) -> Result<PathBuf, Probl
     })
 }
 
+/// The directory for locks and sockets that all homes of the user share.
+fn run_dir(environment: &Environment, home: &Path) -> PathBuf {
+    let own = environment.run_dir().map(|dir| dir.join("agentfactory"));
+    let cache = || environment.cache_dir();
+    let shared = own.or_else(|| cache().map(|dir| dir.join("agentfactory/run")));
+    shared.unwrap_or_else(|| home.join("run"))
+}
+
 /// How many sandboxes there may be: what suits this machine, then as the file says.
-fn slots(table: SandboxTable, run_dir: Option<&Path>, home: &Path) -> Result<SlotOptions, Problem> {
+fn slots(table: SandboxTable, run_dir: &Path) -> Result<SlotOptions, Problem> {
     let memory = rustix::system::sysinfo();
     let unit = u64::from(memory.mem_unit.max(1));
     #[expect(
@@ -174,8 +181,7 @@ fn slots(table: SandboxTable, run_dir: Option<&Path>, home: &Path) -> Result<Slo
     )]
     let memory = ByteSize::bytes(u64::from(memory.totalram).saturating_mul(unit));
     let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let default = run_dir.map_or_else(|| home.join("cache"), Path::to_owned);
-    let mut options = SlotOptions::for_machine(default.join("slots"), memory, cpus);
+    let mut options = SlotOptions::for_machine(run_dir.join("slots"), memory, cpus);
     let waiting = options.sandboxes_max.saturating_sub(options.runs_max);
     if let Some(runs) = table.runs_max {
         options.runs_max = runs.get();
@@ -451,15 +457,16 @@ mod tests {
     #[test]
     fn sandboxes_are_counted_per_user() {
         let slots = |process: &[(&str, &str)], file: &str| resolve(process, "", file);
-        let run = [("XDG_RUNTIME_DIR", "/run/user/7")];
+        let folder = tempfile::tempdir().unwrap();
+        let run = [("XDG_RUNTIME_DIR", folder.path().to_str().unwrap())];
         let settings = slots(&run, "[sandbox]\nruns_max = 3").unwrap();
         assert_eq!(
             settings.slots.directory,
-            Path::new("/run/user/7/agentfactory/slots")
+            folder.path().join("agentfactory/slots")
         );
         assert_eq!(
             settings.pool_socket,
-            Path::new("/run/user/7/agentfactory/pool.sock")
+            folder.path().join("agentfactory/pool.sock")
         );
         assert_eq!(settings.slots.runs_max, 3);
         assert!(settings.slots.sandboxes_max > 3 && settings.uses_pool);

@@ -65,7 +65,11 @@ pub async fn lease(
     };
     let begun = Instant::now();
     let limits = wanted.limits;
-    match ask_for_sandbox(socket, wanted).await {
+    let asked = tokio::select! {
+        asked = ask_for_sandbox(socket, wanted) => asked,
+        () = cancel.cancelled() => return Ok(None),
+    };
+    match asked {
         Ok(Some((given, ready))) => Ok(Some(PoolLease {
             image: ImageId(given.image),
             engine: given.engine,
@@ -262,9 +266,10 @@ impl PooledSandboxes {
         }
     }
 
+    /// The lease, if it fits this run; one that does not is given back.
     fn take(&self, spec: &SandboxSpec) -> Option<PoolLease> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        lease.take_if(|lease| {
+        lease.take().filter(|lease| {
             lease.image == spec.image
                 && lease.limits == WantedLimits::of(&spec.limits)
                 && spec.mounts.is_empty()
