@@ -6,6 +6,7 @@
 //! hold under, with the reason; it is then skipped, visibly.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -130,7 +131,7 @@ impl Case {
     clippy::disallowed_methods,
     reason = "tests are configured by their environment"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -318,7 +319,7 @@ impl World {
 }
 
 /// Whether a value holds all that another says: objects by field, lists one by one.
-fn holds(value: &Value, expected: &Value) -> bool {
+pub(crate) fn holds(value: &Value, expected: &Value) -> bool {
     match (value, expected) {
         (Value::Object(value), Value::Object(expected)) => expected
             .iter()
@@ -332,6 +333,11 @@ fn holds(value: &Value, expected: &Value) -> bool {
         }
         _ => value == expected,
     }
+}
+
+#[expect(clippy::print_stderr, reason = "a skip must be seen")]
+pub(crate) fn skip(what: &str) {
+    eprintln!("{what}");
 }
 
 /// Runs all cases of one kind, a few at once, and names those that are not as they must be.
@@ -354,7 +360,7 @@ fn attack_all(kind: &str) {
             .as_ref()
             .and_then(|name| case.except.get(name));
         if let Some(reason) = reason {
-            eprintln!("EXCEPTION: {}: {reason}", case.name);
+            skip(&format!("EXCEPTION: {}: {reason}", case.name));
         }
         reason.is_none()
     });
@@ -414,10 +420,9 @@ fn the_corpus_is_described() {
     let mut text = String::new();
     for kind in KINDS {
         let of_kind: Vec<&Case> = cases.iter().filter(|case| case.kind == kind).collect();
-        text += &format!(
-            "\n### {kind}: {} files\n\n| File | Attempts | Seen from outside | Not under |\n|---|---|---|---|\n",
-            of_kind.len()
-        );
+        let files = of_kind.len();
+        let head = "| File | Attempts | Seen from outside | Not under |\n|---|---|---|---|";
+        writeln!(text, "\n### {kind}: {files} files\n\n{head}").unwrap();
         for case in of_kind {
             let except: Vec<String> = case
                 .except
@@ -426,7 +431,7 @@ fn the_corpus_is_described() {
                 .collect();
             let cells = [&case.attempts, &case.seen, &except.join("; ")];
             let cells = cells.map(|cell| cell.replace('|', "\\|")).join(" | ");
-            text += &format!("| `{}` | {cells} |\n", case.name);
+            writeln!(text, "| `{}` | {cells} |", case.name).unwrap();
         }
     }
     let path = corpus().join("README.md");

@@ -1,6 +1,7 @@
 //! End-to-end tests: the real program, a real engine, a loopback endpoint in the place of a model.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod benign;
 mod demo;
 mod deploy;
 mod egress;
@@ -10,6 +11,8 @@ mod hostile;
 mod interrupts;
 mod layers;
 mod library;
+mod limits;
+mod output;
 mod pool;
 mod solve;
 mod trouble;
