@@ -33,8 +33,9 @@ enum Claim {
 
 /// Signal number of a kill that cannot be caught.
 const SIGKILL: u8 = 9;
-/// The signal of a mapped page that cannot be had. Source: the same on all our architectures.
-const SIGBUS: u8 = 7;
+/// The signals of a mapped page that cannot be had, and of a file that is as large as any may be.
+/// Source: `signal(7)`; they are the same on all our architectures.
+const OF_FULL_DISKS: [u8; 2] = [7, 25];
 /// What a shell adds to the number of the signal that ended its command.
 const SHELL_SIGNAL: u8 = 128;
 
@@ -108,7 +109,7 @@ pub(super) fn judge(
         (_, None, None) => return lost("the harness did not say how the program ended"),
     };
     // A crash is one of a full file system where a page of a mapped file could not be had.
-    if matches!(outcome, RunOutcome::Signalled { signal } if signal != SIGBUS) {
+    if matches!(outcome, RunOutcome::Signalled { signal } if !OF_FULL_DISKS.contains(&signal)) {
         return outcome;
     }
     match full(end).first() {
@@ -293,7 +294,7 @@ mod tests {
         };
         let unmapped_full = Ended {
             shm_full: true,
-            ..ended(None, Some(SIGBUS))
+            ..ended(None, Some(7))
         };
         let too_many_sockets = Ended {
             stopped: Some("sockets".to_owned()),
