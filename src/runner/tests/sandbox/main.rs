@@ -5,7 +5,6 @@
 //! `AGENTFACTORY_TEST_REQUIRE_ENGINE=1` asks for the real thing.
 
 #[cfg(test)]
-#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod env;
@@ -20,8 +19,10 @@ mod odd;
 #[cfg(test)]
 mod outcomes;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
-mod pool;
+mod soak;
 #[cfg(test)]
 mod tools;
