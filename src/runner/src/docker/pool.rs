@@ -578,7 +578,7 @@ impl Stock {
     fn failed(&mut self, why: &str) {
         self.failures += 1;
         self.retry_at = Instant::now() + RETRY * 2_u32.saturating_pow(self.failures - 1);
-        tracing::warn!(why, "a sandbox could not be started ahead of need");
+        tracing::info!(why, "a sandbox could not be started ahead of need");
         if self.failures >= FAILURES_MAX {
             self.wanted = 0;
         }
