@@ -205,7 +205,7 @@ fn judge(error: &(dyn std::error::Error + 'static)) -> Option<(ExitCode, Option<
         return Some((of_llm(error), error.hint()));
     }
     if let Some(error) = error.downcast_ref::<spec::LimitsError>() {
-        return Some((ExitCode::Usage, error.hint()));
+        return Some((of_limits(error), error.hint()));
     }
     if let Some(error) = error.downcast_ref::<spec::ReferenceError>() {
         return Some((ExitCode::Usage, error.hint()));
@@ -223,11 +223,21 @@ fn of_factory(error: &FactoryError) -> ExitCode {
         FactoryError::Model(error) => of_llm(error),
         FactoryError::Workspace(error) => of_workspace(error),
         FactoryError::NoModel => ExitCode::Unavailable,
-        FactoryError::Limits(_) | FactoryError::Egress(_) => ExitCode::Usage,
+        FactoryError::Limits(error) => of_limits(error),
+        FactoryError::Egress(_) => ExitCode::Usage,
         FactoryError::Target { .. } | FactoryError::NotReproducible { .. } => ExitCode::Refused,
         FactoryError::Job(_) => ExitCode::Internal,
         // The file system, an asset, a source file.
         _ => ExitCode::Failed,
+    }
+}
+
+fn of_limits(error: &spec::LimitsError) -> ExitCode {
+    use spec::LimitsError::{AboveMaximum, VersionAboveMaximum};
+    match error {
+        AboveMaximum { .. } | VersionAboveMaximum { .. } => ExitCode::Refused,
+        // Whoever wrote them wrote something that cannot be.
+        _ => ExitCode::Usage,
     }
 }
 
@@ -258,7 +268,7 @@ fn of_store(error: &StoreError) -> ExitCode {
 
 fn of_runner(error: &RunnerError) -> ExitCode {
     match error {
-        RunnerError::Limits(_) => ExitCode::Usage,
+        RunnerError::Limits(error) => of_limits(error),
         RunnerError::Mount(error) => match error {
             MountError::NotADirectory(_) => ExitCode::NotFound,
             MountError::BadName(_) | MountError::DuplicateName(_) => ExitCode::Usage,
