@@ -3,6 +3,7 @@ Seen from outside: the filter stays, and the other entries of the kernel are clo
 Kind: escape
 Expect: {"outcome": {"kind": "completed"}, "answer": "worked []"}
 Expect: {"outcome": {"kind": "signalled"}}
+Except runsc: gVisor applies no filter of system calls.
 """
 import ctypes
 import mmap

@@ -3,6 +3,7 @@ Seen from outside: the number of files has a limit.
 Kind: resources
 Flags: --timeout 60s
 Expect: {"outcome": {"kind": "disk_limit", "scope": "workspace"}, "answer": ""}
+Except runsc: its tmpfs has no limit on inodes; time and memory end the run instead.
 """
 
 

@@ -2,6 +2,7 @@
 Seen from outside: refused.
 Kind: theft
 Expect: {"outcome": {"kind": "completed"}, "answer": "worked []"}
+Except runsc: the log is that of its own kernel, and says nothing of the machine.
 """
 import ctypes
 import os

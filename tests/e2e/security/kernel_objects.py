@@ -2,6 +2,7 @@
 Seen from outside: each has an end, far below what the machine has.
 Kind: resources
 Expect: {"outcome": {"kind": "completed"}, "answer": "bounded"}
+Except runsc: its kernel has no limit on timers and queues; their memory is the sandbox's own.
 """
 import ctypes
 import os

@@ -2,6 +2,7 @@
 Seen from outside: only its own can end.
 Kind: escape
 Expect: {"outcome": {"kind": "completed"}, "answer": "alive"}
+Except runsc: its kernel delivers SIGKILL to PID 1, which ends the sandbox; the run counts as lost.
 """
 import os
 import signal

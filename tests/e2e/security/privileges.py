@@ -2,6 +2,7 @@
 Seen from outside: it is who it was, with no capability.
 Kind: escape
 Expect: {"outcome": {"kind": "completed"}, "answer": "worked []"}
+Except runsc: gVisor applies no filter, so a program may raise its own priority among those of its sandbox.
 """
 import ctypes
 import os

@@ -2,6 +2,7 @@
 Seen from outside: it lives, collects and reports.
 Kind: escape
 Expect: {"outcome": {"kind": "completed"}, "answer": "limits of PID 1 changed: []", "files": [{"path": "alive.txt"}]}
+Except runsc: its kernel delivers SIGKILL to PID 1, which ends the sandbox; the run counts as lost.
 """
 import os
 import signal
