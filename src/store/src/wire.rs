@@ -200,7 +200,7 @@ impl WireLimits {
     }
 }
 
-fn unlike<T: PartialEq>(value: T, plain: T) -> Option<T> {
+fn unlike<T: Copy + PartialEq>(value: T, plain: T) -> Option<T> {
     (value != plain).then_some(value)
 }
 

@@ -80,7 +80,9 @@ fn find(app: &App, store: &Store, prefix: &str) -> anyhow::Result<RunId> {
             let run = log.run;
             let problem = Problem::not_found(format!("the run `{run}` has not ended yet"));
             Err(problem
-                .hint(format!("`agentfactory runs output {run} --follow` waits for its end"))
+                .hint(format!(
+                    "`agentfactory runs output {run} --follow` waits for its end"
+                ))
                 .into())
         }
         _ => Err(error.into()),
