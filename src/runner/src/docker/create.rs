@@ -92,6 +92,8 @@ const READ_ONLY: &[&str] = &[
     "/proc/irq",
     "/proc/sys",
     "/proc/sysrq-trigger",
+    // What crun mounts there can be written by any user.
+    "/sys/fs/cgroup",
 ];
 
 /// What the engine is asked to create.
