@@ -20,6 +20,8 @@ use crate::{Context, Decision, Finding, Verdict};
 const STEPS_MAX: usize = 5_000;
 /// Scripts within scripts, functions within functions.
 const DEPTH_MAX: usize = 24;
+/// Bytes of variables and files that are kept in one walk: subshells copy them.
+const KEPT_MAX: usize = 1 << 20;
 /// Directories, or values of a variable, that are possible at one point.
 const ALTERNATIVES_MAX: usize = 16;
 
@@ -78,6 +80,7 @@ pub(crate) struct Walk<'a> {
     steps: usize,
     depth: usize,
     streams: usize,
+    kept: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -118,6 +121,7 @@ impl<'a> Walk<'a> {
             steps: 0,
             depth: 0,
             streams: 0,
+            kept: 0,
         }
     }
 
@@ -252,12 +256,29 @@ impl<'a> Walk<'a> {
 
     pub(crate) fn assign(&mut self, name: &str, values: Vec<Value>, is_list: bool) {
         let mut values = values;
-        if values.len() > VALUES_MAX {
+        let size = values.iter().map(Value::size).sum();
+        if values.len() > VALUES_MAX || !self.can_keep(size) {
             values = vec![Value::unknown(format!("${name}"))];
         }
         self.state
             .variables
             .insert(name.to_owned(), Variable { values, is_list });
+    }
+
+    /// Whether so many more bytes may be kept.
+    fn can_keep(&mut self, size: usize) -> bool {
+        self.kept = self.kept.saturating_add(size);
+        self.kept <= KEPT_MAX
+    }
+
+    /// Keeps what is written into a file of the command's own.
+    pub(crate) fn keep_file(&mut self, path: String, content: Output) {
+        let content = if self.can_keep(content.size() + path.len()) {
+            content
+        } else {
+            Output::Unknown("a long text".to_owned())
+        };
+        self.state.files.insert(path, content);
     }
 
     /// Goes to a directory; several are possible.
@@ -641,7 +662,7 @@ impl<'a> Walk<'a> {
         let Some(into) = into else { return output };
         for value in into {
             if let Some(path) = self.path(&value) {
-                self.state.files.insert(path, output.clone());
+                self.keep_file(path, output.clone());
             }
         }
         Output::Nothing
@@ -784,7 +805,7 @@ impl<'a> Walk<'a> {
                     // The command sees it as a file of this name.
                     self.streams += 1;
                     let path = format!("/dev/fd/guard-{}", self.streams);
-                    self.state.files.insert(path.clone(), output);
+                    self.keep_file(path.clone(), output);
                     argv.push(Value::text(path));
                 }
             }

@@ -42,6 +42,10 @@ impl Value {
         if matches!(&part, Part::Text(text) if text.is_empty()) {
             return;
         }
+        if self.0.len() > PARTS_MAX || self.size() > TEXT_MAX {
+            self.0 = vec![Part::Unknown("a long value".to_owned())];
+            return;
+        }
         if let (Part::Text(new), Some(Part::Text(last))) = (&part, self.0.last_mut()) {
             last.push_str(new);
         } else {
@@ -53,6 +57,15 @@ impl Value {
         for part in &other.0 {
             self.push(part.clone());
         }
+    }
+
+    /// What it costs to keep, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let size = |part: &Part| match part {
+            Part::Text(text) | Part::Glob(text) | Part::Unknown(text) => text.len(),
+            Part::Below | Part::Name | Part::Job => 0,
+        };
+        self.0.iter().map(|part| 32 + size(part)).sum()
     }
 
     /// The value, when it is known to the letter. A pattern is: it may match nothing.
@@ -122,12 +135,23 @@ pub(crate) enum Output {
     Unknown(String),
 }
 
-/// Bytes of output that are kept.
+/// Stretches of one value.
+const PARTS_MAX: usize = 64;
+/// Bytes of one value or output that are kept.
 const TEXT_MAX: usize = 1 << 18;
 /// Values that one word or one output may have.
 pub(crate) const VALUES_MAX: usize = 64;
 
 impl Output {
+    /// What it costs to keep, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Nothing | Self::File => 0,
+            Self::Text(text) | Self::Unknown(text) => text.len(),
+            Self::Items(items) => items.iter().map(Value::size).sum(),
+        }
+    }
+
     /// This, then that.
     pub(crate) fn then(self, next: Self) -> Self {
         match (self, next) {

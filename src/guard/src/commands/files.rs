@@ -352,7 +352,7 @@ impl Walk<'_> {
     pub(crate) fn remember(&mut self, files: &[Value], content: &Output) {
         for file in files {
             if let Some(path) = self.path(file) {
-                self.state.files.insert(path, content.clone());
+                self.keep_file(path, content.clone());
             }
         }
     }

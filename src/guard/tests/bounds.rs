@@ -1,0 +1,82 @@
+//! Whatever the text, it is judged in bounded time, and nothing makes up for what came before.
+
+use std::time::{Duration, Instant};
+
+use guard::{Context, Decision, LENGTH_MAX, judge};
+use proptest::prelude::*;
+
+/// Generous: a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn judged(command: &str) -> Decision {
+    let began = Instant::now();
+    let verdict = judge(command, &Context::sandbox());
+    let shown: String = command.chars().take(60).collect();
+    assert!(began.elapsed() < PATIENCE, "{shown:?} took too long");
+    verdict.decision
+}
+
+#[test]
+fn text_that_would_exhaust_the_parser_or_the_walk_is_judged_in_time() {
+    let x = |text: &str, count: usize| text.repeat(count);
+    for command in [
+        x("(", 100_000),
+        x("$(", 60_000),
+        x("(", 39) + "rm x" + &x(")", 39),
+        "echo ".to_owned() + &x("$(", 39) + "rm x" + &x(")", 39),
+        "echo ".to_owned() + &x("\"$(", 30) + "rm x" + &x(")\"", 30),
+        "echo ".to_owned() + &x("${a:-", 38) + "x" + &x("}", 38),
+        x("if true; then ", 39) + "rm x" + &x("; fi", 39),
+        x("for a in 1 2; do ", 20) + "rm x" + &x("; done", 20),
+        "rm ".to_owned() + &x("{a,b}", 5_000),
+        x("X=$X$X$X$X;", 2_000) + "rm $X",
+        x("X=a$X$X;", 2_000) + "rm $X",
+        x("a && ", 20_000) + "b",
+        x("a | ", 20_000) + "b",
+        x("eval ", 20_000) + "rm x",
+        x("! ", 50_000) + "x",
+        x("\\", 120_000),
+        x("`", 120_000),
+        x("f() { f; f; }; f;", 5_000),
+        x("cat <<E\nx\nE\n", 5_000),
+    ] {
+        judged(&command);
+    }
+}
+
+#[test]
+fn what_is_too_long_is_not_allowed() {
+    let command = format!("echo {}", "a".repeat(LENGTH_MAX));
+    assert_eq!(judged(&command), Decision::Ask);
+    assert_eq!(judged("echo \0"), Decision::Ask);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_text_is_judged(text: String) {
+        judged(&text);
+    }
+
+    #[test]
+    fn pieces_of_shell_are_judged(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..30)) {
+        judged(&pieces.join(" "));
+    }
+
+    #[test]
+    fn more_commands_do_not_make_up_for_a_refused_one(word in "[a-z]{1,8}") {
+        let command = format!("rm -rf /etc\n{word} x\necho {word}");
+        prop_assert_eq!(judged(&command), Decision::Refuse);
+        let command = format!("true {word}; (cd /; rm -rf usr)");
+        prop_assert_eq!(judged(&command), Decision::Refuse);
+    }
+}
+
+const PIECES: &[&str] = &[
+    "rm", "-rf", "/etc", "x", "$X", "\"$X\"", "${X:-/}", "$(", ")", "`", "'", "\"", "{", "}", "(",
+    ";", "&&", "||", "|", "&", "\n", "<<E", "E", "<<<", ">", ">>", "<", "2>&1", "for", "in", "do",
+    "done", "if", "then", "fi", "case", "esac", ";;", "while", "cd", "..", "eval", "sh", "-c",
+    "xargs", "find", "-exec", "\\;", "X=/", "f()", "*", "~", "$'\\x2f'", "python3", "{a,b}", "[[",
+    "]]", "((", "))", "!", "time", "trap", "awk", "sed", "-i", "tar", "git", "#",
+];
