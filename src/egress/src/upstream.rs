@@ -40,6 +40,8 @@ pub struct Upstream {
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) resolver: Arc<dyn Resolver>,
     roots: usize,
+    /// For programs that see the host's own certificate: behind a tunnel nothing is terminated.
+    pem: Arc<str>,
 }
 
 impl Upstream {
@@ -56,16 +58,24 @@ impl Upstream {
         for error in &found.errors {
             tracing::warn!(%error, "a certificate authority of this machine is not readable");
         }
+        let mut pem = String::new();
+        for certificate in &found.certs {
+            pem.push_str(&pem::encode(&pem::Pem::new("CERTIFICATE", &**certificate)));
+        }
         let (_, unusable) = roots.add_parsable_certificates(found.certs);
         tracing::debug!(
             roots = roots.len(),
             unusable,
             "certificate authorities loaded"
         );
-        if let Some((file, pem)) = extra {
-            add_pem(&mut roots, file, pem)?;
+        if let Some((file, more)) = extra {
+            add_pem(&mut roots, file, more)?;
+            pem.push_str(&String::from_utf8_lossy(more));
         }
-        Self::new(roots, Arc::new(SystemResolver))
+        Ok(Self {
+            pem: pem.into(),
+            ..Self::new(roots, Arc::new(SystemResolver))?
+        })
     }
 
     /// Trusts exactly these certificate authorities and asks this resolver.
@@ -85,7 +95,14 @@ impl Upstream {
             tls: Arc::new(tls),
             resolver,
             roots: count,
+            pem: "".into(),
         })
+    }
+
+    /// The authorities of the machine and the operator, in PEM: what a program must trust that speaks
+    /// TLS with an `opaque` host. Empty for one of [`Self::new`].
+    pub fn authorities_pem(&self) -> &str {
+        &self.pem
     }
 
     /// How many certificate authorities it trusts; with none, no HTTPS host can be reached.

@@ -82,7 +82,7 @@ impl Egress {
         &self,
         allow: &BTreeSet<HostRule>,
         store: &Arc<Store>,
-    ) -> Result<Option<Proxy>, FactoryError> {
+    ) -> Result<Option<Door>, FactoryError> {
         if allow.is_empty() {
             return Ok(None);
         }
@@ -96,9 +96,28 @@ impl Egress {
         };
         let upstream = self.upstream.get_or_try_init(read).await?.clone();
         let bodies = Arc::new(StoreBlobs(Arc::clone(store)));
-        let proxy = Proxy::live(self.settings.policy(allow), bodies, upstream)?;
-        Ok(Some(proxy))
+        let proxy = Proxy::live(self.settings.policy(allow), bodies, upstream.clone())?;
+        let mut certificates_pem = proxy.certificates_pem().to_owned();
+        let opaque = &self.settings.opaque;
+        if allow
+            .iter()
+            .any(|host| opaque.iter().any(|rule| meet(rule, host)))
+        {
+            certificates_pem.push_str(upstream.authorities_pem());
+        }
+        Ok(Some(Door {
+            proxy,
+            certificates_pem,
+        }))
     }
+}
+
+/// One run's way to the network.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) proxy: Proxy,
+    /// What the program trusts: the run's own authority and, where hosts are opaque, the world's.
+    pub(crate) certificates_pem: String,
 }
 
 impl EgressSettings {

@@ -148,7 +148,8 @@ impl Factory {
         let run = self.context.run_id();
         // A home that cannot be written is noticed before anything runs.
         self.store.put(&request.tree.to_bytes())?;
-        let proxy = self.egress.proxy(&request.egress, &self.store).await?;
+        let door = self.egress.proxy(&request.egress, &self.store).await?;
+        let proxy = door.as_ref().map(|door| door.proxy.clone());
         let header = LogHeader::new(run, at, &request.shown, request.version);
         let log = OutputLog::create(&self.outputs, &header);
         let log = log.map_err(|source| FactoryError::OutputLog {
@@ -177,8 +178,8 @@ impl Factory {
             tree: Arc::clone(&request.tree),
             mounts: request.mounts.clone(),
             limits: request.limits.clone(),
-            proxy: proxy.as_ref().map(|proxy| runner::Proxy {
-                certificates_pem: proxy.certificates_pem().to_owned(),
+            proxy: door.map(|door| runner::Proxy {
+                certificates_pem: door.certificates_pem,
             }),
         };
         let mut report = match self.sandboxes.run(sandbox, host, cancel).await {

@@ -3,9 +3,11 @@
 mod env;
 mod model_endpoint;
 mod relay;
+mod site;
 
 pub use env::{Finished, TestEnv, containers, full_counts, program, repository};
 pub use model_endpoint::{
     EndpointOptions, EndpointProtocol, EndpointReply, ModelEndpoint, Received, Said,
 };
 pub use relay::Relay;
+pub use site::Site;
