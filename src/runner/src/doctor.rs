@@ -2,10 +2,14 @@
 
 mod findings;
 
+use std::collections::BTreeMap;
+
 use bollard::models::{SystemInfo, SystemVersion};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::docker::calls::call;
+use crate::engine::capabilities::ignores_limits;
 use crate::{Engine, RunnerError};
 
 /// Facts about an engine. What it does not say is empty or `None`.
@@ -27,6 +31,8 @@ pub struct EngineFacts {
     pub limits: ResourceLimits,
     /// The names of its runtimes, sorted.
     pub runtimes: Vec<String>,
+    /// Those of them that make no control groups, and so enforce no limit.
+    pub unlimited_runtimes: Vec<String>,
     /// The runtime of sandboxes that name none.
     pub default_runtime: String,
     /// The version of runc.
@@ -43,6 +49,10 @@ pub struct EngineFacts {
     pub cpus: u64,
     /// How much memory it has.
     pub memory_bytes: u64,
+    /// Whether its containers go on when it stops.
+    pub live_restore: bool,
+    /// How far its clock is ahead of this machine's, in seconds.
+    pub clock_ahead_s: Option<i64>,
     /// Where the kernel sends core dumps, if the engine runs on this machine.
     pub core_pattern: Option<String>,
     /// What follows from all that, the worst first.
@@ -95,22 +105,29 @@ pub enum Severity {
 ///
 /// # Errors
 /// [`RunnerError`] when it does not answer.
-pub async fn inspect(engine: &Engine) -> Result<EngineFacts, RunnerError> {
+pub async fn inspect(engine: &Engine, now: fn() -> Timestamp) -> Result<EngineFacts, RunnerError> {
     let info = call("describe itself", engine.docker.info()).await?;
+    let now = now();
     let version = call("tell its version", engine.docker.version()).await?;
-    let mut facts = facts(engine, info, version);
+    let mut facts = facts(engine, info, version, now);
     facts.findings = findings::of(&facts);
     Ok(facts)
 }
 
-fn facts(engine: &Engine, info: SystemInfo, version: SystemVersion) -> EngineFacts {
+fn facts(engine: &Engine, info: SystemInfo, version: SystemVersion, now: Timestamp) -> EngineFacts {
     let components = version.components.unwrap_or_default();
     let component = |name: &str| {
         let found = components.iter().find(|part| part.name == name);
         found.map(|part| part.version.clone())
     };
-    let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
-    runtimes.sort();
+    let known: BTreeMap<_, _> = info.runtimes.unwrap_or_default().into_iter().collect();
+    let unlimited = known.iter().filter(|(_, runtime)| ignores_limits(runtime));
+    let unlimited = unlimited.map(|(name, _)| name.clone()).collect();
+    let runtimes = known.into_keys().collect();
+    let clock = info.system_time.as_deref().and_then(|time| {
+        let there: Timestamp = time.parse().ok()?;
+        Some(there.as_second() - now.as_second())
+    });
     let mut security: Vec<String> = info
         .security_options
         .unwrap_or_default()
@@ -141,6 +158,9 @@ fn facts(engine: &Engine, info: SystemInfo, version: SystemVersion) -> EngineFac
             pids: info.pids_limit.unwrap_or(false),
         },
         runtimes,
+        unlimited_runtimes: unlimited,
+        live_restore: info.live_restore_enabled.unwrap_or(false),
+        clock_ahead_s: clock,
         default_runtime: info.default_runtime.unwrap_or_default(),
         runc: component("runc"),
         security,

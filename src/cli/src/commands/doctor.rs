@@ -200,7 +200,7 @@ async fn engine(app: &App) -> (Option<EngineFacts>, Vec<Check>) {
         Ok(engine) => engine,
         Err(error) => return failed(error),
     };
-    let facts = match engine_doctor::inspect(&engine).await {
+    let facts = match engine_doctor::inspect(&engine, jiff::Timestamp::now).await {
         Ok(facts) => facts,
         Err(error) => return failed(error),
     };

@@ -5,6 +5,9 @@ use super::{EngineFacts, Finding, Severity};
 /// Below this a default sandbox hardly fits beside the engine.
 const MEMORY_WANTED: u64 = 1 << 30;
 
+/// Seconds by which clocks may differ; leases have more to spare.
+const CLOCKS_DIFFER: u64 = 60;
+
 /// What follows from the facts, the worst first.
 pub(super) fn of(facts: &EngineFacts) -> Vec<Finding> {
     let mut findings = vec![
@@ -19,6 +22,9 @@ pub(super) fn of(facts: &EngineFacts) -> Vec<Finding> {
         size(facts),
     ];
     findings.extend(core(facts));
+    findings.extend(facts.unlimited_runtimes.iter().map(|name| unlimited(name)));
+    findings.extend(clock(facts));
+    findings.extend(live_restore(facts));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
@@ -134,6 +140,14 @@ fn limits(facts: &EngineFacts) -> Finding {
 fn cgroup(facts: &EngineFacts) -> Finding {
     let driver = &facts.cgroup_driver;
     match facts.cgroup_version {
+        Some(1) => warning(
+            "control groups",
+            format!(
+                "version 1, driver `{driver}`: buffers of sockets and locks of files are not \
+                 counted as a sandbox's memory"
+            ),
+            "start the engine's machine with control groups version 2",
+        ),
         Some(version) => ok(
             "control groups",
             format!("version {version}, driver `{driver}`"),
@@ -232,6 +246,43 @@ fn size(facts: &EngineFacts) -> Finding {
     ok("machine", text)
 }
 
+/// A runtime without control groups. What is left is what the harness and this program do.
+fn unlimited(name: &str) -> Finding {
+    warning(
+        "runtime",
+        format!(
+            "the runtime `{name}` makes no control groups: it enforces neither memory nor \
+             processor time; the harness limits memory and processes inside, and this program \
+             watches the memory from outside where the engine is on this machine"
+        ),
+        "remove `--ignore-cgroups` from its arguments where its control groups work",
+    )
+}
+
+/// Leases are written by this machine's clock and judged by those of others.
+fn clock(facts: &EngineFacts) -> Option<Finding> {
+    let ahead = facts.clock_ahead_s?;
+    if ahead.unsigned_abs() <= CLOCKS_DIFFER {
+        return Some(ok("clock", "the engine's clock agrees with this machine's"));
+    }
+    Some(warning(
+        "clock",
+        format!("the engine's clock differs from this machine's by {ahead} s"),
+        "set both by NTP: sandboxes of a dead program are removed by time",
+    ))
+}
+
+fn live_restore(facts: &EngineFacts) -> Option<Finding> {
+    facts.live_restore.then(|| {
+        warning(
+            "live restore",
+            "containers go on when the engine stops, so a sandbox may outlive its run until the \
+             engine is back",
+            "turn `live-restore` off on an engine that is only for sandboxes",
+        )
+    })
+}
+
 /// A pattern with `|` starts a program of the machine, as root, with what a sandbox leaves behind.
 fn core(facts: &EngineFacts) -> Option<Finding> {
     let pattern = facts.core_pattern.as_ref()?;
@@ -268,6 +319,9 @@ mod tests {
                 pids: true,
             },
             runtimes: vec!["runc".to_owned()],
+            unlimited_runtimes: Vec::new(),
+            live_restore: false,
+            clock_ahead_s: Some(1),
             default_runtime: "runc".to_owned(),
             runc: Some("1.3.3".to_owned()),
             security: vec!["apparmor".to_owned(), "seccomp".to_owned()],
@@ -329,6 +383,18 @@ mod tests {
             Severity::Warning,
             "control groups",
         );
+        check(
+            |f| f.cgroup_version = Some(1),
+            Severity::Warning,
+            "control groups",
+        );
+        check(
+            |f| f.unlimited_runtimes = vec!["runsc".into()],
+            Severity::Warning,
+            "runtime",
+        );
+        check(|f| f.clock_ahead_s = Some(-90), Severity::Warning, "clock");
+        check(|f| f.live_restore = true, Severity::Warning, "live restore");
         check(|f| f.memory_bytes = 512 << 20, Severity::Warning, "machine");
         check(
             |f| f.core_pattern = Some("|/usr/bin/x %p".into()),

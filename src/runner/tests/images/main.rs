@@ -103,7 +103,9 @@ async fn an_engine_says_what_it_is() {
         return;
     };
     let body = async |env: &Env| {
-        let facts = doctor::inspect(&env.engine).await.unwrap();
+        let facts = doctor::inspect(&env.engine, jiff::Timestamp::now)
+            .await
+            .unwrap();
         assert!(facts.cpus > 0 && facts.memory_bytes > 0, "{facts:?}");
         for text in [
             &facts.engine,
