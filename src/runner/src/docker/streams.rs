@@ -309,3 +309,149 @@ impl Connection {
         drop(self.frames.send(frame.freeze()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::future::BoxFuture;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::ToolRequest;
+
+    /// Gives back what it gets.
+    #[derive(Debug)]
+    struct Mirror;
+
+    impl Broker for Mirror {
+        fn answer(&self, _: ToolRequest) -> BoxFuture<'_, Value> {
+            Box::pin(async { Value::Null })
+        }
+
+        fn connect(&self, connection: DuplexStream) -> BoxFuture<'_, ()> {
+            Box::pin(async move {
+                let (mut reader, mut writer) = tokio::io::split(connection);
+                drop(tokio::io::copy(&mut reader, &mut writer).await);
+                drop(writer.shutdown().await);
+            })
+        }
+    }
+
+    type Frames = mpsc::UnboundedReceiver<Bytes>;
+
+    fn open() -> (Streams, Frames) {
+        let (frames, out) = mpsc::unbounded_channel();
+        (Streams::new(Some(Arc::new(Mirror)), frames), out)
+    }
+
+    /// Kind, number and what follows.
+    fn parts(frame: &Bytes) -> (u8, u32, Bytes) {
+        let number = frame[5..9].try_into().unwrap();
+        (frame[0], u32::from_le_bytes(number), frame.slice(9..))
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_comes_back_and_the_window_with_it() {
+        let (mut streams, mut out) = open();
+        streams.opened(1).unwrap();
+        let sent = vec![7; WINDOW as usize];
+        streams.arrived(1, &sent).unwrap();
+        assert!(streams.arrived(1, b"x").is_err(), "the window is used up");
+        streams.closed(1).unwrap();
+        let (mut back, mut is_closed) = (Vec::new(), false);
+        while !is_closed {
+            let frame = out.recv().await.unwrap();
+            match parts(&frame) {
+                (to_sandbox::STREAM, 1, bytes) => {
+                    back.extend_from_slice(&bytes);
+                    streams
+                        .widened(1, u32::try_from(bytes.len()).unwrap())
+                        .unwrap();
+                }
+                (to_sandbox::CLOSE, 1, _) => is_closed = true,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(back, sent);
+        streams.over(1).unwrap();
+        assert!(streams.open.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_sent_more_than_its_window() {
+        let (mut streams, mut out) = open();
+        streams.opened(1).unwrap();
+        let (mut sent, mut got) = (0_u64, 0_u64);
+        // Four windows go in as they are given back, and one comes out: nobody takes any.
+        while got < u64::from(WINDOW) {
+            let room = streams.open[&1].state().may_send;
+            if room > 0 {
+                streams.arrived(1, &vec![1; room as usize]).unwrap();
+                sent += u64::from(room);
+            }
+            if let (to_sandbox::STREAM, _, bytes) = parts(&out.recv().await.unwrap()) {
+                got += bytes.len() as u64;
+            }
+        }
+        assert_eq!(got, u64::from(WINDOW));
+        // What is held is a window in each direction, and what is on its way between.
+        assert!(sent <= 4 * u64::from(WINDOW), "{sent}");
+        assert!(streams.widened(1, WINDOW + 1).is_err());
+        assert!(streams.widened(1, 0).is_err());
+        streams.widened(1, WINDOW).unwrap();
+    }
+
+    #[tokio::test]
+    async fn rules_are_kept_or_the_sandbox_is_lost() {
+        let (mut streams, _out) = open();
+        assert!(streams.opened(2).is_err(), "numbers come in their order");
+        for number in 1..=u32::try_from(OPEN).unwrap() {
+            streams.opened(number).unwrap();
+        }
+        assert!(streams.opened(33).is_err(), "that many are open");
+        assert!(streams.opened(1).is_err(), "a number comes once");
+        assert!(streams.over(1).is_err(), "nobody has ended");
+        streams.closed(1).unwrap();
+        assert!(streams.closed(1).is_err() && streams.arrived(1, b"x").is_err());
+        streams.aborted(1).unwrap();
+        assert!(streams.aborted(1).is_err());
+        assert!(streams.arrived(2, b"").is_err(), "nothing is no frame");
+        assert!(streams.arrived(99, b"x").is_err());
+        assert!(streams.closed(0).is_err());
+        let (frames, _out) = mpsc::unbounded_channel();
+        let mut without = Streams::new(None, frames);
+        assert!(without.opened(1).is_err());
+        streams.finish().await;
+        assert!(streams.arrived(2, b"x").is_err(), "the program is gone");
+    }
+
+    proptest! {
+        #[test]
+        fn any_events_are_taken_or_refused(events in prop::collection::vec((0_u8..6, 0_u32..6, 0_u32..400_000), 0..60)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (mut streams, mut out) = open();
+                for (what, number, size) in events {
+                    let number = if what == 0 { streams.last + 1 - number.min(1) } else { number };
+                    drop(match what {
+                        0 => streams.opened(number),
+                        1 => streams.arrived(number, &vec![0; size as usize]),
+                        2 => streams.closed(number),
+                        3 => streams.aborted(number),
+                        4 => streams.widened(number, size),
+                        _ => streams.over(number),
+                    });
+                    tokio::task::yield_now().await;
+                    assert!(streams.open.len() <= OPEN);
+                    for connection in streams.open.values() {
+                        let state = connection.state();
+                        assert!(state.inbox.len() <= WINDOW as usize && state.credit <= WINDOW);
+                    }
+                    while out.try_recv().is_ok() {}
+                }
+                streams.finish().await;
+                assert!(streams.jobs.is_empty());
+            });
+        }
+    }
+}
