@@ -383,6 +383,87 @@ async fn the_engine_confirms_what_was_asked_for() {
     check("/ReadonlyRootfs", json!(true));
     check("/SecurityOpt/0", json!("no-new-privileges"));
     check("/UsernsMode", json!(""));
+    check("/Init", json!(false));
+    for pointer in [
+        "/Binds",
+        "/Devices",
+        "/PortBindings",
+        "/VolumesFrom",
+        "/Links",
+    ] {
+        let given = host.pointer(pointer);
+        let is_nothing = [json!(null), json!([]), json!({})]
+            .iter()
+            .any(|nothing| given == Some(nothing));
+        assert!(given.is_none() || is_nothing, "{pointer}: {given:?}");
+    }
+    let buffers = "4096 65536 262144";
+    check(
+        "/Sysctls",
+        json!({"net.ipv4.tcp_rmem": buffers, "net.ipv4.tcp_wmem": buffers}),
+    );
+    let ulimits = host["Ulimits"].as_array().unwrap().iter();
+    let ulimits: Vec<(&str, i64, i64)> = ulimits
+        .map(|limit| {
+            let number = |field: &str| limit[field].as_i64().unwrap();
+            (
+                limit["Name"].as_str().unwrap(),
+                number("Soft"),
+                number("Hard"),
+            )
+        })
+        .collect();
+    let (largest, pending) = (128 << 20, 128);
+    let expected = [
+        ("core", 0, 0),
+        ("nofile", 1024, 1024),
+        ("fsize", largest, largest),
+        ("sigpending", pending, pending),
+        ("msgqueue", 0, 0),
+    ];
+    assert_eq!(ulimits, expected);
+    let tmpfs = host["Tmpfs"].as_object().unwrap();
+    let folders: Vec<&String> = tmpfs.keys().collect();
+    assert_eq!(folders, ["/code", "/dev/shm", "/tmp", "/workspace"]);
+    for (folder, options) in tmpfs {
+        let options: Vec<&str> = options.as_str().unwrap().split(',').collect();
+        for option in ["nosuid", "nodev", "mode=0700"] {
+            assert!(options.contains(&option), "{folder}: {options:?}");
+        }
+        let has = |name: &str| options.iter().any(|option| option.starts_with(name));
+        assert!(has("size=") && has("nr_inodes="), "{folder}: {options:?}");
+    }
+    let masked = host["MaskedPaths"].as_array().unwrap();
+    for path in ["/proc/kcore", "/proc/keys", "/sys/firmware", "/sys/kernel"] {
+        assert!(masked.contains(&json!(path)), "{path}");
+    }
+    assert!(
+        host["ReadonlyPaths"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("/proc/sys"))
+    );
+    let profile = host["SecurityOpt"][1].as_str().unwrap();
+    let profile = profile.strip_prefix("seccomp=").unwrap();
+    let profile: Value = serde_json::from_str(profile).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let environment = json!([
+        "PYTHONHASHSEED=0",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "LANG=C.UTF-8",
+        "TZ=UTC"
+    ]);
+    let given = config["Env"].as_array().unwrap();
+    for variable in environment.as_array().unwrap() {
+        assert!(given.contains(variable), "{variable}");
+    }
+    let path = given
+        .iter()
+        .filter(|variable| variable.as_str().unwrap().starts_with("PATH="));
+    assert_eq!(given.len(), 4 + path.count(), "{given:?}");
+    assert_eq!(config["Hostname"], "sandbox");
+    assert_eq!(config["Healthcheck"]["Test"], json!(["NONE"]));
+    assert_eq!(config["ExposedPorts"], json!(null));
     assert_eq!(config["NetworkDisabled"], json!(true));
     let user = config["User"].as_str().unwrap();
     let (user, group) = user.split_once(':').unwrap();
@@ -390,6 +471,59 @@ async fn the_engine_confirms_what_was_asked_for() {
     assert_eq!(config["Tty"], json!(false));
     assert_eq!(config["StdinOnce"], json!(true));
     assert_eq!(inspected[0]["Mounts"], json!([]));
+}
+
+/// The parameters as the kernel has them, read by the subagent itself.
+const READ_BACK: &str = include_str!("programs/read_back.py");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_confirms_what_was_asked_for() {
+    let Some(env) = Env::open().await else { return };
+    let report = env.python(READ_BACK).await;
+    let seen: Value = serde_json::from_str(answer(&report)).unwrap();
+    let user = seen["user"].clone();
+    // Where the mount point exists, the engine takes its mode; each is its user's alone all the same.
+    let folder = |size: u64, inodes: u64, more: &str, mode: &str| {
+        json!({
+            "kind": "tmpfs",
+            "options": format!("rw,nosuid,nodev{more}"),
+            "size": size,
+            "inodes": inodes,
+            "owner": [user, user],
+            "mode": mode,
+        })
+    };
+    let expected = json!({
+        "user": user,
+        "status": {"NoNewPrivs": "1", "Seccomp": "2", "Umask": "0022"},
+        "limits": {
+            "CORE": [0, 0], "NOFILE": [1024, 1024], "FSIZE": [128 << 20, 128 << 20],
+            "SIGPENDING": [128, 128], "MSGQUEUE": [0, 0], "CPU": seen["limits"]["CPU"],
+        },
+        "root": "ro",
+        "folders": {
+            "/workspace": folder(128 << 20, seen["folders"]["/workspace"]["inodes"].as_u64().unwrap(), "", "755"),
+            "/tmp": folder(64 << 20, 65_536, "", "1777"),
+            "/code": folder(16 << 20, seen["folders"]["/code"]["inodes"].as_u64().unwrap(), "", "755"),
+            "/dev/shm": folder(8 << 20, 1_024, ",noexec", "700"),
+        },
+        // No queue can be made in that of the engine: the limit of their bytes is 0.
+        "writable": ["/code", "/dev/mqueue", "/dev/shm", "/tmp", "/workspace"],
+        "group": {"memory": 512 << 20, "pids": 128, "cpus": 1.0},
+        "score": 1000,
+        "lowered": false,
+        "buffers": ["4096\t65536\t262144", "4096\t65536\t262144"],
+        "masked": [],
+        "interfaces": ["lo"],
+        "descriptors": 5,
+        "input": "/dev/null",
+        "nice": 10,
+        "session": true,
+    });
+    assert_eq!(seen, expected, "{seen:#}");
+    let cpu: Vec<u64> = serde_json::from_value(seen["limits"]["CPU"].clone()).unwrap();
+    assert!(cpu[0] < cpu[1] && cpu[1] < 3600, "{cpu:?}");
+    assert!(is_a_slots(user.as_u64().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -245,7 +245,13 @@ async fn the_wall_time_ends_a_run_that_ignores_everything() {
         print('begun')\n\
         def main(q):\n    while True:\n        try:\n            while True: pass\n        except BaseException: pass\n";
     let report = env.python(source).await;
-    assert_eq!(report.outcome, RunOutcome::TimedOut { clock: spec::Clock::Wall, limit });
+    assert_eq!(
+        report.outcome,
+        RunOutcome::TimedOut {
+            clock: spec::Clock::Wall,
+            limit
+        }
+    );
     assert_eq!(stdout(&report), "begun\n");
     assert!(
         report.usage.wall >= limit && report.usage.wall < 3 * limit,
@@ -338,10 +344,13 @@ async fn a_full_disk_ends_it_unless_the_run_copes() {
     let report = env.python(&filling("/tmp/big")).await;
     assert_eq!(report.outcome, full(DiskScope::Tmp, tmp));
     let many = "def main(q):\n    for n in range(100000): open(str(n), 'w').close()";
-    assert_eq!(
-        env.python(many).await.outcome,
-        full(DiskScope::Workspace, workspace)
-    );
+    let report = env.python(many).await;
+    let full_of_files = RunOutcome::DiskLimit {
+        scope: DiskScope::Workspace,
+        limit: workspace,
+        files: Some(env.limits.workspace_files),
+    };
+    assert_eq!(report.outcome, full_of_files);
     let cleaned = "import os\ndef main(q):\n    try:\n        \
         open('big', 'wb').write(bytes(1 << 24))\n    finally:\n        os.remove('big')\n";
     assert_eq!(
