@@ -62,9 +62,16 @@ pub(crate) fn outcome_text(outcome: &OutcomeJson) -> String {
                 size(limit_bytes)
             )
         }
-        OutcomeJson::DiskLimit { limit_bytes, .. } => {
+        OutcomeJson::DiskLimit {
+            scope, limit_bytes, ..
+        } if scope == "shared_memory" => {
+            format!("filled its /dev/shm of {}", size(limit_bytes))
+        }
+        OutcomeJson::DiskLimit {
+            scope, limit_bytes, ..
+        } => {
             format!(
-                "filled its /tmp of {}, which grows with --memory",
+                "filled its /{scope} of {}, which grows with --memory",
                 size(limit_bytes)
             )
         }

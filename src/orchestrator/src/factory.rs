@@ -338,8 +338,18 @@ pub fn program_from_file(file: &Path, query: &str) -> Result<Program, FactoryErr
         _ => Path::new("."),
     };
     // Bytes, not text: what Python makes of another encoding is Python's affair.
+    let root = folder.canonicalize();
     let read = |path: &str| -> Option<Vec<u8>> {
+        let is_entry = path == name;
         let path = folder.join(path);
+        // What was named may be a link; what it imports is in its folder, or it is not there.
+        let is_inside = path.canonicalize().is_ok_and(|path| {
+            let root = root.as_ref().ok();
+            root.is_some_and(|root| path.starts_with(root))
+        });
+        if !is_entry && !is_inside {
+            return None;
+        }
         let metadata = std::fs::metadata(&path).ok()?;
         let fits = metadata.is_file() && metadata.len() <= spec::limits::SOURCE.get();
         fits.then(|| std::fs::read(path).ok()).flatten()

@@ -22,7 +22,8 @@ const NOBODY_ELSE: u32 = 65_532;
 const NAME_MAX: usize = 64;
 
 /// How many entries of a directory are looked at, the uppermost first; it is part of every start.
-const ENTRIES_WALKED: usize = 5_000;
+/// A directory with more is said in the log.
+const ENTRIES_WALKED: usize = 50_000;
 
 /// Directories of the system as a whole, which hold more than anyone's data.
 const SYSTEM: &[&str] = &["/", "/boot", "/root", "/var", "/var/lib"];
@@ -173,6 +174,11 @@ fn channel(directory: &Path) -> Option<(PathBuf, &'static str)> {
         };
         for entry in entries.flatten() {
             if walked == ENTRIES_WALKED {
+                tracing::warn!(
+                    directory = %directory.display(),
+                    looked_at = ENTRIES_WALKED,
+                    "a mount is too large to be searched for pipes and sockets"
+                );
                 return None;
             }
             walked += 1;

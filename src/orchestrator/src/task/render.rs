@@ -65,6 +65,17 @@ pub(crate) fn run_feedback(report: &RunReport) -> String {
         }
         RunOutcome::Cancelled => {}
     }
+    let usage = &report.usage;
+    if usage.oom_kills > 0 && !matches!(report.outcome, RunOutcome::OutOfMemory { .. }) {
+        let killed = usage.oom_kills;
+        let _ = write!(text, "\nnote: {killed} of its processes ran out of memory");
+    }
+    for scope in &usage.full {
+        if !matches!(&report.outcome, RunOutcome::DiskLimit { scope: named, .. } if named == scope)
+        {
+            let _ = write!(text, "\nnote: its {} was full at the end", scope.name());
+        }
+    }
     stream(&mut text, "stdout", &report.stdout);
     stream(&mut text, "stderr", &report.stderr);
     if !report.changed.is_empty() || !report.removed.is_empty() {
