@@ -36,7 +36,7 @@ const MIX: &[(&str, &str)] = &[
         "out_of_memory",
     ),
     (
-        "import os\ndef main(q):\n    while True:\n        try:\n            if os.fork() == 0: os.pause()\n        except OSError: os.kill(os.getpid(), 9)",
+        "import os, signal\ndef main(q):\n    while True:\n        try:\n            if os.fork() == 0: signal.pause()\n        except OSError: os.kill(os.getpid(), 9)",
         "signalled",
     ),
     (
@@ -75,7 +75,7 @@ async fn runs_leave_nothing_that_adds_up() {
     let owner = Owner::named("soak");
     let options = crate::pool::options(&owner, PoolOptions::default(), slots());
     env.sandboxes = DockerSandboxes::new(env.engine.clone(), options);
-    env.limits.wall = Duration::from_secs(4);
+    env.limits.wall = Duration::from_secs(60);
     env.limits.memory = spec::ByteSize::mib(256);
     env.limits.workspace = spec::ByteSize::mib(32);
     env.sandboxes.prewarm(&env.image, &env.limits, 2);
@@ -119,7 +119,10 @@ async fn runs_leave_nothing_that_adds_up() {
 /// One run, which must end as its program says.
 async fn one(env: &Env, number: usize) {
     let (source, expected) = MIX[number % MIX.len()];
-    let spec = env.spec(subagent(&[("main.py", source)], "ping"));
+    let mut spec = env.spec(subagent(&[("main.py", source)], "ping"));
+    if expected == "timed_out" {
+        spec.limits.wall = Duration::from_secs(1);
+    }
     let ran = env.sandboxes.run(spec, env.host(), env.cancel.clone());
     let report = ran.await.unwrap();
     let outcome = report.outcome;
