@@ -68,7 +68,7 @@ import json, os, socket, ssl, urllib.error, urllib.request
 PROXY = ('127.0.0.1', 3128)
 opener = urllib.request.build_opener(urllib.request.ProxyHandler(
     {'http': 'http://127.0.0.1:3128', 'https': 'http://127.0.0.1:3128'}))
-os.environ.pop('no_proxy'); os.environ.pop('NO_PROXY')
+os.environ.pop('no_proxy', None); os.environ.pop('NO_PROXY', None)
 def get(url, data=None):
     try:
         with opener.open(url, data, timeout=30) as r:

@@ -13,7 +13,7 @@ use spec::{
     Digest, LimitSources, Limits, OutputStream, RunOutcome, RunReport, Skill, SubagentName, Tree,
     VersionRef, WorkspacePath,
 };
-use store::{RunProgram, RunRecord, Store};
+use store::{Exchange, RunProgram, RunRecord, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::assets::Assets;
@@ -210,23 +210,7 @@ impl Factory {
                 replayable: network.as_ref().is_none_or(egress::Ledger::is_replayable),
             },
         );
-        let record = RunRecord {
-            at,
-            report: json.clone(),
-            name: request.name.clone(),
-            program: self.record_program(request)?,
-            grants: request.grants.clone(),
-            egress: request.egress.iter().map(ToString::to_string).collect(),
-            limits: request.limits.clone(),
-            image: self.image.0,
-            engine: self.engine.clone(),
-            mounts: request
-                .mounts
-                .iter()
-                .map(|mount| mount.name.clone())
-                .collect(),
-            cassette: ledger.cassette,
-        };
+        let record = self.record(request, at, &json, ledger.cassette)?;
         let store = Arc::clone(&self.store);
         let trees = [
             Some(request.tree.to_bytes()),
@@ -248,6 +232,33 @@ impl Factory {
             output,
             json,
             record,
+        })
+    }
+
+    /// Everything that is known of a run.
+    fn record(
+        &self,
+        request: &RunRequest,
+        at: Timestamp,
+        json: &RunJson,
+        cassette: Vec<Exchange>,
+    ) -> Result<RunRecord, FactoryError> {
+        Ok(RunRecord {
+            at,
+            report: json.clone(),
+            name: request.name.clone(),
+            program: self.record_program(request)?,
+            grants: request.grants.clone(),
+            egress: request.egress.iter().map(ToString::to_string).collect(),
+            limits: request.limits.clone(),
+            image: self.image.0,
+            engine: self.engine.clone(),
+            mounts: request
+                .mounts
+                .iter()
+                .map(|mount| mount.name.clone())
+                .collect(),
+            cassette,
         })
     }
 
