@@ -14,5 +14,6 @@ mod library;
 mod limits;
 mod output;
 mod pool;
+mod runtimes;
 mod solve;
 mod trouble;
