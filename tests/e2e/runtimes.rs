@@ -64,3 +64,41 @@ fn limits_beyond_the_machine_are_refused_with_what_it_has() {
         assert!(said.contains(&format!("hint: lower `{flag}`")), "{said}");
     }
 }
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are configured by their environment"
+)]
+fn what_only_the_machine_sees_of_gvisor_s_memory_is_limited_too() {
+    // Only an engine of the tests' own has this runtime.
+    if std::env::var("AGENTFACTORY_TEST_RUNTIME").as_deref() != Ok("runsc") {
+        return;
+    }
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    // Bytes in pipes are on the heap of gVisor's kernel, which the harness cannot count.
+    let file = env.write(
+        "pipes.py",
+        "import fcntl, os, time\n\
+         def main(q):\n    keep = []\n    try:\n        while True:\n            \
+         r, w = os.pipe()\n            keep += [r, w]\n            os.set_blocking(w, False)\n            \
+         fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 1 << 20)\n            try:\n                \
+         while True: os.write(w, bytes(65536))\n            except BlockingIOError: pass\n    \
+         except OSError: pass\n    time.sleep(600)\n",
+    );
+    let file = file.to_str().unwrap();
+    let flags = [
+        "--memory",
+        "64M",
+        "--workspace-size",
+        "8M",
+        "--timeout",
+        "60s",
+    ];
+    let arguments = ["exec", file, "q", "--json", "--runtime", "runsc"];
+    let ended = env.agentfactory(arguments.into_iter().chain(flags));
+    let ended = ended.expect_status(1).json();
+    assert_eq!(ended["outcome"]["kind"], "out_of_memory", "{ended:#}");
+}
