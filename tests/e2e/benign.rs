@@ -1,5 +1,6 @@
 //! Code that means well and uses the standard library hard: the wall must not be in its way.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -66,7 +67,7 @@ fn every_file_is_run() {
 }
 
 /// Fetches wheels for the sandbox's Python; whatever keeps pip from it is the answer.
-fn fetch(folder: &std::path::Path, python: &str) -> Result<(), String> {
+fn fetch(folder: &Path, python: &str) -> Result<(), String> {
     let output = Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:"])
         .args(["--python-version", python, "--implementation", "cp"])
@@ -105,9 +106,22 @@ fn arrays_and_plots() {
         ));
         return;
     }
+    // The image has Python and nothing else; the wheels count on the library of C++ to be there.
+    for name in ["libgcc_s.so.1", "libstdc++.so.6"] {
+        let library = Path::new("/usr/lib/x86_64-linux-gnu").join(name);
+        if let Err(why) = std::fs::copy(&library, wheels.join(name)) {
+            skip(&format!(
+                "SKIPPED: no `{}` for NumPy: {why}",
+                library.display()
+            ));
+            return;
+        }
+    }
     let file = env.write(
         "plot.py",
-        "import sys\n\
+        "import ctypes, sys\n\
+         for name in ('libgcc_s.so.1', 'libstdc++.so.6'):\n    \
+             ctypes.CDLL('/mnt/wheels/' + name, ctypes.RTLD_GLOBAL)\n\
          sys.path.insert(0, '/mnt/wheels')\n\
          import matplotlib\n\
          matplotlib.use('Agg')\n\
