@@ -57,16 +57,17 @@ impl Runtimes {
     /// The runtime of one run.
     pub(crate) fn of(&self, spec: &SandboxSpec) -> Option<&str> {
         let is_shell = matches!(spec.program, Program::Shell { .. });
-        let rules = [
-            (!spec.mounts.is_empty(), &self.mounts),
-            (spec.proxy.is_some(), &self.egress),
-            (is_shell, &self.shell),
-            (true, &self.default),
-        ];
-        let first = rules
-            .into_iter()
-            .find_map(|(holds, runtime)| runtime.as_deref().filter(|_| holds));
-        first
+        let decides = |holds: bool, runtime: &Option<String>| holds && runtime.is_some();
+        let chosen = if decides(!spec.mounts.is_empty(), &self.mounts) {
+            &self.mounts
+        } else if decides(spec.proxy.is_some(), &self.egress) {
+            &self.egress
+        } else if decides(is_shell, &self.shell) {
+            &self.shell
+        } else {
+            &self.default
+        };
+        chosen.as_deref()
     }
 }
 
