@@ -23,25 +23,26 @@ pub(crate) fn list(app: &App) -> anyhow::Result<ExitCode> {
         app.ui
             .note("no subagents yet: `agentfactory solve \"TASK\"` makes them");
     } else {
-        let columns = [
-            "NAME",
-            "VERSION",
-            "VERSIONS",
-            "SKILLS",
-            "EGRESS",
-            "DESCRIPTION",
-        ];
+        let reaches = |one: &SubagentJson| one.egress.as_ref().is_some_and(|all| !all.is_empty());
+        let with_hosts = subagents.iter().any(reaches);
+        let mut columns = vec!["NAME", "VERSION", "VERSIONS", "SKILLS", "DESCRIPTION"];
+        if with_hosts {
+            columns.insert(4, "EGRESS");
+        }
         let mut table = Table::new(&columns);
         for one in subagents {
             let damage = one.error.map(|why| format!("(cannot be read: {why})"));
-            table.row(&[
+            let mut row = vec![
                 one.name.to_string(),
                 one.version.short(),
                 one.versions.to_string(),
                 one.skills.map_or_else(|| "?".to_owned(), joined),
-                one.egress.map_or_else(|| "?".to_owned(), joined),
                 one.description.or(damage).unwrap_or_default(),
-            ]);
+            ];
+            if with_hosts {
+                row.insert(4, one.egress.map_or_else(|| "?".to_owned(), joined));
+            }
+            table.row(&row);
         }
         for line in table.render(app.ui.width()) {
             app.ui.data(line)?;
