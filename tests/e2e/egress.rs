@@ -62,7 +62,7 @@ impl World {
     }
 }
 
-/// `get(URL)` gives status and body, also where NO_PROXY would hide the proxy; `ask` sends raw bytes.
+/// `get(URL)` gives status and body, also where `NO_PROXY` would hide the proxy; `ask` sends raw bytes.
 const HEAD: &str = r"
 import json, os, socket, ssl, urllib.error, urllib.request
 PROXY = ('127.0.0.1', 3128)
