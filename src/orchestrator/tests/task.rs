@@ -231,7 +231,11 @@ agent:
         vec![completed("1"), completed("2")],
     );
     let report = bench.solve().await.unwrap();
-    let refused: Vec<_> = bench.answers(&report).into_iter().map(|one| one.1).collect();
+    let refused: Vec<_> = bench
+        .answers(&report)
+        .into_iter()
+        .map(|one| one.1)
+        .collect();
     assert_eq!(refused, [true, true, false, false, false, false, false]);
     let answers = bench.answers(&report);
     assert!(

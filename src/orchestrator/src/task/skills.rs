@@ -9,7 +9,8 @@ use spec::{Limits, PartialLimits, RunId, RunOutcome, Skill, SubagentName, Versio
 use store::StoreError;
 
 use super::arguments::{
-    GetSkillDescription, LimitsAsked, ListSavedSubagents, RunSubagent, ViewSubagentCode, arguments, name,
+    GetSkillDescription, LimitsAsked, ListSavedSubagents, RunSubagent, ViewSubagentCode, arguments,
+    name,
 };
 use super::drafts::{SKILL_MD, granted, hosts, list};
 use super::render;

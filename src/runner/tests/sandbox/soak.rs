@@ -1,11 +1,12 @@
 //! Many runs in one process, hostile ones among them: what they leave behind would add up.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use runner::{DockerSandboxes, Owner, PoolOptions, Sandboxes as _};
-use spec::RunOutcome;
+use runner::{DockerSandboxes, Observer, Owner, PoolOptions, RunHost, Sandboxes as _};
+use spec::{OutputStream, RunOutcome};
 use tokio::process::Command;
 
 use crate::env::{Env, is_full, slots, subagent};
@@ -116,6 +117,14 @@ async fn runs_leave_nothing_that_adds_up() {
     assert_eq!(String::from_utf8(left.stdout).unwrap(), "");
 }
 
+/// Keeps nothing of what is written.
+#[derive(Debug)]
+struct Unseen;
+
+impl Observer for Unseen {
+    fn output(&self, _: OutputStream, _: &[u8]) {}
+}
+
 /// One run, which must end as its program says.
 async fn one(env: &Env, number: usize) {
     let (source, expected) = MIX[number % MIX.len()];
@@ -123,7 +132,11 @@ async fn one(env: &Env, number: usize) {
     if expected == "timed_out" {
         spec.limits.wall = Duration::from_secs(1);
     }
-    let ran = env.sandboxes.run(spec, env.host(), env.cancel.clone());
+    let host = RunHost {
+        observer: Arc::new(Unseen),
+        ..env.host()
+    };
+    let ran = env.sandboxes.run(spec, host, env.cancel.clone());
     let report = ran.await.unwrap();
     let outcome = report.outcome;
     assert_eq!(

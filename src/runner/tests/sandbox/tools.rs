@@ -182,7 +182,13 @@ async fn a_run_that_waits_for_an_answer_can_time_out() {
         .python("from llm import call_llm\ndef main(q): call_llm('s', 'x')")
         .await;
     let limit = env.limits.wall;
-    assert_eq!(report.outcome, RunOutcome::TimedOut { clock: spec::Clock::Wall, limit });
+    assert_eq!(
+        report.outcome,
+        RunOutcome::TimedOut {
+            clock: spec::Clock::Wall,
+            limit
+        }
+    );
 }
 
 /// Answers everything with as much as an answer may hold.
