@@ -1,5 +1,6 @@
 //! What a run writes, for other processes: while it runs, after its end, after its process died.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ impl Talking {
             let list = talking.env.agentfactory(["runs", "list", "--json"]).json();
             let runs = list["runs"].as_array().unwrap();
             if let Some(run) = runs.iter().find(|run| run["outcome"] == "running") {
-                talking.run = run["run"].as_str().unwrap().to_owned();
+                run["run"].as_str().unwrap().clone_into(&mut talking.run);
             }
         }
         Some(talking)
@@ -128,9 +129,10 @@ fn a_run_is_followed_by_another_process_and_resumed_where_a_reader_was_killed() 
     out.read_to_string(&mut finished).unwrap();
     let finished: Value = serde_json::from_str(&finished).unwrap();
     let count: u32 = finished["answer"].as_str().unwrap().parse().unwrap();
-    let expected: String = (0..count)
-        .map(|number| format!("line {number}\n"))
-        .collect();
+    let mut expected = String::new();
+    for number in 0..count {
+        writeln!(expected, "line {number}").unwrap();
+    }
     assert_eq!(all, [expected.as_bytes(), b"\xff\x00"].concat());
 
     // After the end, the record says the same, byte for byte.

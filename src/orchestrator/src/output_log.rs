@@ -494,7 +494,7 @@ mod tests {
                     offset,
                     bytes,
                 } => {
-                    assert_eq!(offset as usize, joined.len());
+                    assert_eq!(offset, joined.len() as u64);
                     joined.extend(bytes);
                 }
                 LogPart::Output { bytes, .. } => assert_eq!(bytes, b"two"),

@@ -289,10 +289,10 @@ impl<'a> Shown<'a> {
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
             let rest = std::mem::take(&mut self.partial[index(stream)]);
             // While it runs, the other half is still to come.
-            if !running {
-                self.line(stream, self.next[index(stream)], &rest)?;
-            } else {
+            if running {
                 self.next[index(stream)] -= rest.len() as u64;
+            } else {
+                self.line(stream, self.next[index(stream)], &rest)?;
             }
         }
         ui.json(&OutputEndJson {

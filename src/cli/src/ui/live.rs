@@ -240,7 +240,9 @@ impl Approver for Sending {
         let mut shown: String = command.chars().take(COMMAND_SHOWN).collect();
         let more = command.chars().count().saturating_sub(COMMAND_SHOWN);
         if more > 0 {
-            shown.push_str(&format!(" ... and {more} more characters"));
+            shown += " ... and ";
+            shown += &more.to_string();
+            shown += " more characters";
         }
         let lines = vec![
             format!(

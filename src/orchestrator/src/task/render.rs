@@ -16,7 +16,34 @@ const FILES_MAX: usize = 30;
 /// What a run gave, for the model.
 pub(crate) fn run_feedback(report: &RunReport) -> String {
     let mut text = format!("outcome: {}", report.outcome.kind());
-    match &report.outcome {
+    ending(&mut text, &report.outcome);
+    let usage = &report.usage;
+    if usage.oom_kills > 0 && !matches!(report.outcome, RunOutcome::OutOfMemory { .. }) {
+        let killed = usage.oom_kills;
+        let _ = write!(text, "\nnote: {killed} of its processes ran out of memory");
+    }
+    for scope in &usage.full {
+        if !matches!(&report.outcome, RunOutcome::DiskLimit { scope: named, .. } if named == scope)
+        {
+            let _ = write!(text, "\nnote: its {} was full at the end", scope.name());
+        }
+    }
+    stream(&mut text, "stdout", &report.stdout);
+    stream(&mut text, "stderr", &report.stderr);
+    files(&mut text, report);
+    let _ = write!(text, "\nused: {}", format_duration(report.usage.wall));
+    for (skill, used) in &report.usage.skills {
+        let _ = write!(text, ", {skill} {} calls", used.calls);
+        if used.input_tokens + used.output_tokens > 0 {
+            let _ = write!(text, " {}+{} tokens", used.input_tokens, used.output_tokens);
+        }
+    }
+    text
+}
+
+/// What is said of an outcome after its name.
+fn ending(text: &mut String, outcome: &RunOutcome) {
+    match outcome {
         RunOutcome::Completed { result } => {
             let _ = write!(text, "\nanswer: {}", middle(&result.answer, RESULT_CHARS));
             let _ = write!(text, "\nsummary: {}", middle(&result.summary, RESULT_CHARS));
@@ -65,19 +92,10 @@ pub(crate) fn run_feedback(report: &RunReport) -> String {
         }
         RunOutcome::Cancelled => {}
     }
-    let usage = &report.usage;
-    if usage.oom_kills > 0 && !matches!(report.outcome, RunOutcome::OutOfMemory { .. }) {
-        let killed = usage.oom_kills;
-        let _ = write!(text, "\nnote: {killed} of its processes ran out of memory");
-    }
-    for scope in &usage.full {
-        if !matches!(&report.outcome, RunOutcome::DiskLimit { scope: named, .. } if named == scope)
-        {
-            let _ = write!(text, "\nnote: its {} was full at the end", scope.name());
-        }
-    }
-    stream(&mut text, "stdout", &report.stdout);
-    stream(&mut text, "stderr", &report.stderr);
+}
+
+/// What happened to the workspace.
+fn files(text: &mut String, report: &RunReport) {
     if !report.changed.is_empty() || !report.removed.is_empty() {
         let kept = matches!(report.outcome, RunOutcome::Completed { .. });
         let _ = write!(
@@ -110,14 +128,6 @@ pub(crate) fn run_feedback(report: &RunReport) -> String {
             left.why
         );
     }
-    let _ = write!(text, "\nused: {}", format_duration(report.usage.wall));
-    for (skill, used) in &report.usage.skills {
-        let _ = write!(text, ", {skill} {} calls", used.calls);
-        if used.input_tokens + used.output_tokens > 0 {
-            let _ = write!(text, " {}+{} tokens", used.input_tokens, used.output_tokens);
-        }
-    }
-    text
 }
 
 fn stream(text: &mut String, name: &str, captured: &Captured) {

@@ -363,7 +363,14 @@ async fn the_engine_confirms_what_was_asked_for() {
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     });
     assert_eq!(report.unwrap().outcome, RunOutcome::Cancelled);
-    let (host, config) = (&inspected[0]["HostConfig"], &inspected[0]["Config"]);
+    is_locked_down(&inspected[0]["HostConfig"]);
+    has_its_limits(&inspected[0]["HostConfig"]);
+    is_plain(&inspected[0]["Config"]);
+    assert_eq!(inspected[0]["Mounts"], json!([]));
+}
+
+/// What the engine says of the walls: capabilities, namespaces, paths and the filter of system calls.
+fn is_locked_down(host: &Value) {
     let check = |pointer: &str, expected: Value| {
         assert_eq!(host.pointer(pointer), Some(&expected), "{pointer}");
     };
@@ -402,6 +409,24 @@ async fn the_engine_confirms_what_was_asked_for() {
         "/Sysctls",
         json!({"net.ipv4.tcp_rmem": buffers, "net.ipv4.tcp_wmem": buffers}),
     );
+    let masked = host["MaskedPaths"].as_array().unwrap();
+    for path in ["/proc/kcore", "/proc/keys", "/sys/firmware", "/sys/kernel"] {
+        assert!(masked.contains(&json!(path)), "{path}");
+    }
+    assert!(
+        host["ReadonlyPaths"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("/proc/sys"))
+    );
+    let profile = host["SecurityOpt"][1].as_str().unwrap();
+    let profile = profile.strip_prefix("seccomp=").unwrap();
+    let profile: Value = serde_json::from_str(profile).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+}
+
+/// The limits of processes and of file systems.
+fn has_its_limits(host: &Value) {
     let ulimits = host["Ulimits"].as_array().unwrap().iter();
     let ulimits: Vec<(&str, i64, i64)> = ulimits
         .map(|limit| {
@@ -433,20 +458,10 @@ async fn the_engine_confirms_what_was_asked_for() {
         let has = |name: &str| options.iter().any(|option| option.starts_with(name));
         assert!(has("size=") && has("nr_inodes="), "{folder}: {options:?}");
     }
-    let masked = host["MaskedPaths"].as_array().unwrap();
-    for path in ["/proc/kcore", "/proc/keys", "/sys/firmware", "/sys/kernel"] {
-        assert!(masked.contains(&json!(path)), "{path}");
-    }
-    assert!(
-        host["ReadonlyPaths"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("/proc/sys"))
-    );
-    let profile = host["SecurityOpt"][1].as_str().unwrap();
-    let profile = profile.strip_prefix("seccomp=").unwrap();
-    let profile: Value = serde_json::from_str(profile).unwrap();
-    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+}
+
+/// What a process is started with.
+fn is_plain(config: &Value) {
     let environment = json!([
         "PYTHONHASHSEED=0",
         "PYTHONDONTWRITEBYTECODE=1",
@@ -470,7 +485,6 @@ async fn the_engine_confirms_what_was_asked_for() {
     assert!(user == group && is_a_slots(user.parse().unwrap()), "{user}");
     assert_eq!(config["Tty"], json!(false));
     assert_eq!(config["StdinOnce"], json!(true));
-    assert_eq!(inspected[0]["Mounts"], json!([]));
 }
 
 /// The parameters as the kernel has them, read by the subagent itself.

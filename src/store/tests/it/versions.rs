@@ -54,10 +54,10 @@ fn full() -> VersionContent {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn limits(change: fn(&mut PartialLimits)) -> Option<PartialLimits> {
+fn limits(change: fn(&mut PartialLimits)) -> PartialLimits {
     let mut limits = PartialLimits::default();
     change(&mut limits);
-    Some(limits)
+    limits
 }
 
 /// What comes back: files and requirements sorted.
@@ -71,10 +71,10 @@ fn sorted(mut content: VersionContent) -> VersionContent {
 fn a_version_is_read_back() {
     let home = Home::new();
     let mut some = full();
-    some.limits = limits(|limits| {
+    some.limits = Some(limits(|limits| {
         limits.cpu = Some(SECOND);
         limits.collect_depth = Some(3);
-    });
+    }));
     for content in [content("x = 1\n"), full(), some] {
         let digest = home.store.stage(&content).unwrap().digest();
         let version = home.again().version(&digest).unwrap();
@@ -148,6 +148,11 @@ fn every_field_is_part_of_the_identity() {
         change(&mut content);
         home.store.stage(&content).unwrap().digest()
     };
+    let asked = |asked: fn(&mut PartialLimits)| {
+        let mut content = full();
+        content.limits = Some(limits(asked));
+        home.store.stage(&content).unwrap().digest()
+    };
     let digests = [
         change(|_| {}),
         change(|content| content.entry = path("pkg/__init__.py")),
@@ -158,16 +163,14 @@ fn every_field_is_part_of_the_identity() {
         change(|content| content.depends.clear()),
         change(|content| content.egress.clear()),
         change(|content| content.limits = None),
-        change(|content| content.limits = limits(|limits| limits.pids = Some(16))),
-        change(|content| content.limits = limits(|limits| limits.cpu = Some(SECOND))),
-        change(|content| content.limits = limits(|limits| limits.workspace_files = Some(16))),
-        change(|content| content.limits = limits(|limits| limits.result = Some(ByteSize::kib(1)))),
-        change(|content| content.limits = limits(|limits| limits.collect_files = Some(16))),
-        change(|content| content.limits = limits(|limits| limits.collect_depth = Some(16))),
-        change(|content| content.limits = limits(|limits| limits.tool_calls = Some(16))),
-        change(|content| {
-            content.limits = limits(|limits| limits.tool_bytes = Some(ByteSize::kib(1)))
-        }),
+        asked(|limits| limits.pids = Some(16)),
+        asked(|limits| limits.cpu = Some(SECOND)),
+        asked(|limits| limits.workspace_files = Some(16)),
+        asked(|limits| limits.result = Some(ByteSize::kib(1))),
+        asked(|limits| limits.collect_files = Some(16)),
+        asked(|limits| limits.collect_depth = Some(16)),
+        asked(|limits| limits.tool_calls = Some(16)),
+        asked(|limits| limits.tool_bytes = Some(ByteSize::kib(1))),
         change(|content| content.python = "3.12".to_owned()),
         change(|content| content.requirements.clear()),
     ];
@@ -250,7 +253,7 @@ fn content_that_breaks_a_rule_is_refused_and_nothing_is_written() {
         ),
         (limits(|_| {}), "say nothing"),
     ] {
-        check(&|c| c.limits.clone_from(&change), says);
+        check(&|c| c.limits = Some(change.clone()), says);
     }
     let required = |name: &str, version: &str, wheels: &[Digest]| Requirement {
         name: name.to_owned(),
