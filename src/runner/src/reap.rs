@@ -7,6 +7,8 @@ use std::path::Path;
 
 use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use spec::RunId;
 
 use crate::docker::calls::{call, refusal};
@@ -40,7 +42,7 @@ impl Owner {
     pub fn of_this_process() -> io::Result<Self> {
         let (host, boot) = here()?;
         let pid = std::process::id();
-        let start = start_of(pid)?;
+        let start = start_of(Path::new("/proc"), pid)?;
         Ok(Self {
             host,
             boot,
@@ -83,10 +85,7 @@ impl Owner {
         if self.boot != boot {
             return true;
         }
-        match start_of(self.pid) {
-            Ok(start) => start != self.start,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        }
+        has_ended(Path::new("/proc"), self.pid, self.start)
     }
 }
 
@@ -119,14 +118,27 @@ fn here() -> io::Result<(String, String)> {
 
 /// When a process began. Source: `proc_pid_stat(5)`, field 22; the name in field 2 may hold
 /// anything, so fields are counted after its last parenthesis.
-fn start_of(pid: u32) -> io::Result<u64> {
-    let stat = std::fs::read(Path::new("/proc").join(pid.to_string()).join("stat"))?;
+fn start_of(proc: &Path, pid: u32) -> io::Result<u64> {
+    let stat = std::fs::read(proc.join(pid.to_string()).join("stat"))?;
     let after = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
     String::from_utf8_lossy(&stat[after..])
         .split_ascii_whitespace()
         .nth(20)
         .and_then(|field| field.parse().ok())
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Whether the process that began then is known to have ended. One that is not seen may be hidden.
+/// Source: `proc(5)`, `hidepid`.
+fn has_ended(proc: &Path, pid: u32, start: u64) -> bool {
+    if let Ok(found) = start_of(proc, pid) {
+        return found != start;
+    }
+    let Ok(number) = i32::try_from(pid) else {
+        // No process has such a number.
+        return true;
+    };
+    Pid::from_raw(number).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// The labels of a sandbox whose lease ends at `expires_at`.
@@ -238,6 +250,18 @@ mod tests {
         assert_eq!(Owner::parse(&owner.to_string()), Some(owner));
         let named = Owner::named("a/b c");
         assert_eq!(Owner::parse(&named.to_string()), Some(named));
+    }
+
+    #[test]
+    fn a_process_that_is_not_seen_is_not_taken_for_dead() {
+        // As `/proc` is with `hidepid`.
+        let hidden = tempfile::tempdir().unwrap();
+        let owner = Owner::of_this_process().unwrap();
+        assert!(!has_ended(hidden.path(), owner.pid, owner.start));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert!(has_ended(hidden.path(), child.id(), owner.start));
+        assert!(!has_ended(hidden.path(), 0, owner.start));
     }
 
     #[test]
