@@ -172,6 +172,47 @@ fn a_run_leases_from_the_pool_and_every_home_of_the_user_may() {
 }
 
 #[test]
+fn it_starts_under_a_mask_that_lets_the_group_write() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    let under_mask = |arguments: &[&str]| {
+        let program = env.command(arguments);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "umask 002; exec \"$@\"", "sh"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .current_dir(env.scratch());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell
+    };
+    let folder = env.runtime().join("agentfactory");
+    let mode = || fs::metadata(&folder).unwrap().mode() & 0o777;
+    // It is not there, and then it is as an older program has left it.
+    for _ in 0..2 {
+        let mut process = under_mask(&["pool", "--json", "--keep", "1"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = process.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        assert!(line.contains("pool.sock"), "{line}");
+        let stopped = under_mask(&["pool", "stop"]).output().unwrap();
+        assert!(stopped.status.success(), "{stopped:?}");
+        assert_eq!(process.wait().unwrap().code(), Some(0));
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(&folder, PermissionsExt::from_mode(0o775)).unwrap();
+    }
+}
+
+#[test]
 fn what_does_not_fit_starts_its_own() {
     let Some(env) = TestEnv::with_engine() else {
         return;

@@ -1,7 +1,7 @@
 //! What commands share: settings, the streams, and how the parts are put together.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -257,7 +257,21 @@ impl App {
     pub(crate) fn slots(&self, flags: SandboxFlags) -> anyhow::Result<Slots> {
         let mut options = self.settings.slots.clone();
         options.queue_timeout = flags.queue_timeout.unwrap_or(options.queue_timeout);
+        self.ensure_run_dir(&options.directory)?;
         Ok(Slots::open(options)?)
+    }
+
+    /// Makes this program's directory of locks and sockets, when it is used for this path, with the
+    /// user's rights alone, whatever the process's mask says.
+    pub(crate) fn ensure_run_dir(&self, path: &Path) -> Result<(), RunnerError> {
+        let directory = &self.settings.run_dir;
+        if !path.starts_with(directory) {
+            return Ok(());
+        }
+        runner::own_directory(directory).map_err(|source| RunnerError::Slots {
+            directory: directory.clone(),
+            source,
+        })
     }
 
     /// Where the limits of a run come from.

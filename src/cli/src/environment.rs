@@ -189,9 +189,10 @@ impl Environment {
         self.xdg(XDG_CACHE_HOME, ".cache")
     }
 
-    /// The directory for sockets and locks, which is empty after a start of the machine; root, who
-    /// often has none of its own, has the system's. It must be there and belong to the user: one
-    /// that was inherited from another user is not used. Source: XDG base directory specification.
+    /// The directory for sockets and locks, which is empty after a start of the machine: the same
+    /// one for all processes of a user, whether or not they belong to a login session. It must be
+    /// there and belong to the user: one that was inherited from another user is not used.
+    /// Source: XDG base directory specification.
     pub(crate) fn run_dir(&self) -> Option<PathBuf> {
         let me = rustix::process::geteuid();
         let is_mine = |path: &PathBuf| {
@@ -199,8 +200,7 @@ impl Environment {
             found.is_ok_and(|found| found.is_dir() && found.uid() == me.as_raw())
         };
         let set = self.path(XDG_RUNTIME_DIR).filter(|path| path.is_absolute());
-        let systems = me.is_root().then(|| PathBuf::from("/run"));
-        set.filter(is_mine).or_else(|| systems.filter(is_mine))
+        run_dir_of(me.as_raw(), set, is_mine)
     }
 
     /// The variables that programs of this machine get, such as one that makes an image.
@@ -222,6 +222,27 @@ impl Environment {
     pub(crate) fn allows_colour(&self) -> bool {
         self.raw(NO_COLOR).is_none() && self.raw(TERM).is_none_or(|term| term != "dumb")
     }
+}
+
+/// The directory for sockets and locks of a user, of those that are the user's.
+///
+/// A session has `/run/user/ID` and says so; a service of the same user has often no variable. Root
+/// has no such directory without a session, so for root it is `/run` in both cases.
+/// Source: `pam_systemd(8)`.
+fn run_dir_of(
+    user: u32,
+    set: Option<PathBuf>,
+    is_mine: impl Fn(&PathBuf) -> bool,
+) -> Option<PathBuf> {
+    let of_session = PathBuf::from(format!("/run/user/{user}"));
+    let usual = match user {
+        0 => PathBuf::from("/run"),
+        _ => of_session.clone(),
+    };
+    let chosen = set.filter(|set| *set != of_session);
+    chosen
+        .filter(&is_mine)
+        .or_else(|| Some(usual).filter(&is_mine))
 }
 
 #[cfg(test)]
@@ -251,6 +272,27 @@ mod tests {
         assert_eq!(text("C"), None);
         assert_eq!(text("D"), None);
         assert!(environment.is_from_file("B") && !environment.is_from_file("A"));
+    }
+
+    #[test]
+    fn all_processes_of_a_user_share_a_directory_of_locks() {
+        let check = |user: u32, set: Option<&str>, theirs: &[&str], expected: Option<&str>| {
+            let is_mine = |path: &PathBuf| theirs.iter().any(|mine| path == Path::new(mine));
+            let found = run_dir_of(user, set.map(PathBuf::from), is_mine);
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{user} {set:?}");
+        };
+        // With a session and without one.
+        let own = "/run/user/7";
+        check(7, Some(own), &[own], Some(own));
+        check(7, None, &[own], Some(own));
+        check(7, None, &[], None);
+        check(7, Some("/a"), &["/a", own], Some("/a"));
+        check(7, Some("/run/user/0"), &[own], Some(own));
+        let roots = &["/run", "/run/user/0", "/a"];
+        check(0, Some("/run/user/0"), roots, Some("/run"));
+        check(0, None, roots, Some("/run"));
+        check(0, Some("/a"), roots, Some("/a"));
+        check(0, Some("/run/user/7"), roots, Some("/run"));
     }
 
     #[test]

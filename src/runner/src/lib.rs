@@ -30,4 +30,4 @@ pub use sandboxes::{
     BlobSink, Blobs, Broker, ImageId, Mount, MountError, Observer, Program, Proxy, RunHost,
     SandboxSpec, Sandboxes, SourceFile, ToolRequest,
 };
-pub use slots::{Permit, QUEUE_TIMEOUT, SANDBOXES_MAX, Slot, SlotOptions, Slots};
+pub use slots::{Permit, QUEUE_TIMEOUT, SANDBOXES_MAX, Slot, SlotOptions, Slots, own_directory};

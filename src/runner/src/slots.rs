@@ -9,10 +9,12 @@
 //! that wait. Whoever starts one holds a permit, so there is always a slot for it: sandboxes that
 //! wait never keep a run from beginning.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -298,30 +300,63 @@ impl Drop for Slot {
     }
 }
 
-/// Makes a directory that only this user can enter, with those above it, or checks the one there.
+/// Makes a directory that only this user can enter, or makes the one there such a one.
+///
+/// It is for directories that are only this program's; [`Slots::open`] and a pool take one that a
+/// person has chosen as it is, unless others can write to it.
+///
+/// # Errors
+/// The I/O error: it cannot be made, or belongs to another user.
+pub fn own_directory(directory: &Path) -> io::Result<()> {
+    make_private(directory)?;
+    let metadata = check_ours(directory)?;
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory that only this user can enter, or checks that others cannot write to the one
+/// there.
 pub(crate) fn private_directory(directory: &Path) -> io::Result<()> {
-    // Those above it have the modes that are usual for them.
-    if let Some(above) = directory.parent() {
-        std::fs::create_dir_all(above)?;
+    make_private(directory)?;
+    if check_ours(directory)?.mode() & 0o022 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "other users can write to it",
+        ));
     }
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    Ok(())
+}
+
+/// Makes a directory, with those above it, that only this user can enter, whatever the process's
+/// mask says. What is there stays as it is.
+fn make_private(directory: &Path) -> io::Result<()> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    match made {
+        // Something else is there, which is looked at next.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
-    // Not through a link: it may be anybody's.
+}
+
+/// Whether a path is a directory of this user. Not through a link: it may be anybody's.
+fn check_ours(directory: &Path) -> io::Result<Metadata> {
     let metadata = std::fs::symlink_metadata(directory)?;
     let me = rustix::process::geteuid().as_raw();
     if !metadata.is_dir() {
         return Err(io::Error::from(io::ErrorKind::NotADirectory));
     }
-    if metadata.uid() != me || metadata.mode() & 0o022 != 0 {
+    if metadata.uid() != me {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "other users own it or can write to it",
+            "another user owns it",
         ));
     }
-    Ok(())
+    Ok(metadata)
 }
 
 /// Looks of several processes fall on different moments.
@@ -478,18 +513,30 @@ mod tests {
 
     #[test]
     fn the_directory_is_nobody_elses() {
-        use std::os::unix::fs::PermissionsExt;
-
         let folder = tempfile::tempdir().unwrap();
         let refused = |path: &Path| private_directory(path).unwrap_err().kind();
         let made = folder.path().join("a/b");
         private_directory(&made).unwrap();
         private_directory(&made).unwrap();
-        assert_eq!(std::fs::metadata(&made).unwrap().mode() & 0o777, 0o700);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        // Those above it too, which is where a mask of 002 would leave a door open.
+        assert_eq!((mode(&made), mode(made.parent().unwrap())), (0o700, 0o700));
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&made, &link).unwrap();
         assert_eq!(refused(&link), io::ErrorKind::NotADirectory);
-        std::fs::set_permissions(&made, PermissionsExt::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(&made, Permissions::from_mode(0o777)).unwrap();
         assert_eq!(refused(&made), io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            own_directory(&link).unwrap_err().kind(),
+            io::ErrorKind::NotADirectory
+        );
+        own_directory(&made).unwrap();
+        assert_eq!(mode(&made), 0o700);
+        private_directory(&made).unwrap();
+        let chosen = folder.path().join("chosen");
+        std::fs::create_dir(&chosen).unwrap();
+        std::fs::set_permissions(&chosen, Permissions::from_mode(0o755)).unwrap();
+        private_directory(&chosen).unwrap();
+        assert_eq!(mode(&chosen), 0o755, "it is the person's own");
     }
 }

@@ -63,6 +63,7 @@ pub(crate) async fn pool(app: &App, args: &PoolArgs) -> anyhow::Result<ExitCode>
 async fn keep(app: &App, args: &PoolArgs) -> anyhow::Result<ExitCode> {
     let limits = app.limits(&args.limits).resolve(None)?;
     let slots = app.slots(SandboxFlags::default())?;
+    app.ensure_run_dir(&app.settings.pool_socket)?;
     let options = PoolOptions::default();
     let keep = args.keep.unwrap_or(options.keep);
     let counts = slots.options();

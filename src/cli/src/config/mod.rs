@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) slots: SlotOptions,
     /// The socket of the pool that is shared by processes.
     pub(crate) pool_socket: PathBuf,
+    /// This program's own directory, for locks and sockets that were not put elsewhere.
+    pub(crate) run_dir: PathBuf,
     /// Whether a pool that is there is used.
     pub(crate) uses_pool: bool,
     /// What sandboxes may reach.
@@ -86,6 +88,7 @@ impl Settings {
                 let socket = file.pool.socket;
                 socket.unwrap_or_else(|| run_dir.join("pool.sock"))
             },
+            run_dir,
             uses_pool: file.pool.is_used.unwrap_or(true),
             user_cache: environment.cache_dir().map(|dir| dir.join("agentfactory")),
             user_data: environment.data_dir().map(|dir| dir.join("agentfactory")),

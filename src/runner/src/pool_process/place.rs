@@ -46,7 +46,7 @@ impl Place {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path.with_extension("lock"))
+            .open(lock_of(path))
             .map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -79,6 +79,13 @@ impl Place {
             _lock: lock,
         })
     }
+}
+
+/// The lock beside a socket, whatever that one is called.
+fn lock_of(path: &Path) -> PathBuf {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    lock.into()
 }
 
 impl Drop for Place {
@@ -154,6 +161,15 @@ impl Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_socket_may_have_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["x.lock", "x.sock"].map(|name| folder.path().join(name));
+        let (_one, _other) = (Place::take(&one).unwrap(), Place::take(&other).unwrap());
+        assert!(connect(&one).await.unwrap().is_some());
+        assert!(matches!(Place::take(&one), Err(PoolError::Running { .. })));
+    }
 
     #[tokio::test]
     async fn a_socket_belongs_to_one_process_and_outlives_none() {
