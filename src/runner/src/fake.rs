@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use spec::{
-    Captured, Digest, FileEntry, LeftBehind, Limits, OutputStream, PhaseTimings, RunOutcome,
-    RunReport, RunResult, RunUsage, WorkspacePath,
+    Captured, FileEntry, LeftBehind, Limits, OutputStream, PhaseTimings, RunOutcome, RunReport,
+    RunResult, RunUsage, WorkspacePath,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{BlobSink, Blobs, ImageId, RunHost, RunnerError, SandboxSpec, Sandboxes, ToolRequest};
+use crate::{ImageId, RunHost, RunnerError, SandboxSpec, Sandboxes, ToolRequest};
 
 type Script = dyn Fn(FakeRun) -> BoxFuture<'static, FakeRun> + Send + Sync;
 
@@ -257,61 +257,6 @@ impl FakeRun {
             },
             timings: PhaseTimings::default(),
         }
-    }
-}
-
-/// Blobs in memory.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryBlobs {
-    blobs: Arc<Mutex<BTreeMap<Digest, Vec<u8>>>>,
-}
-
-impl MemoryBlobs {
-    /// Keeps content and names it.
-    pub fn put(&self, content: &[u8]) -> Digest {
-        let digest = Digest::of(content);
-        lock(&self.blobs).insert(digest, content.to_vec());
-        digest
-    }
-
-    /// The content with this digest.
-    pub fn get(&self, digest: &Digest) -> Option<Vec<u8>> {
-        lock(&self.blobs).get(digest).cloned()
-    }
-}
-
-impl Blobs for MemoryBlobs {
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send>> {
-        let content = self.get(digest).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(io::Cursor::new(content)))
-    }
-
-    fn create(&self) -> io::Result<Box<dyn BlobSink>> {
-        Ok(Box::new(MemorySink {
-            blobs: self.clone(),
-            content: Vec::new(),
-        }))
-    }
-}
-
-struct MemorySink {
-    blobs: MemoryBlobs,
-    content: Vec<u8>,
-}
-
-impl Write for MemorySink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.content.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl BlobSink for MemorySink {
-    fn finish(self: Box<Self>) -> io::Result<Digest> {
-        Ok(self.blobs.put(&self.content))
     }
 }
 

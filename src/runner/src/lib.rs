@@ -3,6 +3,7 @@
 //! [`Sandboxes`] is the engine-neutral interface; [`DockerSandboxes`] implements it on the Docker
 //! Engine API and [`FakeSandboxes`] in memory. [`images`] builds what sandboxes are made from.
 
+mod blobs;
 mod docker;
 pub mod doctor;
 mod engine;
@@ -17,6 +18,7 @@ mod sandboxes;
 mod slots;
 mod watchdog;
 
+pub use blobs::{BlobSink, Blobs, MemoryBlobs};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use docker::fuzzing;
@@ -24,10 +26,10 @@ pub use docker::{DockerOptions, DockerSandboxes, PoolOptions};
 pub use engine::runtimes::Runtimes;
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineFailure, RunnerError};
-pub use fake::{FakeRun, FakeSandboxes, MemoryBlobs};
+pub use fake::{FakeRun, FakeSandboxes};
 pub use reap::{Owner, reap, remove_owned};
 pub use sandboxes::{
-    BlobSink, Blobs, Broker, ImageId, Mount, MountError, Observer, Program, Proxy, RunHost,
-    SandboxSpec, Sandboxes, SourceFile, ToolRequest,
+    Broker, ImageId, Mount, MountError, Observer, Program, Proxy, RunHost, SandboxSpec, Sandboxes,
+    SourceFile, ToolRequest,
 };
 pub use slots::{Permit, QUEUE_TIMEOUT, SANDBOXES_MAX, Slot, SlotOptions, Slots, own_directory};

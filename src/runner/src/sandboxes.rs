@@ -1,7 +1,6 @@
 //! The engine-neutral interface of the runner.
 
 use std::fmt;
-use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use spec::{Digest, Limits, OutputStream, RunId, RunReport, Tree, WorkspacePath};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::RunnerError;
+use crate::{Blobs, RunnerError};
 
 /// Runs programs in sandboxes.
 pub trait Sandboxes: Send + Sync + fmt::Debug {
@@ -184,30 +183,6 @@ pub struct RunHost {
     pub broker: Arc<dyn Broker>,
     /// Who watches.
     pub observer: Arc<dyn Observer>,
-}
-
-/// Content by digest; methods block and are called from blocking jobs.
-pub trait Blobs: Send + Sync + fmt::Debug {
-    /// Opens what has this digest.
-    ///
-    /// # Errors
-    /// The I/O error; not found included.
-    fn open(&self, digest: &Digest) -> std::io::Result<Box<dyn Read + Send>>;
-
-    /// Begins to write new content.
-    ///
-    /// # Errors
-    /// The I/O error.
-    fn create(&self) -> std::io::Result<Box<dyn BlobSink>>;
-}
-
-/// Content that is being written. Dropping it discards what was written.
-pub trait BlobSink: Write + Send {
-    /// Keeps what was written, under the digest of all its bytes.
-    ///
-    /// # Errors
-    /// The I/O error.
-    fn finish(self: Box<Self>) -> std::io::Result<Digest>;
 }
 
 /// Answers the subagent's requests.

@@ -3,6 +3,6 @@
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Some((cut, stream)) = bytes.split_first() {
-        drop(runner::fuzzing::read(stream, usize::from(*cut) + 1));
+        drop(fuzz::read(stream, usize::from(*cut) + 1));
     }
 });

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use spec::{FileEntry, LeftBehind, Limits, Tree, WorkspacePath, limits};
 use tokio::sync::mpsc;
 
-use super::restore::LEFT_NAMED;
 use crate::{BlobSink, Blobs};
 
+/// Left-behind entries that are named one by one.
+pub(super) const LEFT_NAMED: usize = 1_000;
 /// Names of a path that is left behind, of which more may be reported than a path can have.
 const NAMES_SHOWN: usize = 2 * limits::PATH_DEPTH;
 

@@ -1,13 +1,16 @@
 //! What random bytes are fed to: the stream's reader and the collector, as a session uses them.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use bytes::BytesMut;
+use serde_json::{Value, json};
 use spec::{FileEntry, Limits, Tree, limits};
 use tokio::sync::mpsc;
 
 use super::collect::{self, Checks, Piece};
 use super::events::{Event, Events};
-use crate::frames::{PAYLOAD_MAX, TOKEN_BYTES};
+use crate::frames::{PAYLOAD_MAX, TOKEN_BYTES, control, put, to_host};
 use crate::{Blobs, MemoryBlobs};
 
 /// The token that the bytes must carry to be heard after STARTED.
@@ -16,7 +19,7 @@ pub const TOKEN: [u8; TOKEN_BYTES] = [7; TOKEN_BYTES];
 const PIECES: usize = 1 << 14;
 /// What is held of a stream at most: one frame and its head, one message of the child, and what a
 /// buffer that doubles has too much.
-pub const HELD_MAX: usize = 4 * (PAYLOAD_MAX + 64) + 2 * (limits::TOOL_CALL.get() as usize);
+pub const HELD_MAX: u64 = 4 * (PAYLOAD_MAX as u64 + 64) + 2 * limits::TOOL_CALL.get();
 
 /// What came of a stream.
 #[derive(Debug)]
@@ -70,7 +73,8 @@ pub fn read(bytes: &[u8], cut: usize) -> Read {
         read.held = read.held.max(events.held());
     }
     drop(pieces);
-    assert!(read.held <= HELD_MAX + cut, "{} bytes are held", read.held);
+    let held = read.held as u64;
+    assert!(held <= HELD_MAX + cut as u64, "{held} bytes are held");
     let blobs: Arc<dyn Blobs> = Arc::new(MemoryBlobs::default());
     read.files = collect::store(&blobs, stored).expect("memory takes everything");
     let size: u64 = read.files.iter().map(|file| file.size).sum();
@@ -80,6 +84,51 @@ pub fn read(bytes: &[u8], cut: usize) -> Read {
     );
     assert!(read.files.len() <= allowed.collect_files as usize);
     read
+}
+
+/// A run that reaches collection, then files with any names, sizes and contents.
+///
+/// Each record of `bytes` is: kind, length of the name, name, announced size, length of the content,
+/// content.
+pub fn files(bytes: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    let ready = json!({"protocol": 1, "python": "3", "size": 0});
+    put(&mut out, to_host::READY, &[&control(&ready)]);
+    say(&mut out, to_host::STARTED, &json!({"size": 0}), &[]);
+    let ended = json!({
+        "size": 0, "wall_ns": 1, "cpu_ns": 1, "memory_peak": 1, "oom_kills": 0, "stdout_bytes": 0,
+        "stderr_bytes": 0, "workspace_full": false, "tmp_full": false, "claimed": false,
+    });
+    say(&mut out, to_host::ENDED, &ended, &[]);
+    let mut rest = bytes.iter().copied();
+    while let Some(kind) = rest.next() {
+        let length = usize::from(rest.next().unwrap_or(0));
+        let mut path = String::new();
+        for byte in rest.by_ref().take(length) {
+            write!(path, "{byte:02x}").expect("memory takes everything");
+        }
+        let announced = u64::from(rest.next().unwrap_or(0)) << (kind >> 3);
+        let length = usize::from(rest.next().unwrap_or(0));
+        let content: Vec<u8> = rest.by_ref().take(length).collect();
+        // Half of them say their true size, so that they are whole.
+        let size = if kind & 8 == 0 {
+            content.len() as u64
+        } else {
+            announced
+        };
+        let header = |size| json!({"path": path, "executable": false, "why": "x", "size": size});
+        match kind % 5 {
+            0 | 1 => say(&mut out, to_host::FILE, &header(size), &content),
+            2 => put(&mut out, to_host::DATA, &[&TOKEN, &content]),
+            3 => say(&mut out, to_host::REMOVED, &header(0), &[]),
+            _ => say(&mut out, to_host::LEFT, &header(0), &[]),
+        }
+    }
+    out.to_vec()
+}
+
+fn say(out: &mut BytesMut, kind: u8, header: &Value, body: &[u8]) {
+    put(out, kind, &[&TOKEN, &control(header), body]);
 }
 
 fn collected(
@@ -122,10 +171,35 @@ fn collected(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::frames::{put, to_host};
-    use bytes::BytesMut;
+    use std::path::Path;
+
     use proptest::prelude::*;
+
+    use super::*;
+
+    /// Every seed of a fuzz target.
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus");
+        let files = std::fs::read_dir(folder.join(target)).unwrap();
+        files
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_seeds_of_the_fuzz_targets_keep_the_promises() {
+        let (streams, files) = (seeds("stream"), seeds("collect"));
+        assert!(!streams.is_empty() && !files.is_empty());
+        for stream in &streams {
+            if let Some((cut, stream)) = stream.split_first() {
+                drop(read(stream, usize::from(*cut) + 1));
+            }
+        }
+        let collected = files
+            .iter()
+            .map(|bytes| read(&super::files(bytes), 1 << 12).files.len());
+        assert!(collected.sum::<usize>() > 0);
+    }
 
     /// One frame of a random kind: with the token or without, its header right, wrong or missing.
     fn frame() -> impl Strategy<Value = Vec<u8>> {

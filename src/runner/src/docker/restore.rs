@@ -8,14 +8,13 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use spec::{Limits, Tree, limits};
 
+use super::collect::LEFT_NAMED;
 use super::streams;
 use crate::frames::{PAYLOAD_MAX, TOKEN_BYTES, control, put, put_message, to_sandbox};
 use crate::{Blobs, Program, Proxy, RunnerError, SandboxSpec};
 
 /// Requests of the child that may be open at once; more wait inside the sandbox.
 pub(super) const REQUESTS_OPEN: usize = 16;
-/// Left-behind entries that are named one by one.
-pub(super) const LEFT_NAMED: usize = 1_000;
 /// Bytes that are gathered before they are written: a thousand small files are few writes.
 const BATCH: usize = 256 << 10;
 /// What a small file takes on tmpfs. Source: the page size of `x86_64` and, mostly, of `aarch64`.

@@ -1,0 +1,20 @@
+//! What the targets feed: the modules of `runner` that read hostile bytes, and nothing else of it.
+//!
+//! They are compiled from where they are. A dependency on `runner` would build the engine's client and
+//! its cryptography with the fuzzer's flags, which takes many minutes.
+#![expect(dead_code, reason = "the rest of `runner` uses more of these modules")]
+
+#[path = "../../../src/runner/src/blobs.rs"]
+mod blobs;
+#[path = "../../../src/runner/src/docker/collect.rs"]
+mod collect;
+#[path = "../../../src/runner/src/docker/events.rs"]
+mod events;
+#[path = "../../../src/runner/src/frames.rs"]
+mod frames;
+#[path = "../../../src/runner/src/docker/fuzzing.rs"]
+mod fuzzing;
+
+use blobs::{BlobSink, Blobs, MemoryBlobs};
+
+pub use fuzzing::{files, read};
