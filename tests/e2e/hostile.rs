@@ -3,7 +3,8 @@
 //!
 //! `AGENTFACTORY_TEST_RUNTIME` names the runtime that sandboxes run under, and
 //! `AGENTFACTORY_TEST_CASES` the files to run, by commas. A file may name a runtime that it does not
-//! hold under, with the reason; it is then skipped, visibly.
+//! hold under, with the reason; it is then skipped, visibly. With `AGENTFACTORY_TEST_EXCEPTIONS` only
+//! those run: one that passes is no exception any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -354,6 +355,7 @@ fn attack_all(kind: &str) {
                 .is_none_or(|names| names.contains(&case.name.as_str()))
         })
         .collect();
+    let only_exceptions = variable("AGENTFACTORY_TEST_EXCEPTIONS").is_some();
     queue.retain(|case| {
         let reason = world
             .runtime
@@ -362,8 +364,9 @@ fn attack_all(kind: &str) {
         if let Some(reason) = reason {
             skip(&format!("EXCEPTION: {}: {reason}", case.name));
         }
-        reason.is_none()
+        reason.is_some() == only_exceptions
     });
+    skip(&format!("{kind}: {} files", queue.len()));
     // The long ones first, so that none is alone at the end.
     queue.sort_by_key(Case::timeout);
     let (queue, failures) = (Mutex::new(queue), Mutex::new(Vec::new()));

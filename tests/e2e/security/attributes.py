@@ -2,7 +2,6 @@
 Seen from outside: only what has no meaning can be attached, and none of it comes back.
 Kind: workspace
 Expect: {"outcome": {"kind": "completed"}, "answer": "worked []", "files": [{"path": "file"}]}
-Except runsc: its kernel keeps attributes of the trusted kinds in the sandbox, where they mean nothing to the host
 """
 import os
 import struct

@@ -2,7 +2,6 @@
 Seen from outside: it has its three streams and its channel, and no other.
 Kind: escape
 Expect: {"outcome": {"kind": "completed"}, "answer": "0:/dev/null 1:pipe 2:pipe channel:pipe channel:pipe"}
-Except runsc: /proc/self/fd of its kernel names pipes in its own way
 """
 import os
 

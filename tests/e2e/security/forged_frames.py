@@ -29,7 +29,10 @@ def main(query):
                 continue
             opened.append(path)
             for frame in frames():
-                os.write(descriptor, frame)
+                try:
+                    os.write(descriptor, frame)
+                except OSError:
+                    break
     if opened:
         return {"answer": "reached " + " ".join(opened), "summary": ""}
     for number in range(3, 256):

@@ -2,8 +2,8 @@
 Seen from outside: nothing of PID 1 opens.
 Kind: escape
 Expect: {"outcome": {"kind": "completed"}, "answer": "reached []"}
-Except runsc: its kernel shows the open files of PID 1 to processes of the same user; its memory and token
-stay closed.
+Except runsc: its kernel shows the environment, the open files and the layout of PID 1 to processes of the same user;
+its memory, where the token is, stays closed.
 """
 import os
 

@@ -4,7 +4,6 @@ Kind: resources
 Flags: --memory 128M --workspace-size 16M
 Expect: {"outcome": {"kind": "out_of_memory"}, "answer": ""}
 Expect: {"outcome": {"kind": "completed"}, "answer": "refused"}
-Except runsc: without control groups its memory has a watchdog on the host side only
 """
 import ctypes
 import mmap

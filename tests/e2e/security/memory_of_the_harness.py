@@ -3,7 +3,6 @@ Seen from outside: out of memory, whichever process the kernel chose.
 Kind: resources
 Flags: --memory 128M --workspace-size 16M
 Expect: {"outcome": {"kind": "out_of_memory"}, "answer": ""}
-Except runsc: without control groups nothing is killed for memory; a watchdog on the host side ends the run
 """
 import os
 

@@ -3,7 +3,6 @@ Seen from outside: each process has its limit, and there are few processes.
 Kind: resources
 Flags: --pids 32
 Expect: {"outcome": {"kind": "completed"}, "answer": "at most 1024 in each"}
-Except runsc: so many calls take more processor time there than the run may.
 """
 import os
 import resource

@@ -1,8 +1,8 @@
 """Attempts: to use a proxy that was not granted: those of the environment, the usual ports, the harness's own.
 Seen from outside: nothing listens, and no variable names one.
 Kind: network
+Flags: --timeout 60s
 Expect: {"outcome": {"kind": "completed"}, "answer": "variables [], open []"}
-Except runsc: so many attempts to connect take longer there than the run may.
 """
 import os
 import socket

@@ -4,7 +4,6 @@ Kind: resources
 Flags: --timeout 30s
 Expect: {"outcome": {"kind": "completed"}, "answer": "held little"}
 Expect: {"outcome": {"kind": "out_of_memory"}, "answer": ""}
-Except runsc: its network stack is inside the sandbox, where a watchdog on the host side counts it
 """
 import socket
 

@@ -31,7 +31,10 @@ def main(query):
         for call in ("process_vm_readv", "process_vm_writev"):
             if getattr(libc, call)(target, ctypes.byref(here), 1, ctypes.byref(here), 1, 0) > 0:
                 worked.append(f"{call} {target}")
-        descriptor = os.pidfd_open(target)
+        try:
+            descriptor = os.pidfd_open(target)
+        except OSError:
+            continue
         for number in range(4):
             if libc.syscall(PIDFD_GETFD, descriptor, number, 0) >= 0:
                 worked.append(f"pidfd_getfd {target} {number}")
