@@ -120,6 +120,8 @@ class Frames:
     """Frames to and from the host."""
 
     def __init__(self):
+        # One buffer for all reads: a new one each time costs more than the read.
+        self.buffer = memoryview(bytearray(PAYLOAD_MAX))
         self.incoming = bytearray()
         self.outgoing = []
         self.waiting = 0
@@ -127,10 +129,13 @@ class Frames:
 
     def receive(self):
         """Reads what is there and returns the frames that are complete; None at the end."""
-        data = os.read(0, PAYLOAD_MAX)
-        if not data:
+        count = os.readv(0, [self.buffer])
+        if not count:
             return None
-        self.incoming += data
+        self.incoming += self.buffer[:count]
+        return self.take()
+
+    def take(self):
         frames = []
         at = 0
         while len(self.incoming) - at >= FRAME.size:
@@ -165,11 +170,12 @@ class Frames:
         for start in range(0, len(parts), 512):  # Below IOV_MAX.
             write_all(1, *parts[start : start + 512])
 
-    def message(self, kind, header, body=b""):
-        """Sends a control frame and its body."""
+    def message(self, kind, header, body=b"", later=False):
+        """Sends a control frame and its body; the frame may wait for others."""
         head = control(header | {"size": len(body)})
         first = PAYLOAD_MAX - 16 - len(head)
-        self.send(kind, head, body[:first])
+        send = self.send_later if later else self.send
+        send(kind, head, body[:first])
         for start in range(first, len(body), CHUNK):
             self.send(SENT_DATA, body[start : start + CHUNK])
 
@@ -278,9 +284,9 @@ class Accounting:
                 try:
                     with open(f"/proc/{name}/stat", "rb") as file:
                         text = file.read()
-                except OSError:
+                    ticks += sum(map(int, text[text.rindex(b")") + 2 :].split()[11:15]))
+                except (OSError, ValueError):
                     continue  # It has just ended.
-                ticks += sum(map(int, text[text.rindex(b")") + 2 :].split()[11:15]))
         spent = os.times()
         seconds = max(ticks / os.sysconf("SC_CLK_TCK"), sum(spent[:4]))
         return int(seconds * 1e9)
@@ -386,11 +392,15 @@ class Sockets:
     of control groups does not count it as the sandbox's; each has a bound, and so must their number.
     """
 
-    MOST = 1024
+    # As many as one process may have, and half as many again that nobody has accepted yet.
+    MOST = 1536
     PERIOD_NS = 50_000_000
 
     def __init__(self):
         self.next_ns = 0
+
+    def begin(self):
+        self.next_ns = time.monotonic_ns() + self.PERIOD_NS
 
     def are_too_many(self):
         """Whether there are more than any run needs; looks once in a while."""
@@ -401,20 +411,26 @@ class Sockets:
         try:
             with open("/proc/net/sockstat", "rb") as file:
                 words = file.read(4096).split()
-            # `sockets: used N TCP: inuse N orphan N ...`: an orphan is closed and still holds data.
-            return int(words[2]) + int(words[words.index(b"orphan") + 1]) > self.MOST
+            # `sockets: used N TCP: inuse N orphan N ...`: closed ones that still hold data are among
+            # those used; the number of orphans is the whole machine's.
+            return int(words[2]) > self.MOST
         except (OSError, ValueError, IndexError):
             return False  # Not every kernel has it; gVisor's holds the buffers itself.
 
 
-def is_full(path):
-    state = os.statvfs(path)
-    return state.f_bavail == 0 or has_no_names(path)
+def is_empty(folder):
+    try:
+        return not os.listdir(folder)
+    except OSError:
+        return False
 
 
-def has_no_names(path):
+def is_full(state):
+    return state.f_bavail == 0 or has_no_names(state)
+
+
+def has_no_names(state):
     """Whether no file can be made, whatever room there is."""
-    state = os.statvfs(path)
     return state.f_files > 0 and state.f_ffree == 0
 
 
@@ -634,6 +650,70 @@ class Connection:
         self.outgoing.clear()
 
 
+class WaitingShell:
+    """A shell that was started ahead of need. One that is started at the command takes longer than
+    everything else of a run.
+
+    It waits for a line with the limit of its processor time and whether there is a proxy, then
+    evaluates the command in a file. What was for that is gone before the command begins.
+    """
+
+    PATH = "/bin/bash"
+    COMMAND = os.path.join(CODE, b"command")
+    # A longer one is left to the child, and so is one that no shell can take.
+    LONGEST = 1 << 16
+    PREFIX = b'{"command":'
+    SCRIPT = (
+        "IFS=' ' read -r -u 3 __s __p; exec 3<&-; ulimit -S -t $__s; ulimit -H -t $((__s + 1)); "
+        f"IFS= read -r -d '' __c < {os.fsdecode(COMMAND)}; [ $__p = 0 ] || export "
+        + " ".join(f"{name}='{value}'" for name, value in PROXY_ENVIRONMENT.items())
+        + '; BASH_EXECUTION_STRING=$__c; eval "unset __s __p __c; $__c"'
+    )
+
+    def __init__(self, pid, line):
+        self.pid, self.line = pid, line
+        self.has_proxy = False
+
+    @classmethod
+    def start(cls, out, err):
+        """Starts one; None where there is no such shell."""
+        if not os.path.exists(cls.PATH):
+            return None
+        reads, writes = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                prepare(reads, reads, out, err)
+                default_signals()
+                os.dup2(reads, 3)
+                os.set_inheritable(3, True)
+                os.execv(cls.PATH, ["bash", "-c", cls.SCRIPT])
+            finally:
+                EXIT(70)
+        os.close(reads)
+        return cls(pid, writes)
+
+    def takes(self, program):
+        """Whether it can run this program; then its command is in the file."""
+        if len(program) > self.LONGEST or not program.startswith(self.PREFIX):
+            return False
+        program = json.loads(program)
+        if "\0" in program["command"]:
+            return False
+        self.has_proxy = bool(program.get("proxy"))
+        with open(self.COMMAND, "xb") as file:
+            file.write(program["command"].encode())
+        return True
+
+    def begin(self, seconds):
+        os.write(self.line, b"%d %d\n" % (seconds, self.has_proxy))
+        os.close(self.line)
+
+    def discard(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.close(self.line)
+
+
 class Parent:
     def __init__(self):
         self.frames = Frames()
@@ -678,7 +758,8 @@ class Parent:
             raise RuntimeError(f"the child ended before it began ({self.status}): {early}")
         missed = self.drain()
         stopped = stopped or missed
-        self.report(stopped, wall_ns)
+        # Where nothing is to be collected, the last words are one.
+        self.report(stopped, wall_ns, later=not self.restore.snapshot and is_empty(WORKSPACE))
         if stopped != "cancel":
             Collector(self.frames, self.restore.snapshot, self.limits).run()
         self.frames.message(DONE, {})
@@ -691,6 +772,7 @@ class Parent:
         self.child = os.fork()
         if self.child == 0:
             run_child(child_reads, child_writes, out_writes, err_writes)
+        self.shell = WaitingShell.start(out_writes, err_writes)
         for fd in (child_reads, child_writes, out_writes, err_writes):
             os.close(fd)
         for fd in (self.child_in, self.child_out, out, err):
@@ -701,6 +783,10 @@ class Parent:
         }
         for fd in (0, self.child_out, out, err):
             self.poll.register(fd, select.POLLIN)
+        self.watch()
+
+    def watch(self):
+        """Has the child's end wake this process."""
         try:
             self.pidfd = os.pidfd_open(self.child)
             self.poll.register(self.pidfd, select.POLLIN)
@@ -708,11 +794,23 @@ class Parent:
             self.pidfd = None
 
     def rehearse(self):
-        """Goes once through what each run's end does: what is touched now costs no run its time."""
-        self.clock.look()
-        full = [is_full(path) for path in (WORKSPACE, b"/tmp")]
-        split_control(control(self.accounting.report() | {"full": full, "stopped": None}))
-        Collector(Frames(), {}, dict.fromkeys(("workspace", "files", "left", "names"), 0)).run()
+        """Goes once through what each run does: what is touched now costs no run its time."""
+        frames, restore = Frames(), Restore()
+        header = {"root": "code", "path": b"rehearsal".hex(), "size": 1, "executable": False}
+        head = control(header)
+        frames.incoming += FRAME.pack(FILE, len(head) + 1) + head + b"\n"
+        for _, payload in frames.take():
+            header, rest = split_control(payload)
+            restore.begin(header)
+            restore.write(rest)
+            restore.end()
+        os.unlink(CODE + b"/rehearsal")
+        full = [is_full(os.statvfs(path)) for path in (WORKSPACE, b"/tmp", CODE, b"/dev/shm")]
+        report = self.accounting.report() | {"full": full, "stopped": None}
+        frames.message(ENDED, report, b"", later=True)
+        limits = {"workspace": 0, "files": 0, "left": 0, "names": 0, "path": 0, "depth": 0}
+        Collector(frames, {}, limits).run()
+        frames.outgoing.clear()
 
     def serve(self):
         """Returns when the child has ended; raises Stop when it is to be stopped."""
@@ -818,14 +916,33 @@ class Parent:
             self.frames.token = self.token
             if self.proxy is not None:
                 self.relay = Relay(self.frames, self.poll, self.proxy)
-            self.frames.message(STARTED, {})
             seconds = self.clock.begin(self.limits["cpu_ns"])
+            self.sockets.begin()
             self.started = time.monotonic_ns()
-            self.meter.begin(self.child, self.limits)
-            self.tell(CHILD_START, seconds, self.program)
+            if self.shell is not None and self.shell.takes(self.program):
+                self.meter.begin(self.shell.pid, self.limits)
+                self.shell.begin(seconds)
+                self.frames.message(STARTED, {})
+                self.become(self.shell.pid)
+            else:
+                self.meter.begin(self.child, self.limits)
+                self.tell(CHILD_START, seconds, self.program)
+                # The child is on its way meanwhile; what it says comes after this.
+                self.frames.message(STARTED, {})
+                if self.shell is not None:
+                    self.shell.discard()
             self.program = None
 
     # The child.
+
+    def become(self, pid):
+        """Has another process run the program; the child that waited for it is not needed."""
+        os.kill(self.child, signal.SIGKILL)
+        if self.pidfd is not None:
+            self.poll.unregister(self.pidfd)
+            os.close(self.pidfd)
+        self.child = pid
+        self.watch()
 
     def tell(self, kind, request, body):
         self.to_child += MESSAGE.pack(kind, request, len(body)) + body
@@ -849,7 +966,7 @@ class Parent:
     def on_child(self):
         """Reads the child's messages, and stops reading while too many requests are open."""
         try:
-            data = os.read(self.child_out, CHUNK)
+            data = os.read(self.child_out, INLINE_MAX)
         except BlockingIOError:
             return False
         if not data:
@@ -953,18 +1070,19 @@ class Parent:
                 stopped = str(stop)
         return stopped
 
-    def report(self, stopped, wall_ns):
+    def report(self, stopped, wall_ns, later):
+        workspace, tmp, code, shm = map(os.statvfs, (WORKSPACE, b"/tmp", CODE, b"/dev/shm"))
         header = {
             "stopped": stopped,
             "wall_ns": wall_ns,
             "stdout_bytes": 0,
             "stderr_bytes": 0,
             "cpu_run_ns": self.clock.used,
-            "workspace_full": is_full(WORKSPACE),
-            "workspace_files_full": has_no_names(WORKSPACE),
-            "tmp_full": is_full(b"/tmp"),
-            "code_full": is_full(CODE),
-            "shm_full": is_full(b"/dev/shm"),
+            "workspace_full": is_full(workspace),
+            "workspace_files_full": has_no_names(workspace),
+            "tmp_full": is_full(tmp),
+            "code_full": is_full(code),
+            "shm_full": is_full(shm),
         }
         for output in self.outputs.values():
             header[output.name + "_bytes"] = output.seen
@@ -975,7 +1093,8 @@ class Parent:
         header |= self.accounting.report()
         header["oom_kills"] += self.meter.kills
         header["memory_peak"] = header["memory_peak"] or self.meter.peak
-        self.frames.message(ENDED, header | {"claimed": self.claim is not None}, self.claim or b"")
+        header["claimed"] = self.claim is not None
+        self.frames.message(ENDED, header, self.claim or b"", later)
 
 
 class Collector:
@@ -1162,12 +1281,16 @@ def keep_proc():
     """Gives up writing to /proc, for good and with all that it starts: with it the child could take
     its score back, and have the kernel end PID 1 in its place when memory is short.
 
-    Where the kernel has no Landlock, nothing changes. The numbers are the same on all machines.
+    Where the kernel has no Landlock, or its first version, nothing changes. The numbers are the same on all machines.
     """
     create, add, restrict = 444, 445, 446
-    write_file, beneath = 1 << 1, 1
+    # Any rule at all forbids to move a file to another folder, unless another rule allows it, which
+    # the first version cannot say.
+    write_file, move, beneath, which_version = 1 << 1, 1 << 13, 1, 1
     call = ctypes.CDLL(None, use_errno=True).syscall
-    handled = struct.pack("<Q", write_file)
+    if call(create, None, 0, which_version) < 2:
+        return
+    handled = struct.pack("<Q", write_file | move)
     rules = call(create, handled, len(handled), 0)
     if rules < 0:
         return
@@ -1176,7 +1299,7 @@ def keep_proc():
             fd = os.open(folder, os.O_PATH)
         except OSError:
             continue
-        call(add, rules, beneath, struct.pack("<Qi", write_file, fd), 0)
+        call(add, rules, beneath, struct.pack("<Qi", write_file | move, fd), 0)
         os.close(fd)
     call(restrict, rules, 0)
     os.close(rules)
@@ -1207,6 +1330,10 @@ def preload():
     """Imports what most subagents use, while files still arrive."""
     import datetime, importlib.util, linecache, pathlib, random, re, threading, traceback  # noqa: E401, F401
 
+    # Kept, because the program may take the module away.
+    global JOIN_THREADS
+    JOIN_THREADS = threading._shutdown
+
 
 def rehearse(channel):
     """Goes once through what each run does: what is loaded and touched now costs no run its time."""
@@ -1226,6 +1353,7 @@ def rehearse(channel):
         for name in ("rehearsal", "_agentfactory"):
             sys.modules.pop(name, None)
     gc.collect()
+    gc.freeze()
 
 
 def read_exactly(fd, count):
@@ -1310,10 +1438,15 @@ class Channel:
             return self.replies.pop(request)
 
 
-def run_shell(command):
-    """Becomes the shell."""
+def default_signals():
+    """Undoes what Python ignores, for programs that are not Python's."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def run_shell(command):
+    """Becomes the shell."""
+    default_signals()
     shell = next(path for path in SHELLS if os.path.exists(path))
     arguments = [os.path.basename(shell), "-c", command]
     if "\0" in command:
@@ -1338,7 +1471,6 @@ def run_subagent(program, channel):
 
     limits = program["limits"]
     channel.limit = limits["message"]
-    gc.freeze()
     status, claim, module = 0, None, None
     try:
         module = load(program["entry"], channel, limits)
@@ -1374,19 +1506,16 @@ def join_threads():
 
     Not after an exception: it says more than the limit of time that a stuck thread would reach.
     """
-    import threading
-
     try:
-        threading._shutdown()
+        JOIN_THREADS()
     except BaseException:
         sys.excepthook(*sys.exc_info())
 
 
 def load(entry, channel, limits):
     """Imports the entry file; its folder, the source's root and the shims are importable."""
-    import importlib.util
     import types
-    from importlib.machinery import SourceFileLoader
+    from importlib.machinery import ModuleSpec, SourceFileLoader
 
     root = os.fsdecode(CODE)
     path = os.path.join(root, os.fsdecode(bytes.fromhex(entry)))
@@ -1401,11 +1530,27 @@ def load(entry, channel, limits):
     bridge.shell_output_chars = limits["shell_chars"]
     bridge.shells = SHELLS
     sys.modules["_agentfactory"] = bridge
-    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, path))
-    module = importlib.util.module_from_spec(spec)
+    # What the import system would make of it, without looking for bytecode that cannot be there.
+    module = types.ModuleType(name)
+    module.__spec__ = ModuleSpec(name, SourceFileLoader(name, path), origin=path)
+    module.__spec__.has_location = True
+    module.__loader__ = module.__spec__.loader
+    module.__file__, module.__package__ = path, ""
     sys.modules[name] = sys.modules["__main__"] = module
-    spec.loader.exec_module(module)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        source = read_to_end(fd)
+    finally:
+        os.close(fd)
+    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
     return module
+
+
+def read_to_end(fd):
+    parts = []
+    while part := os.read(fd, INLINE_MAX):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def result_of(module, query, limit):

@@ -129,7 +129,7 @@ async fn a_program_may_do_strange_things_to_its_own_process() {
     )
     .await;
     check("import gc, sys\ndef main(q):\n    sys.setrecursionlimit(10**6); gc.disable()\n    return {}", "").await;
-    check("import threading, time\ndef main(q):\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    return {}", "").await;
+    check("import threading, time\ndef main(q):\n    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n    return {}", "").await;
     check("class D(dict):\n    def get(self, *a): raise ValueError\ndef main(q): return D(answer='d')", "d").await;
     let exec = "import os\ndef main(q): os.execv('/bin/sh', ['sh', '-c', 'echo other; exit 5'])";
     let report = env.python(exec).await;
