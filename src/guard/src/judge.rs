@@ -1,16 +1,14 @@
 //! From a command's text to a verdict, within bounds.
 
 use brush_parser::ast::Program;
-use brush_parser::{Parser, ParserOptions};
+use brush_parser::{ParserOptions, parse_tokens, uncached_tokenize_str};
 
+use crate::depth::{are_nested, is_too_deep};
 use crate::shell::Walk;
 use crate::{Context, Verdict};
 
 /// Bytes of a command that are read; beyond it the answer is "cannot tell".
 pub const LENGTH_MAX: usize = 128 << 10;
-/// Brackets within brackets. The parser recurses, and what follows an opening bracket is tried in
-/// several ways.
-const NESTING_MAX: usize = 40;
 /// Source: the parser takes some 100 KiB for each level of a debug build.
 const STACK_BYTES: usize = 256 << 20;
 
@@ -61,39 +59,16 @@ pub(crate) fn options() -> ParserOptions {
     }
 }
 
-/// Parses a script. The nesting is counted first, without regard to quotes: so it is never less
-/// than the parser's.
+/// Parses a script, unless it is deeply nested.
 pub(crate) fn parse(text: &str) -> Result<Program, Unreadable> {
     if is_too_deep(text) {
         return Err(Unreadable::Deep);
     }
-    let mut parser = Parser::new(text.as_bytes(), &options());
-    parser.parse_program().map_err(|_| Unreadable::Syntax)
-}
-
-/// Whether brackets or compound commands lie deep within each other.
-pub(crate) fn is_too_deep(text: &str) -> bool {
-    let (mut depth, mut words) = (0_usize, 0_usize);
-    for c in text.chars() {
-        match c {
-            '(' | '{' | '[' => depth += 1,
-            ')' | '}' | ']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > NESTING_MAX {
-            return true;
-        }
+    let options = options();
+    let tokens = uncached_tokenize_str(text, &options.tokenizer_options())
+        .map_err(|_| Unreadable::Syntax)?;
+    if are_nested(&tokens) {
+        return Err(Unreadable::Deep);
     }
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
-        match word {
-            "if" | "do" | "case" => words += 1,
-            "fi" | "done" | "esac" => words = words.saturating_sub(1),
-            _ => {}
-        }
-        if words > NESTING_MAX {
-            return true;
-        }
-    }
-    // Each `!`, `time` and backslash in backquotes nests too, without a bracket.
-    text.matches('`').count() > 4 * NESTING_MAX
+    parse_tokens(&tokens, &options).map_err(|_| Unreadable::Syntax)
 }

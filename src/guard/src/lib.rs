@@ -9,6 +9,7 @@
 
 mod code;
 mod commands;
+mod depth;
 mod judge;
 mod place;
 mod shell;

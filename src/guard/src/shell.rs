@@ -77,7 +77,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) context: &'a Context,
     pub(crate) state: State,
     findings: Vec<Finding>,
-    steps: usize,
+    pub(crate) steps: usize,
     depth: usize,
     streams: usize,
     kept: usize,
@@ -379,7 +379,8 @@ impl<'a> Walk<'a> {
         drop(self.apart(|walk| walk.script(text)));
     }
 
-    fn is_exhausted(&mut self) -> bool {
+    /// Whether it has taken too many steps; then that is among what it found.
+    pub(crate) fn is_exhausted(&mut self) -> bool {
         if self.steps > STEPS_MAX {
             self.find(
                 Decision::Ask,

@@ -5,7 +5,8 @@ use brush_parser::word::{
     SpecialParameter, SubstringMatchKind, TildeExpr, WordPiece, WordPieceWithSource,
 };
 
-use crate::judge::{is_too_deep, options};
+use crate::depth::{has_deep_braces, is_too_deep};
+use crate::judge::options;
 use crate::shell::Walk;
 use crate::value::{Part, VALUES_MAX, Value};
 
@@ -194,6 +195,9 @@ impl Walk<'_> {
     fn braces(&mut self, raw: &str) -> Vec<String> {
         if !raw.contains('{') || is_too_deep(raw) {
             return vec![raw.to_owned()];
+        }
+        if has_deep_braces(raw) {
+            return vec![self.unreadable(raw).shown()];
         }
         let Ok(Some(pieces)) = brush_parser::word::parse_brace_expansions(raw, &options()) else {
             return vec![raw.to_owned()];

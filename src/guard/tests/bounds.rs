@@ -45,6 +45,58 @@ fn text_that_would_exhaust_the_parser_or_the_walk_is_judged_in_time() {
 }
 
 #[test]
+fn what_exceeds_a_bound_is_not_allowed() {
+    let x = |text: &str, count: usize| text.repeat(count);
+    let long = |text: &str| text.repeat((LENGTH_MAX - 100) / text.len());
+    for command in [
+        // Levels without brackets.
+        "[[ ".to_owned() + &long("! ") + "x ]]",
+        "[[ ".to_owned() + &long("a && ") + "x ]]",
+        "[[ ".to_owned() + &long("a || ") + "x ]]",
+        "[[ ".to_owned() + &x("( ", 41) + "x" + &x(" )", 41) + " ]]",
+        long("while ") + "x",
+        long("until ") + "x",
+        long("coproc x ") + "x",
+        long("function f coproc ") + "{ x; }",
+        // What seems to close a level does not.
+        long("( echo ')'; ") + "x",
+        long("( # )\n") + "x",
+        long("{ echo '}'; ") + "x",
+        long("if echo fi; then ") + "x",
+        long("while echo done; do ") + "x",
+        "echo ".to_owned() + &long("$( echo ')'; ") + "x",
+        "echo ".to_owned() + &long("$[ \\] ") + "x",
+        "echo ".to_owned() + &long("${a:-'}'") + "x",
+        "echo ".to_owned() + &long("@(\\)") + "x",
+        "[[ x =~ ".to_owned() + &long("( \\) ") + "x ]]",
+        // What is tried in two ways at each level.
+        x("(", 40) + "x",
+        "(( ".to_owned() + &x("( ", 37) + "x",
+        x("case x in a) ", 39) + "x" + &x(" esac", 39),
+        long("case x in esac) ") + "x",
+        "echo ".to_owned() + &x("{a,", 39) + "x",
+        "echo ".to_owned() + &long("{a\\},") + "x",
+        "[[ x =~ ".to_owned() + &x("( ", 39) + "x ]]",
+        // Each looks at the rest of the line.
+        x("xargs ", 2_000) + "x",
+        x("time ", 2_000) + "x",
+        x("find . -exec ", 2_000) + "x",
+    ] {
+        let shown: String = command.chars().take(60).collect();
+        assert_ne!(judged(&command), Decision::Allow, "{shown:?}");
+    }
+}
+
+#[test]
+fn a_long_ordinary_script_is_read() {
+    let script = "if [ -e a ]; then (echo fi; echo ')') ; fi\n\
+        for f in a b; do case $f in a) echo \"$(ls \"$f\")\" ;; *) x=(1 2) ;; esac; done\n\
+        while read l; do echo \"${l:-}\"; done < a\nf() { [[ -e a && ! -e b ]] || echo }; }\n\
+        cat > x.py <<'E'\nprint(\"if (\", '{')\nE\n";
+    assert_eq!(judged(&script.repeat(30)), Decision::Allow);
+}
+
+#[test]
 fn what_is_too_long_is_not_allowed() {
     let command = format!("echo {}", "a".repeat(LENGTH_MAX));
     assert_eq!(judged(&command), Decision::Ask);

@@ -63,6 +63,11 @@ impl Walk<'_> {
         let Some((first, arguments)) = argv.split_first() else {
             return Output::Nothing;
         };
+        // A command that runs the rest of its line looks at all of it, and so does the next.
+        self.steps += argv.len() / 16;
+        if self.is_exhausted() {
+            return Output::Unknown("a command".to_owned());
+        }
         let line = shown(argv);
         let Some(program) = first.exact() else {
             // A program of the workspace, found by a pattern or a search.
