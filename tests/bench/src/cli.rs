@@ -18,11 +18,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn new(path: &Path, home: &Path) -> Self {
-        Self {
+    pub(crate) fn new(path: &Path, home: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(home)?;
+        Ok(Self {
             path: path.to_owned(),
             home: home.to_owned(),
-        }
+        })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -65,7 +66,12 @@ impl Program {
             if let Ok((status, _)) = self.call(&["pool", "status", "--json"]).await {
                 let json: serde_json::Value =
                     serde_json::from_str(&status).context("the pool's status")?;
-                if json["waiting"].as_u64().unwrap_or(0) >= waiting {
+                let classes = json["classes"].as_array().context("the pool's classes")?;
+                let has: u64 = classes
+                    .iter()
+                    .filter_map(|class| class["waiting"].as_u64())
+                    .sum();
+                if has >= waiting {
                     return Ok(());
                 }
                 last = status;

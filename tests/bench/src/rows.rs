@@ -14,7 +14,7 @@ use crate::cli::Program;
 use crate::docker::{self, Entered, time};
 use crate::ours::{Job, Ours};
 use crate::report::Report;
-use crate::samples::Samples;
+use crate::samples::{Samples, ms};
 
 /// What every row runs that is not ours.
 const EMPTY: &[&str] = &["python3", "-c", "pass"];
@@ -62,7 +62,7 @@ pub(crate) async fn measure(
     let shell = Job::shell("true");
     let entered;
     let folder = tempfile::tempdir()?;
-    let program = Program::new(&arguments.agentfactory, &folder.path().join("home"));
+    let program = Program::new(&arguments.agentfactory, &folder.path().join("home"))?;
     let file = folder.path().join("empty.py");
     std::fs::write(&file, EMPTY_SUBAGENT)?;
     let file = file.to_str().context("a path that is not UTF-8")?;
@@ -111,6 +111,7 @@ pub(crate) async fn measure(
         report.row(name, samples);
     }
     drop(pool);
+    phases(ours, &empty, rounds, report).await?;
     Ok(())
 }
 
@@ -157,6 +158,33 @@ fn files(ours: &Ours, rounds: usize) -> anyhow::Result<Vec<Row<'_>>> {
         })
     });
     Ok(rows.into())
+}
+
+/// Where the time of a leased run goes.
+async fn phases(ours: &Ours, job: &Job, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
+    let names = ["whole", "lease", "restore", "run", "collect"];
+    let mut samples = [const { Samples::new() }; 5];
+    for _ in 0..rounds {
+        ours.settle().await?;
+        let (whole, phases) = ours.leased_phases(job).await?;
+        let times = [
+            whole,
+            phases.lease,
+            phases.restore,
+            phases.run,
+            phases.collect,
+        ];
+        for (samples, took) in samples.iter_mut().zip(times) {
+            samples.add(took);
+        }
+    }
+    let medians = names.iter().zip(&samples);
+    let medians = medians.map(|(name, samples)| format!("{name} {:.2} ms", ms(samples.median())));
+    report.fact(
+        "phases of a leased run",
+        medians.collect::<Vec<_>>().join(", "),
+    );
+    Ok(())
 }
 
 /// Measures each row once in each round.

@@ -9,6 +9,10 @@ use serde::Serialize;
 pub(crate) struct Samples(Vec<Duration>);
 
 impl Samples {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     pub(crate) fn add(&mut self, took: Duration) {
         self.0.push(took);
     }
