@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use llm::{Model, ModelRef};
 use orchestrator::{Assets, Egress, Factory, ShellPolicy, SystemContext};
 use runner::images::{self, BuildRequest};
-use runner::pool_process::{self, OwnSandboxes, PoolLease, PooledSandboxes, Wanted, WantedLimits};
+use runner::pool_process::{self, Asked, OwnSandboxes, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
-    DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Owner, PoolOptions, RunnerError,
-    Runtimes, Sandboxes, Slots,
+    DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Owner, Permit, PoolOptions,
+    RunnerError, Runtimes, Sandboxes, Slots,
 };
 use spec::{LimitSources, Limits, Skill};
 use store::Store;
@@ -115,12 +115,16 @@ impl App {
         cancel: &CancellationToken,
     ) -> anyhow::Result<Factory> {
         let slots = self.slots(flags)?;
-        let lease = match wanted.filter(|_| self.may_lease(flags)) {
+        let asked = match wanted.filter(|_| self.may_lease(flags)) {
             Some(limits) => self.lease(limits, &slots, cancel).await?,
-            None => None,
+            None => Asked::None(None),
         };
-        let Some(lease) = lease else {
-            return self.factory(store, models, flags, live, cancel).await;
+        let lease = match asked {
+            Asked::Lease(lease) => lease,
+            Asked::None(permit) => {
+                let place = (slots, permit);
+                return self.factory_of(store, models, place, live, cancel).await;
+            }
         };
         let (image, engine) = (lease.image.clone(), lease.engine.clone());
         let own = OwnEngine {
@@ -143,17 +147,17 @@ impl App {
         limits: &Limits,
         slots: &Slots,
         cancel: &CancellationToken,
-    ) -> anyhow::Result<Option<PoolLease>> {
+    ) -> anyhow::Result<Asked> {
         let socket = &self.settings.pool_socket;
         if !socket.exists() {
-            return Ok(None);
+            return Ok(Asked::None(None));
         }
         // What is wrong with the engine or the image is said when they are used.
         let Ok(engine) = Engine::address_of(&self.settings.engine) else {
-            return Ok(None);
+            return Ok(Asked::None(None));
         };
         let Ok(Some(image)) = images::key(&self.image_request(&())) else {
-            return Ok(None);
+            return Ok(Asked::None(None));
         };
         let wanted = Wanted {
             engine,
@@ -177,12 +181,27 @@ impl App {
         live: &Live,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Factory> {
-        let slots = self.slots(flags)?;
+        let place = (self.slots(flags)?, None);
+        self.factory_of(store, models, place, live, cancel).await
+    }
+
+    /// The same, with the permit for its first run where that has been waited for.
+    async fn factory_of(
+        &self,
+        store: Arc<Store>,
+        models: Models,
+        (slots, permit): (Slots, Option<Permit>),
+        live: &Live,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<Factory> {
         let (engine, image) = self.prepare(live, cancel).await?;
         let runtimes = self.settings.runtimes.clone();
         let described = self.described(&engine);
         let options = docker_options(runtimes, slots, PoolOptions::default());
         let sandboxes = Arc::new(DockerSandboxes::new(engine, options));
+        if let Some(permit) = permit {
+            sandboxes.lend(permit);
+        }
         Ok(self.put_together(live, store, models, sandboxes, image, described))
     }
 

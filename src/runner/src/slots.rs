@@ -518,9 +518,12 @@ mod tests {
         let made = folder.path().join("a/b");
         private_directory(&made).unwrap();
         private_directory(&made).unwrap();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        let rights = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
         // Those above it too, which is where a mask of 002 would leave a door open.
-        assert_eq!((mode(&made), mode(made.parent().unwrap())), (0o700, 0o700));
+        assert_eq!(
+            (rights(&made), rights(made.parent().unwrap())),
+            (0o700, 0o700)
+        );
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&made, &link).unwrap();
         assert_eq!(refused(&link), io::ErrorKind::NotADirectory);
@@ -531,12 +534,12 @@ mod tests {
             io::ErrorKind::NotADirectory
         );
         own_directory(&made).unwrap();
-        assert_eq!(mode(&made), 0o700);
+        assert_eq!(rights(&made), 0o700);
         private_directory(&made).unwrap();
         let chosen = folder.path().join("chosen");
         std::fs::create_dir(&chosen).unwrap();
         std::fs::set_permissions(&chosen, Permissions::from_mode(0o755)).unwrap();
         private_directory(&chosen).unwrap();
-        assert_eq!(mode(&chosen), 0o755, "it is the person's own");
+        assert_eq!(rights(&chosen), 0o755, "it is the person's own");
     }
 }

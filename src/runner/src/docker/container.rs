@@ -85,11 +85,18 @@ impl Container {
         call("start a sandbox", start.boxed()).await
     }
 
-    /// Its id; none when it is gone.
-    pub(crate) async fn id(&self) -> Option<String> {
+    /// Its id and the number of its first process on the engine's machine; none when it does not
+    /// run.
+    pub(crate) async fn process(&self) -> Result<Option<(String, u32)>, RunnerError> {
         let docker = &self.engine.docker;
         let inspect = docker.inspect_container(&self.name, None::<InspectContainerOptions>);
-        call("inspect a sandbox", inspect).await.ok()?.id
+        let found = match call("inspect a sandbox", inspect).await {
+            Err(error) if refusal(&error) == Some(404) => return Ok(None),
+            found => found?,
+        };
+        let pid = found.state.and_then(|state| state.pid);
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        Ok(found.id.zip(pid.filter(|pid| *pid != 0)))
     }
 
     /// Ends it at once; who has attached to it sees its stream end.

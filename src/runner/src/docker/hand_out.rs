@@ -10,6 +10,7 @@ use super::outcome;
 use super::pool::{Class, Starts};
 use super::restore;
 use super::session::{self, Ran};
+use crate::watchdog::Watchdog;
 use crate::{ImageId, RunHost, RunnerError, SandboxSpec};
 
 pub(crate) use super::pool::StockCount;
@@ -36,6 +37,12 @@ impl DockerSandboxes {
         };
         let started = Starts::start(&*self.starter, &class, limits.wall, cancel);
         Ok(started.await?.map(|(ready, _)| (ready, Start::Cold)))
+    }
+
+    /// Watches the memory of a sandbox that was handed out, where the runtime does not.
+    pub(crate) async fn watch(&self, removal: &Removal, limits: &Limits) -> Option<Watchdog> {
+        let runtime = self.starter.options.runtimes.default.as_deref();
+        self.watchdog(removal, runtime, limits).await
     }
 
     /// What waits, by what it was made for.

@@ -20,7 +20,7 @@ mod streams;
 mod watch;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -31,9 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mount::Checked;
 use crate::reap::{self, Owner};
-use crate::watchdog::Watchdog;
+use crate::watchdog::{self, Watchdog};
 use crate::{
-    Engine, ImageId, RunHost, RunnerError, Runtimes, SandboxSpec, Sandboxes, Slots, mount,
+    Engine, ImageId, Permit, RunHost, RunnerError, Runtimes, SandboxSpec, Sandboxes, Slots, mount,
 };
 use pool::{Class, Pool};
 use ready::{Ending, Ready, Removal, Unready};
@@ -55,6 +55,7 @@ pub struct DockerSandboxes {
     starter: Arc<Starter>,
     pool: Arc<Pool>,
     removals: Removals,
+    lent: Arc<Mutex<Option<Permit>>>,
 }
 
 /// How sandboxes are made on a Docker Engine.
@@ -76,12 +77,38 @@ impl DockerSandboxes {
     /// Sandboxes on this engine. Nothing is asked of it yet.
     pub fn new(engine: Engine, options: DockerOptions) -> Self {
         let removals = Removals::default();
-        let pool = options.pool.clone();
+        let counts = options.slots.options();
+        let places = counts.sandboxes_max.saturating_sub(counts.runs_max);
+        let places = usize::try_from(places).unwrap_or(usize::MAX);
+        let pool = PoolOptions {
+            keep: options.pool.keep.min(places),
+            keep_max: options.pool.keep_max.min(places),
+            ..options.pool.clone()
+        };
         let starter = Arc::new(Starter::new(engine, Arc::new(options)));
         Self {
             pool: Arc::new(Pool::new(Arc::clone(&starter) as _, pool, removals.clone())),
             starter,
             removals,
+            lent: Arc::new(Mutex::new(None)),
+        }
+    }
+
+    /// Gives the next run a permit that was waited for already.
+    pub fn lend(&self, permit: Permit) {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        *lent = Some(permit);
+    }
+
+    /// A permit for a run: one that was lent, else one that is waited for.
+    async fn permit(&self, cancel: &CancellationToken) -> Result<Option<Permit>, RunnerError> {
+        let lent = {
+            let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+            lent.take()
+        };
+        match lent {
+            Some(permit) => Ok(Some(permit)),
+            None => self.starter.options.slots.permit(cancel).await,
         }
     }
 
@@ -126,7 +153,7 @@ impl DockerSandboxes {
         let mounts = self.check_mounts(&spec).await?;
         let slots = &self.starter.options.slots;
         let mut timings = PhaseTimings::default();
-        let Some(permit) = slots.permit(&cancel).await? else {
+        let Some(permit) = self.permit(&cancel).await? else {
             return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
         };
         timings.queue = permit.queued;
@@ -190,22 +217,34 @@ impl DockerSandboxes {
         timings: PhaseTimings,
         cancel: &CancellationToken,
     ) -> Ran {
-        let runtime = self.runtime_of(spec);
+        let removal = &ready.remains.removal;
+        let watchdog = self.watchdog(removal, self.runtime_of(spec), &spec.limits);
+        let watchdog = watchdog.await;
+        let mut ran = session::run(spec, host, ready, timings, cancel).await;
+        if watchdog.is_some_and(|watchdog| watchdog.has_ended_it()) {
+            watchdog::judge(&mut ran.report, &spec.limits);
+        }
+        ran
+    }
+
+    /// Watches the memory of a sandbox, where its runtime does not.
+    async fn watchdog(
+        &self,
+        removal: &Removal,
+        runtime: Option<&str>,
+        limits: &Limits,
+    ) -> Option<Watchdog> {
         let enforced = match self.starter.capabilities().await {
             Ok(capabilities) => capabilities.enforces_memory(runtime),
             // Without an answer nothing could have been started.
             Err(_) => true,
         };
-        let Removal::Container(container) = &ready.remains.removal else {
-            return session::run(spec, host, ready, timings, cancel).await;
-        };
-        if enforced {
-            return session::run(spec, host, ready, timings, cancel).await;
+        match removal {
+            Removal::Container(container) if !enforced => {
+                Some(Watchdog::start(container.clone(), limits))
+            }
+            Removal::Container(_) | Removal::PoolProcess => None,
         }
-        let watchdog = Watchdog::start(container.clone(), &spec.limits);
-        let mut ran = session::run(spec, host, ready, timings, cancel).await;
-        watchdog.judge(&mut ran.report);
-        ran
     }
 
     /// A sandbox that waits, if there is one for this run. What is mounted is decided when a sandbox
@@ -257,7 +296,11 @@ impl Sandboxes for DockerSandboxes {
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.pool.shutdown().boxed()
+        async {
+            self.pool.shutdown().await;
+            self.starter.stragglers.abandon().await;
+        }
+        .boxed()
     }
 
     fn remove_all(&self) -> BoxFuture<'_, ()> {
@@ -275,7 +318,7 @@ impl Sandboxes for DockerSandboxes {
                     }
                 }
             }
-            self.pool.shutdown().await;
+            self.shutdown().await;
         }
         .boxed()
     }

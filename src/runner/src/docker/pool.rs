@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ready::{Ready, Unready};
 use super::removals::Removals;
+use crate::pool_process::WantedLimits;
 use crate::{ImageId, RunnerError};
 
 /// How long after a sandbox was handed out none is started: the run has the processors to itself.
@@ -26,8 +27,17 @@ const HOT: Duration = Duration::from_millis(10);
 pub(super) const WAITING_MAX: Duration = Duration::from_mins(30);
 /// After a failed start, the next one comes after this, and twice as long after each further one.
 const RETRY: Duration = Duration::from_millis(500);
-/// Failed starts in a row after which no more are tried until somebody asks again.
+/// Failed starts in a row after which the next one comes after a longer pause, or when somebody asks
+/// again.
 const FAILURES_MAX: u32 = 5;
+/// That pause.
+const GAVE_UP: Duration = Duration::from_mins(1);
+/// How long after there was no place for a sandbox it is looked for again: other processes come and
+/// go.
+const NO_PLACE: Duration = Duration::from_secs(2);
+/// A class that was used within this time keeps its sandboxes when others want them. A pool process
+/// asks for what it always keeps more often than this.
+const SPARED: Duration = Duration::from_secs(30);
 
 /// How many sandboxes wait for runs, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,31 +73,12 @@ pub(super) struct Class {
 
 impl Class {
     pub(super) fn new(image: &ImageId, limits: &Limits) -> Self {
-        // Each by name, so that a new limit is sorted in.
-        let Limits {
-            memory,
-            cpu_millis,
-            pids,
-            workspace,
-            workspace_files,
-            wall: _,
-            cpu: _,
-            output: _,
-            result: _,
-            collect_files: _,
-            collect_depth: _,
-            tool_calls: _,
-            tool_bytes: _,
-        } = *limits;
         Self {
             image: image.clone(),
             limits: Limits {
-                memory,
-                cpu_millis,
-                pids,
-                workspace,
-                workspace_files,
-                ..Limits::default()
+                // It is the lease's.
+                wall: Limits::default().wall,
+                ..WantedLimits::of(limits).limits()
             },
         }
     }
@@ -141,6 +132,8 @@ struct Stock {
     used_at: Instant,
     failures: u32,
     retry_at: Instant,
+    /// The next start comes after a pause, which nobody is to wait for.
+    is_stuck: bool,
 }
 
 /// How many sandboxes of one kind there are.
@@ -163,6 +156,8 @@ struct Waiting {
 /// What a job that starts sandboxes does next.
 enum Next {
     Start(Class, Duration),
+    /// Remove one that nobody has used for long: another is wanted in its place.
+    Evict(Box<Waiting>),
     Wait(Option<Instant>),
 }
 
@@ -210,13 +205,14 @@ impl Pool {
                     used_at: now,
                     failures: 0,
                     retry_at: now,
+                    is_stuck: false,
                 });
                 state.stocks.last_mut().expect("it was just added")
             }
         };
         stock.wanted = wanted;
         stock.used_at = now;
-        (stock.failures, stock.retry_at) = (0, now);
+        (stock.failures, stock.retry_at, stock.is_stuck) = (0, now, false);
         let mut spare = Vec::new();
         if wall > stock.wall {
             // The leases of those that wait are too short for it.
@@ -297,7 +293,8 @@ impl Pool {
                 let state = self.shared.lock();
                 let room = self.shared.options.keep_max > state.count();
                 let lacks = |stock: &Stock| {
-                    stock.starting > 0 || (room && stock.waiting.len() < stock.wanted)
+                    let may_start = room && !stock.is_stuck;
+                    stock.starting > 0 || (may_start && stock.waiting.len() < stock.wanted)
                 };
                 !state.stocks.iter().any(lacks)
             };
@@ -377,6 +374,10 @@ impl Shared {
                         () = self.cancel.cancelled() => {}
                     }
                 }
+                Next::Evict(one) => {
+                    self.discard(vec![*one]);
+                    self.changed.notify_waiters();
+                }
                 Next::Start(class, wall) => {
                     let hot_until = self.lock().hot_until;
                     // Once: where runs follow each other without a pause, there is no better moment.
@@ -415,17 +416,20 @@ impl Shared {
                     Some(stock)
                         if stock.waiting.len() < stock.wanted && !self.cancel.is_cancelled() =>
                     {
-                        stock.failures = 0;
+                        (stock.failures, stock.is_stuck) = (0, false);
                         stock.waiting.push_back(one);
                     }
                     _ => spare.push(one),
                 }
             }
-            (Ok(None), Some(stock)) => stock.failed("there is no place for another sandbox"),
+            (Ok(None), Some(stock)) => {
+                stock.is_stuck = true;
+                stock.retry_at = Instant::now() + NO_PLACE;
+            }
             (Err(Unready::Cancelled), _) | (Ok(None) | Err(_), None) => {}
             (Err(Unready::Failed(RunnerError::ImageMissing(image))), Some(stock)) => {
                 // It does not come back by itself.
-                stock.wanted = 0;
+                stock.failures = FAILURES_MAX;
                 stock.failed(&RunnerError::ImageMissing(image).to_string());
             }
             (Err(Unready::Failed(error)), Some(stock)) => stock.failed(&error.to_string()),
@@ -488,12 +492,10 @@ impl State {
 
     /// What is to be started next; it counts as being started from then on.
     fn next(&mut self, now: Instant, options: &PoolOptions) -> Next {
-        if self.count() >= options.keep_max {
-            return Next::Wait(None);
-        }
+        let is_full = self.count() >= options.keep_max;
         let mut until = None;
-        // Where most are missing.
-        let mut chosen: Option<(usize, &mut Stock)> = None;
+        // What was used last is what will be used next.
+        let mut chosen: Option<&mut Stock> = None;
         for stock in &mut self.stocks {
             let missing = stock
                 .wanted
@@ -504,17 +506,45 @@ impl State {
             if stock.retry_at > now {
                 until =
                     Some(until.map_or(stock.retry_at, |until: Instant| until.min(stock.retry_at)));
-            } else if chosen.as_ref().is_none_or(|(most, _)| *most < missing) {
-                chosen = Some((missing, stock));
+                continue;
+            }
+            if chosen
+                .as_ref()
+                .is_none_or(|last| last.used_at < stock.used_at)
+            {
+                chosen = Some(stock);
             }
         }
         match chosen {
-            Some((_, stock)) => {
+            Some(stock) if is_full => {
+                let used_at = stock.used_at;
+                self.evict(used_at, now, until)
+            }
+            Some(stock) => {
                 stock.starting += 1;
                 Next::Start(stock.class.clone(), stock.wall)
             }
             None => Next::Wait(until),
         }
+    }
+
+    /// Takes one of those that were unused for longest, and before then.
+    fn evict(&mut self, used_at: Instant, now: Instant, until: Option<Instant>) -> Next {
+        let stocks = self.stocks.iter_mut();
+        let idle = stocks.filter(|stock| stock.used_at < used_at && !stock.waiting.is_empty());
+        let Some(stock) = idle.min_by_key(|stock| stock.used_at) else {
+            return Next::Wait(until);
+        };
+        let spared_until = stock.used_at + SPARED;
+        if spared_until > now {
+            return Next::Wait(Some(
+                until.map_or(spared_until, |until| until.min(spared_until)),
+            ));
+        }
+        let one = stock.waiting.pop_front().expect("it is not empty");
+        // It is not to be started again before somebody asks.
+        stock.wanted = stock.waiting.len();
+        Next::Evict(Box::new(one))
     }
 
     /// One of this class is not being started any more.
@@ -576,12 +606,12 @@ impl State {
 
 impl Stock {
     fn failed(&mut self, why: &str) {
-        self.failures += 1;
-        self.retry_at = Instant::now() + RETRY * 2_u32.saturating_pow(self.failures - 1);
+        let pause = RETRY * 2_u32.saturating_pow(self.failures.min(FAILURES_MAX));
+        self.failures = self.failures.saturating_add(1);
+        // Those that wait are as good as ever.
+        self.is_stuck = self.failures >= FAILURES_MAX;
+        self.retry_at = Instant::now() + if self.is_stuck { GAVE_UP } else { pause };
         tracing::info!(why, "a sandbox could not be started ahead of need");
-        if self.failures >= FAILURES_MAX {
-            self.wanted = 0;
-        }
     }
 }
 
@@ -590,5 +620,187 @@ impl Waiting {
     fn is_spoilt(&mut self, cx: &mut Context<'_>) -> bool {
         self.ready.line.output.as_mut().poll_next(cx).is_ready()
             || self.ready.remains.end.poll_gone(cx).is_ready()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+
+    use super::super::ready::{Line, Remains, Removal};
+    use super::super::watch::Watch;
+    use super::*;
+
+    /// Starts nothing: the tests say what came of it.
+    struct Nothing;
+
+    impl Starts for Nothing {
+        fn start<'a>(
+            &'a self,
+            _class: &'a Class,
+            _wall: Duration,
+            _cancel: &'a CancellationToken,
+        ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>> {
+            async { Ok(None) }.boxed()
+        }
+    }
+
+    fn ready() -> Ready {
+        let line = Line {
+            input: Box::pin(tokio::io::sink()),
+            output: futures::stream::pending().boxed(),
+        };
+        let remains = Remains {
+            removal: Removal::PoolProcess,
+            end: Watch::new(std::future::pending()),
+            held: None,
+        };
+        Ready::at_other_end(line, remains, "3.12".to_owned(), 1)
+    }
+
+    fn class(pids: u32) -> Class {
+        let limits = Limits {
+            pids,
+            ..Limits::default()
+        };
+        Class::new(&ImageId(spec::Digest::of(b"image")), &limits)
+    }
+
+    fn stock(pids: u32, wanted: usize, waiting: usize, used_at: Instant) -> Stock {
+        let one = || Waiting {
+            ready: ready(),
+            since: used_at,
+            lease_ends: Timestamp::MAX,
+        };
+        Stock {
+            class: class(pids),
+            wanted,
+            wall: Duration::from_secs(1),
+            waiting: std::iter::repeat_with(one).take(waiting).collect(),
+            starting: 0,
+            used_at,
+            failures: 0,
+            // Long ago.
+            retry_at: used_at
+                .checked_sub(Duration::from_secs(60))
+                .unwrap_or(used_at),
+            is_stuck: false,
+        }
+    }
+
+    fn pool(keep_max: usize, stocks: Vec<Stock>) -> Pool {
+        let options = PoolOptions {
+            keep_max,
+            ..PoolOptions::default()
+        };
+        let pool = Pool::new(Arc::new(Nothing), options, Removals::default());
+        pool.shared.lock().stocks = stocks;
+        pool
+    }
+
+    #[tokio::test]
+    async fn starts_that_fail_cost_no_sandbox_that_waits() {
+        let now = Instant::now();
+        let pool = pool(16, vec![stock(9, 4, 2, now)]);
+        let Pool { shared } = &pool;
+        for failed in 0..2 * FAILURES_MAX {
+            shared.put(&class(9), Err(Unready::Lost("it broke".to_owned())));
+            assert_eq!(shared.lock().stocks[0].is_stuck, failed + 1 >= FAILURES_MAX);
+        }
+        let missing = RunnerError::ImageMissing(class(9).image);
+        shared.put(&class(9), Err(Unready::Failed(missing)));
+        let (old, _) = shared.lock().expire(now, &shared.options);
+        assert_eq!((old.len(), pool.waiting()), (0, 2));
+        assert_eq!(pool.stocks()[0].wanted, 4);
+        // Nobody waits for the next start, and it comes.
+        pool.warm().now_or_never().unwrap();
+        let next = |at| shared.lock().next(at, &shared.options);
+        assert!(matches!(next(Instant::now()), Next::Wait(Some(_))));
+        let later = Instant::now() + GAVE_UP;
+        assert!(matches!(next(later), Next::Start(..)));
+    }
+
+    #[tokio::test]
+    async fn no_place_is_no_failure() {
+        let now = Instant::now();
+        let pool = pool(16, vec![stock(9, 4, 2, now)]);
+        let Pool { shared } = &pool;
+        for _ in 0..2 * FAILURES_MAX {
+            shared.put(&class(9), Ok(None));
+        }
+        pool.warm().now_or_never().unwrap();
+        assert_eq!((pool.waiting(), pool.stocks()[0].wanted), (2, 4));
+        let mut state = shared.lock();
+        assert_eq!(state.stocks[0].failures, 0);
+        let later = Instant::now() + NO_PLACE;
+        assert!(matches!(
+            state.next(later, &shared.options),
+            Next::Start(..)
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_is_idle_for_longest_makes_place_for_what_is_used() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let stocks = || {
+            vec![
+                stock(1, 4, 0, at(6)),
+                stock(2, 2, 2, at(5)),
+                stock(3, 2, 2, at(1)),
+                stock(4, 2, 0, at(0)),
+            ]
+        };
+        let kept = pool(4, stocks());
+        let options = &kept.shared.options;
+        let mut state = kept.shared.lock();
+        let waiting = |state: &State| {
+            let stocks = state.stocks.iter();
+            stocks.map(|stock| stock.waiting.len()).collect::<Vec<_>>()
+        };
+        // One that was used a moment ago is spared for a while.
+        match state.next(at(30), options) {
+            Next::Wait(until) => assert_eq!(until, Some(at(31))),
+            _ => panic!("all are spared"),
+        }
+        let mut evicted = Vec::new();
+        for started in 1..=4 {
+            match state.next(at(40), options) {
+                Next::Evict(one) => evicted.push(one),
+                _ => panic!("there is one to be evicted"),
+            }
+            match state.next(at(40), options) {
+                Next::Start(chosen, _) => assert_eq!(chosen, class(1)),
+                _ => panic!("it is started in its place"),
+            }
+            assert_eq!(state.stocks[0].starting, started);
+        }
+        assert_eq!(waiting(&state), [0, 0, 0, 0]);
+        assert!(evicted[..2].iter().all(|one| one.since == at(1)));
+        assert!(matches!(state.next(at(99), options), Next::Wait(None)));
+    }
+
+    #[test]
+    fn what_clients_ask_for_is_what_sandboxes_are_sorted_by() {
+        let image = ImageId(spec::Digest::of(b"image"));
+        let usual = Limits::default();
+        let of = |limits: &Limits| Class::new(&image, limits);
+        let mut told = usual.clone();
+        told.wall *= 2;
+        told.tool_calls += 1;
+        assert_eq!(of(&usual), of(&told));
+        let changes: [fn(&mut Limits); 5] = [
+            |limits| limits.memory = spec::ByteSize::mib(333),
+            |limits| limits.cpu_millis += 1,
+            |limits| limits.pids += 1,
+            |limits| limits.workspace = spec::ByteSize::mib(33),
+            |limits| limits.workspace_files += 1,
+        ];
+        for change in changes {
+            let mut other = usual.clone();
+            change(&mut other);
+            assert_ne!(of(&usual), of(&other));
+            assert_eq!(of(&other).limits, other, "nothing is lost on the way");
+        }
     }
 }

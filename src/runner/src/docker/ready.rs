@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use jiff::Timestamp;
 use spec::limits;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::container::{Container, REMOVAL};
 use super::events::{Event, Events};
+use super::removals::Stragglers;
 use super::watch::{Gone, Watch};
 use crate::{RunnerError, Slot};
 
@@ -67,22 +69,40 @@ pub(crate) struct Remains {
     pub(crate) removal: Removal,
     pub(crate) end: Watch,
     /// Is given back when it is gone; none where another process holds it.
-    pub(crate) slot: Option<Slot>,
+    pub(crate) held: Option<Held>,
+}
+
+/// The slot of a sandbox, and who keeps it while the sandbox cannot be removed.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(super) slot: Slot,
+    pub(super) lease_ends: Timestamp,
+    pub(super) stragglers: Stragglers,
 }
 
 impl Remains {
     /// Sees to it that the sandbox is gone, and says whether it is known to be. Its line is dropped
     /// before, so that a kill does not wait for a reader.
-    pub(crate) async fn remove(mut self, ending: Ending) -> bool {
-        let removed = match &self.removal {
-            Removal::Container(container) => container.remove(&mut self.end, ending).await,
+    ///
+    /// The slot of one that may still be there is kept, so that no other has the same user.
+    pub(crate) async fn remove(self, ending: Ending) -> bool {
+        let Self {
+            removal,
+            mut end,
+            held,
+        } = self;
+        let removed = match &removal {
+            Removal::Container(container) => container.remove(&mut end, ending).await,
             Removal::PoolProcess => match ending {
                 // It goes by itself, and the other process makes sure that it does.
                 Ending::ByItself => true,
-                Ending::Kill => matches!(self.end.gone_within(REMOVAL).await, Gone::Removed(_)),
+                Ending::Kill => matches!(end.gone_within(REMOVAL).await, Gone::Removed(_)),
             },
         };
-        drop(self.slot);
+        if !removed && let (Removal::Container(container), Some(held)) = (removal, held) {
+            let stragglers = held.stragglers.clone();
+            stragglers.add(container, end, held);
+        }
         removed
     }
 

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::calls::refusal;
 use super::container::{Container, REMOVAL};
 use super::pool::{Class, Starts, WAITING_MAX};
-use super::ready::{self, Ending, Ready, Remains, Removal, Unready};
+use super::ready::{self, Ending, Held, Ready, Remains, Removal, Unready};
+use super::removals::Stragglers;
 use super::{DockerOptions, create};
 use crate::engine::capabilities::Capabilities;
 use crate::mount::Granted;
@@ -29,6 +30,7 @@ pub(super) struct Starter {
     pub(super) options: Arc<DockerOptions>,
     /// What the engine has to offer, once it has said so.
     capabilities: OnceCell<Capabilities>,
+    pub(super) stragglers: Stragglers,
 }
 
 /// What one sandbox is to be.
@@ -47,8 +49,9 @@ impl Starter {
     pub(super) fn new(engine: Engine, options: Arc<DockerOptions>) -> Self {
         Self {
             engine,
-            options,
             capabilities: OnceCell::new(),
+            stragglers: Stragglers::new(options.now),
+            options,
         }
     }
 
@@ -121,7 +124,11 @@ impl Starter {
         let remains = Remains {
             end: container.watch(),
             removal: Removal::Container(container.clone()),
-            slot: Some(slot),
+            held: Some(Held {
+                slot,
+                lease_ends,
+                stragglers: self.stragglers.clone(),
+            }),
         };
         let attached = match failed {
             Some(error) => Err(error),

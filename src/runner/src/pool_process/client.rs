@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::protocol::{
 use super::{PoolError, PoolStatus, place};
 use crate::docker::hand_out::{Gone, Line, Ready, Remains, Removal, Said, Watch, run_there};
 use crate::{
-    DockerSandboxes, ImageId, Permit, RunHost, RunnerError, SandboxSpec, Sandboxes, Slots,
+    DockerSandboxes, ImageId, Permit, RunHost, RunnerError, SandboxSpec, Sandboxes, Slots, watchdog,
 };
 
 /// How long a pool may take to answer; it may have to start a sandbox first.
@@ -40,14 +41,25 @@ pub struct PoolLease {
     pub engine: String,
     limits: WantedLimits,
     ready: Ready,
+    /// Whether the pool ended it because it took more memory than it may.
+    exceeded: Arc<AtomicBool>,
     was_waiting: bool,
     permit: Permit,
     /// How long it took to get it.
     took: Duration,
 }
 
+/// What came of asking a pool.
+#[derive(Debug)]
+pub enum Asked {
+    /// A sandbox.
+    Lease(Box<PoolLease>),
+    /// There is none to be had; the permit that was waited for, for a sandbox of one's own.
+    None(Option<Permit>),
+}
+
 /// Asks the pool at this socket for a sandbox, when there is a pool, and waits for the permit to run
-/// a program in it. `None`, with the reason in the log, when there is none to be had.
+/// a program in it. [`Asked::None`], with the reason in the log, when there is none to be had.
 ///
 /// # Errors
 /// [`RunnerError::Busy`] and [`RunnerError::Slots`] as of [`Slots::permit`].
@@ -56,33 +68,34 @@ pub async fn lease(
     wanted: Wanted,
     slots: &Slots,
     cancel: &CancellationToken,
-) -> Result<Option<PoolLease>, RunnerError> {
+) -> Result<Asked, RunnerError> {
     if !socket.exists() {
-        return Ok(None);
+        return Ok(Asked::None(None));
     }
     let Some(permit) = slots.permit(cancel).await? else {
-        return Ok(None);
+        return Ok(Asked::None(None));
     };
     let begun = Instant::now();
     let limits = wanted.limits;
     let asked = tokio::select! {
         asked = ask_for_sandbox(socket, wanted) => asked,
-        () = cancel.cancelled() => return Ok(None),
+        () = cancel.cancelled() => return Ok(Asked::None(Some(permit))),
     };
     match asked {
-        Ok(Some((given, ready))) => Ok(Some(PoolLease {
+        Ok(Some((given, there))) => Ok(Asked::Lease(Box::new(PoolLease {
             image: ImageId(given.image),
             engine: given.engine,
             limits,
-            ready,
+            ready: there.ready,
+            exceeded: there.exceeded,
             was_waiting: given.was_waiting,
             permit,
             took: begun.elapsed(),
-        })),
-        Ok(None) => Ok(None),
+        }))),
+        Ok(None) => Ok(Asked::None(Some(permit))),
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the pool is not used");
-            Ok(None)
+            Ok(Asked::None(Some(permit)))
         }
     }
 }
@@ -114,9 +127,15 @@ pub async fn stop(socket: &Path) -> Result<(), PoolError> {
     Ok(())
 }
 
-type Asked = (Answer, FrameReader<OwnedReadHalf>, OwnedWriteHalf);
+/// A sandbox at the other end of a connection.
+struct There {
+    ready: Ready,
+    exceeded: Arc<AtomicBool>,
+}
 
-async fn ask(socket: &Path, want: Want) -> Result<Asked, PoolError> {
+type Answered = (Answer, FrameReader<OwnedReadHalf>, OwnedWriteHalf);
+
+async fn ask(socket: &Path, want: Want) -> Result<Answered, PoolError> {
     let stream = place::connect(socket)
         .await?
         .ok_or_else(|| PoolError::NotRunning {
@@ -128,7 +147,7 @@ async fn ask(socket: &Path, want: Want) -> Result<Asked, PoolError> {
     })
 }
 
-async fn talk(stream: UnixStream, want: Want) -> Result<Asked, ProtocolError> {
+async fn talk(stream: UnixStream, want: Want) -> Result<Answered, ProtocolError> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = FrameReader::new(reader);
     let hello = Hello {
@@ -168,15 +187,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 async fn ask_for_sandbox(
     socket: &Path,
     wanted: Wanted,
-) -> Result<Option<(Given, Ready)>, PoolError> {
+) -> Result<Option<(Given, There)>, PoolError> {
     let (answer, reader, writer) = match ask(socket, Want::Sandbox(wanted)).await {
         Err(PoolError::NotRunning { .. }) => return Ok(None),
         asked => asked?,
     };
     match answer {
         Answer::Sandbox(given) => {
-            let ready = ready(&given, reader, writer);
-            Ok(Some((given, ready)))
+            let there = there(&given, reader, writer);
+            Ok(Some((given, there)))
         }
         Answer::None { why } => {
             tracing::info!(why, "the pool has no sandbox for this run");
@@ -187,31 +206,34 @@ async fn ask_for_sandbox(
 }
 
 /// The sandbox at the other end of a connection.
-fn ready(given: &Given, reader: FrameReader<OwnedReadHalf>, writer: OwnedWriteHalf) -> Ready {
+fn there(given: &Given, reader: FrameReader<OwnedReadHalf>, writer: OwnedWriteHalf) -> There {
+    let exceeded = Arc::new(AtomicBool::new(false));
     let (said, output) = mpsc::channel(QUEUED);
     let output = stream::unfold(output, async |mut output| {
         let item = output.recv().await?;
         Some((item, output))
     });
-    Ready::at_other_end(
+    let ready = Ready::at_other_end(
         Line {
             input: Box::pin(writer),
             output: output.boxed(),
         },
         Remains {
             removal: Removal::PoolProcess,
-            end: Watch::new(listen(reader, said)),
-            slot: None,
+            end: Watch::new(listen(reader, said, Arc::clone(&exceeded))),
+            held: None,
         },
         given.python.clone(),
         given.user,
-    )
+    );
+    There { ready, exceeded }
 }
 
 /// Passes on what the sandbox says until it is gone.
 async fn listen(
     mut reader: FrameReader<OwnedReadHalf>,
     said: mpsc::Sender<Result<Said, String>>,
+    exceeded: Arc<AtomicBool>,
 ) -> Gone {
     let broken = loop {
         let frame = match reader.next().await {
@@ -230,8 +252,15 @@ async fn listen(
             }
             kind::GONE => {
                 return match parse::<GoneMessage>(&frame.payload) {
-                    Ok(gone) if gone.is_known => Gone::Removed(gone.status),
-                    _ => Gone::Unknown,
+                    Ok(gone) => {
+                        exceeded.store(gone.exceeded_memory, Ordering::Release);
+                        if gone.is_known {
+                            Gone::Removed(gone.status)
+                        } else {
+                            Gone::Unknown
+                        }
+                    }
+                    Err(_) => Gone::Unknown,
                 };
             }
             other => break format!("a frame of kind {other}"),
@@ -251,14 +280,14 @@ pub trait OwnSandboxes: Send + Sync + fmt::Debug {
 /// one; further runs are in sandboxes of the process's own.
 #[derive(Debug)]
 pub struct PooledSandboxes {
-    lease: Mutex<Option<PoolLease>>,
+    lease: Mutex<Option<Box<PoolLease>>>,
     own: Arc<dyn OwnSandboxes>,
     connected: OnceCell<DockerSandboxes>,
 }
 
 impl PooledSandboxes {
     /// Takes over a lease.
-    pub fn new(lease: PoolLease, own: Arc<dyn OwnSandboxes>) -> Self {
+    pub fn new(lease: Box<PoolLease>, own: Arc<dyn OwnSandboxes>) -> Self {
         Self {
             lease: Mutex::new(Some(lease)),
             own,
@@ -267,7 +296,7 @@ impl PooledSandboxes {
     }
 
     /// The lease, if it fits this run; one that does not is given back.
-    fn take(&self, spec: &SandboxSpec) -> Option<PoolLease> {
+    fn take(&self, spec: &SandboxSpec) -> Option<Box<PoolLease>> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         lease.take().filter(|lease| {
             lease.image == spec.image
@@ -282,8 +311,9 @@ impl PooledSandboxes {
         host: RunHost,
         cancel: CancellationToken,
     ) -> Result<RunReport, RunnerError> {
-        let mut before = PhaseTimings::default();
+        let (mut before, mut permit) = (PhaseTimings::default(), None);
         if let Some(lease) = self.take(&spec) {
+            let lease = *lease;
             let timings = PhaseTimings {
                 queue: lease.permit.queued,
                 lease: lease.took,
@@ -294,21 +324,26 @@ impl PooledSandboxes {
                 },
                 ..PhaseTimings::default()
             };
-            let (report, began) = run_there(&spec, &host, lease.ready, timings, &cancel).await;
+            let (mut report, began) = run_there(&spec, &host, lease.ready, timings, &cancel).await;
+            if lease.exceeded.load(Ordering::Acquire) {
+                watchdog::judge(&mut report, &spec.limits);
+            }
             let report = report?;
-            drop(lease.permit);
             match &report.outcome {
                 RunOutcome::SandboxLost { why } if !began => {
                     tracing::warn!(why, "the pool lost a sandbox before its run began");
                 }
                 _ => return Ok(report),
             }
-            before = report.timings;
+            (before, permit) = (report.timings, Some(lease.permit));
         }
         let own = self.connected.get_or_try_init(|| self.own.connect());
         let own = own.await?;
+        // With what has been waited for.
+        if let Some(permit) = permit {
+            own.lend(permit);
+        }
         let mut report = own.run(spec, host, cancel).await?;
-        report.timings.queue += before.queue;
         report.timings.lease += before.lease;
         Ok(report)
     }
@@ -341,5 +376,70 @@ impl Sandboxes for PooledSandboxes {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::read_hello;
+    use super::*;
+    use crate::SlotOptions;
+
+    #[tokio::test]
+    async fn a_sandbox_that_took_too_much_memory_says_so() {
+        for exceeded_memory in [false, true] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let (reader, _writer) = ours.into_split();
+            let (_reader, mut writer) = theirs.into_split();
+            let message = GoneMessage {
+                is_known: true,
+                status: Some(137),
+                exceeded_memory,
+            };
+            write_message(&mut writer, kind::GONE, &message)
+                .await
+                .unwrap();
+            let exceeded = Arc::new(AtomicBool::new(false));
+            let (said, _output) = mpsc::channel(QUEUED);
+            let gone = listen(FrameReader::new(reader), said, Arc::clone(&exceeded)).await;
+            assert_eq!(gone, Gone::Removed(Some(137)));
+            assert_eq!(exceeded.load(Ordering::Acquire), exceeded_memory);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_permit_that_was_waited_for_is_kept_when_the_pool_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("pool.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let slots = Slots::open(SlotOptions {
+            directory: folder.path().join("slots"),
+            runs_max: 1,
+            sandboxes_max: 2,
+            queue_timeout: Duration::ZERO,
+        })
+        .unwrap();
+        let wanted = Wanted {
+            engine: "unix:///x".to_owned(),
+            runtime: None,
+            image: spec::Digest::of(b"image"),
+            limits: WantedLimits::of(&spec::Limits::default()),
+        };
+        let cancel = CancellationToken::new();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_hello(&mut stream).await.unwrap();
+            let none = Answer::None { why: String::new() };
+            write_message(&mut stream, kind::ANSWER, &none)
+                .await
+                .unwrap();
+        };
+        let (asked, ()) = tokio::join!(lease(&socket, wanted, &slots, &cancel), serve);
+        let Ok(Asked::None(Some(permit))) = asked else {
+            panic!("{asked:?}");
+        };
+        assert!(slots.permit(&cancel).await.is_err(), "it is held");
+        drop(permit);
+        assert!(slots.permit(&cancel).await.unwrap().is_some());
     }
 }

@@ -114,14 +114,22 @@ impl WantedLimits {
     }
 
     /// Limits that a sandbox is created with; the rest is as by default, and for the client to set.
-    pub(super) fn limits(self) -> Limits {
+    pub(crate) fn limits(self) -> Limits {
+        let Self {
+            memory_bytes,
+            cpu_millis,
+            pids,
+            workspace_bytes,
+            workspace_files,
+            wall_ms,
+        } = self;
         Limits {
-            memory: spec::ByteSize::bytes(self.memory_bytes),
-            cpu_millis: self.cpu_millis,
-            pids: self.pids,
-            workspace: spec::ByteSize::bytes(self.workspace_bytes),
-            workspace_files: self.workspace_files,
-            wall: Duration::from_millis(self.wall_ms),
+            memory: spec::ByteSize::bytes(memory_bytes),
+            cpu_millis,
+            pids,
+            workspace: spec::ByteSize::bytes(workspace_bytes),
+            workspace_files,
+            wall: Duration::from_millis(wall_ms),
             ..Limits::default()
         }
     }
@@ -165,6 +173,8 @@ pub(super) struct GoneMessage {
     pub(super) is_known: bool,
     /// With which status its first process ended, where that was still known.
     pub(super) status: Option<i64>,
+    /// Whether the pool ended it because it took more memory than it may.
+    pub(super) exceeded_memory: bool,
 }
 
 /// Why the other side cannot be talked to.

@@ -258,6 +258,8 @@ impl PoolProcess {
             python: ready.python.clone(),
             was_waiting: start == Start::Leased,
         });
+        let removal = &ready.remains.removal;
+        let watchdog = self.sandboxes.watch(removal, &wanted.limits.limits()).await;
         let passed = match write_message(&mut writer, kind::ANSWER, &given).await {
             Ok(()) => relay(&mut reader, &mut writer, ready.line).await,
             error => error,
@@ -273,15 +275,14 @@ impl PoolProcess {
         }
         self.leased.fetch_sub(1, Ordering::Relaxed);
         passed?;
-        let message = match gone {
-            Gone::Removed(status) => GoneMessage {
-                is_known: true,
-                status,
-            },
-            Gone::Unknown => GoneMessage {
-                is_known: false,
-                status: None,
-            },
+        let (is_known, status) = match gone {
+            Gone::Removed(status) => (true, status),
+            Gone::Unknown => (false, None),
+        };
+        let message = GoneMessage {
+            is_known,
+            status,
+            exceeded_memory: watchdog.is_some_and(|watchdog| watchdog.has_ended_it()),
         };
         write_message(&mut writer, kind::GONE, &message).await
     }

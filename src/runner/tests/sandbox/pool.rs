@@ -374,6 +374,106 @@ async fn an_image_that_is_not_there_is_not_asked_for_forever() {
     pooled.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_are_asked_to_wait_than_there_is_place_for() {
+    let Some(mut env) = Env::open().await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let slots = small_slots(folder.path());
+    let owner = Owner::named("pool-places");
+    let options = options(&owner, PoolOptions::default(), slots.clone());
+    env.sandboxes = DockerSandboxes::new(env.engine.clone(), options);
+    env.sandboxes.prewarm(&env.image, &env.limits, 4);
+    tokio::time::timeout(LONG, env.sandboxes.warm())
+        .await
+        .unwrap();
+    assert_eq!(env.sandboxes.waiting(), 1);
+    // A permit that was waited for is used, and nothing is waited for twice.
+    let permit = slots.permit(&env.cancel).await.unwrap().unwrap();
+    let queued = permit.queued;
+    env.sandboxes.lend(permit);
+    let spec = env.spec(subagent(&[("main.py", QUICK)], "ping"));
+    let ran = env.sandboxes.run(spec, env.host(), env.cancel.clone());
+    let report = ran.await.unwrap();
+    assert_eq!(answer(&report), "ping");
+    assert_eq!(report.timings.queue, queued);
+    env.sandboxes.shutdown().await;
+    assert_eq!(containers(&owner).await, BTreeSet::new());
+}
+
+/// One run at once, and one sandbox that waits.
+fn small_slots(folder: &Path) -> Slots {
+    Slots::open(SlotOptions {
+        directory: folder.join("slots"),
+        runs_max: 1,
+        sandboxes_max: 2,
+        queue_timeout: LONG,
+    })
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_a_sandbox_that_stays_is_given_to_no_other() {
+    let Some(env) = Env::open().await else { return };
+    let Some(socket) = env.engine.address().strip_prefix("unix://") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let slots = small_slots(folder.path());
+    let path = folder.path().join("engine.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let config = EngineConfig {
+        host: Some(format!("unix://{}", path.display())),
+        ..EngineConfig::default()
+    };
+    let owner = Owner::named("pool-stays");
+    let source = "print('begun', flush=True)\ndef main(q):\n    import time; time.sleep(600)";
+    let cable = carry(listener, Path::new(socket));
+    let mut cable = Box::pin(cable);
+    let work = async {
+        let engine = Engine::connect(&config).await.unwrap();
+        let options = options(&owner, PoolOptions::default(), slots.clone());
+        let sandboxes = DockerSandboxes::new(engine, options);
+        let spec = env.spec(subagent(&[("main.py", source)], ""));
+        let ran = sandboxes.run(spec, env.host(), env.cancel.clone());
+        (ran.await, sandboxes)
+    };
+    let until_begun = async {
+        tokio::select! {
+            () = &mut cable => {}
+            () = env.observer.first.notified() => {}
+        }
+        // Nothing is carried any more, and what is open stays open.
+        drop(std::fs::remove_file(&path));
+        drop(cable);
+    };
+    let ((report, sandboxes), ()) = tokio::join!(work, until_begun);
+    let report = report.unwrap();
+    assert_eq!(report.outcome.kind(), "sandbox_lost", "{report:#?}");
+    let user = async || {
+        let permit = slots.permit(&env.cancel).await.unwrap().unwrap();
+        let slot = slots.slot(&permit, &env.cancel).await.unwrap().unwrap();
+        slot.user()
+    };
+    assert_eq!(user().await, 60_579, "the first is not known to be gone");
+    // The engine is back, and says that it is.
+    let listener = UnixListener::bind(&path).unwrap();
+    let free = async {
+        let deadline = Instant::now() + LONG;
+        while user().await != 60_578 {
+            assert!(Instant::now() < deadline, "the slot is kept forever");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = carry(listener, Path::new(socket)) => {}
+        () = free => {}
+    }
+    sandboxes.shutdown().await;
+    assert_eq!(containers(&owner).await, BTreeSet::new());
+}
+
 /// Carries connections to the engine until it is dropped, which cuts all of them.
 async fn carry(listener: UnixListener, socket: &Path) {
     let mut connections = JoinSet::new();
