@@ -187,11 +187,13 @@ pub struct UsageJson {
     pub cpu_ms: f64,
     /// The most memory that the sandbox held, in bytes.
     pub memory_peak_bytes: u64,
-    /// Processes that were killed at the memory limit; main may have gone on without them.
-    #[serde(default)]
+    /// Processes that were killed at the memory limit; main may have gone on without them. Left out
+    /// when none was.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub oom_kills: u64,
-    /// File systems of the sandbox that were full at the end, named as in `disk_limit`.
-    #[serde(default)]
+    /// File systems of the sandbox that were full at the end, named as in `disk_limit`. Left out
+    /// when none was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub full: Vec<String>,
     /// Calls and tokens per skill.
     pub skills: BTreeMap<String, SkillJson>,
@@ -224,6 +226,14 @@ fn yes() -> bool {
 )]
 fn is_yes(value: &bool) -> bool {
     *value
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// What one skill carried out.

@@ -39,7 +39,7 @@ fn the_digests_of_a_record_never_change() {
     let digest = home.store.record_run(&record).unwrap();
     assert_eq!(
         digest.to_string(),
-        "sha256:434fa7584c04b232a981889e65f5ee5cc43b0443300c5093d44066e847130df8"
+        "sha256:5af77b7719336852f88ca5eaa4e77fb10d330fa592daea2fdf9c054cc5447a85"
     );
     let bytes = home.store.get(&digest).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
@@ -51,6 +51,35 @@ fn the_digests_of_a_record_never_change() {
         fs::read_to_string(home.path(&format!("runs/{}", run_id(1)))).unwrap(),
         format!("{digest}\n")
     );
+}
+
+/// What was recorded before records said where a sandbox came from is read as it was: the digest is
+/// that of such a record.
+#[test]
+fn older_records_are_read() {
+    let home = Home::new();
+    let record = record(&home.store, run_id(1), None);
+    let bytes = home
+        .store
+        .get(&home.store.record_run(&record).unwrap())
+        .unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let report = json["report"].as_object_mut().unwrap();
+    assert_eq!(report.remove("start"), Some(json!("cold")));
+    let older = home
+        .store
+        .put(&spec::canonical_json(&json).unwrap())
+        .unwrap();
+    assert_eq!(
+        older.to_string(),
+        "sha256:434fa7584c04b232a981889e65f5ee5cc43b0443300c5093d44066e847130df8"
+    );
+    fs::write(
+        home.path(&format!("runs/{}", run_id(1))),
+        format!("{older}\n"),
+    )
+    .unwrap();
+    assert_eq!(home.again().run(&run_id(1)).unwrap(), record);
 }
 
 #[test]
