@@ -184,7 +184,7 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         | Command::Reproduce(_)
         | Command::Pool(_)
         | Command::Images(_)
-        | Command::Doctor => with_engine(app, command),
+        | Command::Doctor(_) => with_engine(app, command),
     }
 }
 
@@ -202,7 +202,8 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
             Command::Reproduce(args) => reproduce::reproduce(app, args).await,
             Command::Pool(args) => pool::pool(app, args).await,
             Command::Images(command) => images::images(app, command).await,
-            _ => doctor::doctor(app).await,
+            Command::Doctor(args) => doctor::doctor(app, args).await,
+            _ => unreachable!("the others need no engine"),
         };
         app.closing.close(&app.interrupts).await;
         ended

@@ -456,6 +456,8 @@ pub(crate) struct DoctorJson {
     pub(crate) checks: Vec<CheckJson>,
     /// What the engine is; null when none answers.
     pub(crate) engine: Option<runner::doctor::EngineFacts>,
+    /// What a sandbox is, seen from inside; null where nobody asked or none could run.
+    pub(crate) probe: Option<Vec<runner::doctor::Probed>>,
 }
 
 /// One thing that was looked at.

@@ -1,6 +1,7 @@
 //! What an engine is, and what that means for running untrusted code on it.
 
 mod findings;
+mod probe;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use serde::Serialize;
 use crate::docker::calls::call;
 use crate::engine::capabilities::ignores_limits;
 use crate::{Engine, RunnerError};
+
+pub use probe::{ProbeError, Probed, probe};
 
 /// Facts about an engine. What it does not say is empty or `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    deploy, diff, exec, images, log, pool, reproduce, run, runs, shell, show, solve, undo,
+    deploy, diff, doctor, exec, images, log, pool, reproduce, run, runs, shell, show, solve, undo,
 };
 pub(crate) use flags::{
     EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none,
@@ -112,8 +112,7 @@ pub(crate) enum Command {
     Pool(pool::PoolArgs),
     #[command(subcommand)]
     Images(images::ImagesCommand),
-    /// Check engine, image, model settings and home, and say what to do
-    Doctor,
+    Doctor(doctor::DoctorArgs),
 }
 
 #[cfg(test)]

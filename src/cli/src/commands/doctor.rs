@@ -4,16 +4,29 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
+use clap::Args;
 use llm::ModelRef;
-use runner::doctor::{EngineFacts, Severity};
-use runner::{Engine, doctor as engine_doctor, images};
+use runner::doctor::{EngineFacts, Probed, Severity};
+use runner::{
+    DockerSandboxes, Engine, ImageId, PoolOptions, Sandboxes, doctor as engine_doctor, images,
+};
 use spec::ByteSize;
 
-use crate::app::App;
+use crate::app::{App, docker_options};
+use crate::args::SandboxFlags;
 use crate::exit::{ExitCode, Failure, Problem};
 use crate::ui::{Text, Tone};
 use crate::wire::{CheckJson, DoctorJson};
+
+/// Check engine, image, model settings and home, and say what to do
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Start a sandbox and read back from inside what it is: user, capabilities, limits, interfaces
+    #[arg(long)]
+    probe: bool,
+}
 
 /// How well something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +55,20 @@ const SPACE_LOW: ByteSize = ByteSize::mib(2 * 1024);
 const PROBE: usize = 64 * 1024;
 
 /// Looks at everything.
-pub(crate) async fn doctor(app: &App) -> anyhow::Result<ExitCode> {
+pub(crate) async fn doctor(app: &App, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut checks = home(&app.settings.home);
     let (facts, found) = engine(app).await;
     checks.extend(found);
+    let mut probed = None;
+    if let (true, Some(facts)) = (args.probe, &facts) {
+        match probe(app, facts).await {
+            Ok(found) => {
+                checks.extend(found.iter().map(Check::from));
+                probed = Some(found);
+            }
+            Err(error) => checks.push(Check::of_error("probe", Level::Error, error)),
+        }
+    }
     checks.push(model(app, app.settings.model.as_ref()));
     if let Some(own) = &app.settings.subagent_model {
         checks.push(model(app, Some(own)));
@@ -57,6 +80,7 @@ pub(crate) async fn doctor(app: &App) -> anyhow::Result<ExitCode> {
             usable,
             checks,
             engine: facts,
+            probe: probed,
         })?;
     } else {
         for check in &checks {
@@ -113,15 +137,39 @@ impl From<Check> for CheckJson {
     }
 }
 
+impl From<Severity> for Level {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Ok => Self::Ok,
+            Severity::Warning => Self::Warning,
+            Severity::Error => Self::Error,
+        }
+    }
+}
+
+impl From<&Probed> for Check {
+    fn from(probed: &Probed) -> Self {
+        let Probed {
+            what, asked, seen, ..
+        } = probed;
+        Self {
+            topic: "probe",
+            level: probed.severity.into(),
+            text: if probed.severity == Severity::Ok {
+                format!("{what}: {seen}")
+            } else {
+                format!("{what}: {seen}, where {asked} was asked for")
+            },
+            hint: None,
+        }
+    }
+}
+
 impl From<&engine_doctor::Finding> for Check {
     fn from(finding: &engine_doctor::Finding) -> Self {
         Self {
             topic: finding.topic,
-            level: match finding.severity {
-                Severity::Ok => Level::Ok,
-                Severity::Warning => Level::Warning,
-                Severity::Error => Level::Error,
-            },
+            level: finding.severity.into(),
             text: finding.text.clone(),
             hint: finding.hint.clone(),
         }
@@ -228,6 +276,31 @@ async fn engine(app: &App) -> (Option<EngineFacts>, Vec<Check>) {
         Err(error) => Check::of_error("image", Level::Warning, error),
     });
     (Some(facts), checks)
+}
+
+/// Starts one sandbox, of the image that runs use, and reads back what it is.
+async fn probe(app: &App, facts: &EngineFacts) -> anyhow::Result<Vec<Probed>> {
+    let engine = Engine::connect(&app.settings.engine).await?;
+    engine.check(&app.settings.runtimes).await?;
+    let image: ImageId = match images::find(&engine, &app.image_request(&())).await? {
+        Some(image) => image,
+        None => anyhow::bail!(
+            Problem::not_found("there is no image to start a sandbox from")
+                .hint("`agentfactory images build` makes it")
+        ),
+    };
+    let slots = app.slots(SandboxFlags {
+        queue_timeout: None,
+        no_pool: true,
+    })?;
+    let options = docker_options(app.settings.runtimes.clone(), slots, PoolOptions::default());
+    let sandboxes: Arc<dyn Sandboxes> = Arc::new(DockerSandboxes::new(engine, options));
+    app.closing.add(&sandboxes);
+    let probe = async |cancel| {
+        let probed = engine_doctor::probe(&*sandboxes, &image, facts, cancel).await;
+        anyhow::Ok(probed?)
+    };
+    app.interrupts.guard(probe).await
 }
 
 fn model(app: &App, model: Option<&ModelRef>) -> Check {
