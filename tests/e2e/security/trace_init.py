@@ -2,7 +2,7 @@
 Seen from outside: the calls are refused, for PID 1 and for the program's own children.
 Kind: escape
 Expect: {"outcome": {"kind": "completed"}, "answer": "worked []"}
-Except runsc: the calls do not exist there (ENOSYS), which the file does not expect.
+Except runsc: gVisor applies no filter, so a program may trace its own children; PID 1 cannot be traced.
 """
 import ctypes
 import os
