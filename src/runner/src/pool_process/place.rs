@@ -1,9 +1,9 @@
 //! The socket of a pool process: only its user reaches it, and only one process has it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -14,6 +14,9 @@ use crate::slots::private_directory;
 /// Bytes of a path that fits into a socket's address, with the zero at its end.
 /// Source: `unix(7)`, `sun_path`.
 const ADDRESS_MAX: usize = 108;
+
+/// Bytes of a lock at most: the number of a process.
+const LOCK_BYTES: u64 = 10;
 
 /// A socket that is listened on. Dropping it removes the file.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Listens, in a directory that only this user can enter. A socket of a process that has ended
-    /// is replaced.
+    /// is replaced; anything else that stands there is left alone.
     ///
     /// # Errors
     /// [`PoolError::Running`] when another process has it, and [`PoolError::Socket`].
@@ -40,14 +43,13 @@ impl Place {
             .filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
         private_directory(directory).map_err(failed)?;
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(lock_of(path))
-            .map_err(failed)?;
+        is_replaceable(path).map_err(failed)?;
+        let lock_path = lock_of(path);
+        let failed_lock = |source| PoolError::Socket {
+            path: lock_path.clone(),
+            source,
+        };
+        let mut lock = open_lock(&lock_path).map_err(failed_lock)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -62,11 +64,12 @@ impl Place {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         lock.set_len(0)
+            .and_then(|()| lock.rewind())
             .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()))
-            .map_err(failed)?;
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+            .map_err(failed_lock)?;
+        // Only now is it known that nobody listens there.
+        if is_replaceable(path).map_err(failed)? {
+            std::fs::remove_file(path).map_err(failed)?;
         }
         let listener = Address::of(path)
             .and_then(|address| UnixListener::bind(&address.path))
@@ -86,6 +89,57 @@ fn lock_of(path: &Path) -> PathBuf {
     let mut lock = path.as_os_str().to_owned();
     lock.push(".lock");
     lock.into()
+}
+
+/// Whether a socket stands there; `false` when there is nothing.
+///
+/// # Errors
+/// `AlreadyExists` for anything else, which is somebody's.
+fn is_replaceable(path: &Path) -> io::Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(foreign("it is not a socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a lock, or makes one. What is in it stays as it is.
+///
+/// # Errors
+/// `AlreadyExists` for a file that no pool has written.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path);
+    let mut lock = match opened {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(foreign("it is a symbolic link, not the lock of a pool"));
+        }
+        opened => opened?,
+    };
+    if !lock.metadata()?.is_file() {
+        return Err(foreign("it is not the lock of a pool"));
+    }
+    let mut text = Vec::new();
+    (&lock).take(LOCK_BYTES + 1).read_to_end(&mut text)?;
+    let is_number = text.iter().all(u8::is_ascii_digit);
+    if !is_number || u64::try_from(text.len()).is_ok_and(|length| length > LOCK_BYTES) {
+        return Err(foreign("it is not the lock of a pool"));
+    }
+    lock.rewind()?;
+    Ok(lock)
+}
+
+fn foreign(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, why)
 }
 
 impl Drop for Place {
@@ -169,6 +223,44 @@ mod tests {
         let (_one, _other) = (Place::take(&one).unwrap(), Place::take(&other).unwrap());
         assert!(connect(&one).await.unwrap().is_some());
         assert!(matches!(Place::take(&one), Err(PoolError::Running { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let refused = |name: &str| match Place::take(&path(name)) {
+            Err(PoolError::Socket { source, .. }) => {
+                assert_eq!(
+                    source.kind(),
+                    io::ErrorKind::AlreadyExists,
+                    "{name}: {source}"
+                );
+            }
+            other => panic!("{name}: {other:?}"),
+        };
+        std::fs::write(path("precious"), "all I have").unwrap();
+        std::os::unix::fs::symlink("precious", path("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+        std::fs::create_dir(path("directory")).unwrap();
+        for name in ["precious", "link", "dangling", "directory"] {
+            refused(name);
+            assert!(!lock_of(&path(name)).exists(), "{name}");
+        }
+        // The lock's place may be taken too.
+        std::fs::write(path("a.lock"), "all I have").unwrap();
+        std::os::unix::fs::symlink("precious", path("b.lock")).unwrap();
+        std::fs::create_dir(path("c.lock")).unwrap();
+        for name in ["a", "b"] {
+            refused(name);
+        }
+        assert!(Place::take(&path("c")).is_err());
+        for name in ["precious", "a.lock"] {
+            assert_eq!(std::fs::read_to_string(path(name)).unwrap(), "all I have");
+        }
+        assert!(path("link").is_symlink());
+        assert!(path("dangling").is_symlink());
+        assert!(!path("a").exists());
     }
 
     #[tokio::test]
