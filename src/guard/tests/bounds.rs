@@ -1,5 +1,6 @@
 //! Whatever the text, it is judged in bounded time, and nothing makes up for what came before.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use guard::{Context, Decision, LENGTH_MAX, judge};
@@ -132,3 +133,20 @@ const PIECES: &[&str] = &[
     "xargs", "find", "-exec", "\\;", "X=/", "f()", "*", "~", "$'\\x2f'", "python3", "{a,b}", "[[",
     "]]", "((", "))", "!", "time", "trap", "awk", "sed", "-i", "tar", "git", "#",
 ];
+
+#[test]
+fn the_seeds_of_the_fuzz_target_are_judged() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/shell");
+    let mut seen = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        let more = judged(&format!("{text}\nls"));
+        assert!(
+            judged(&text) != Decision::Refuse || more != Decision::Allow,
+            "{text}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
