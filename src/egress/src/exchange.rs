@@ -15,7 +15,7 @@ pub struct Exchange {
     /// The request's method; `CONNECT` for a tunnel that was refused or closed before any request.
     pub method: String,
     /// `scheme://host[:port]/path?query`, the port only when it is not the scheme's own; for a
-    /// `CONNECT`, `host:port` as the program wrote it. At most 64 KiB; escaped when not plain.
+    /// `CONNECT`, `host:port`, in lower case where that is a host, else as the program wrote it. At most 64 KiB; escaped when not plain.
     pub url: String,
     /// The request's headers, sorted, without those that are between the program and the proxy.
     pub headers: Headers,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use spec::ByteSize;
+use spec::{ByteSize, limits};
 
 use crate::HostRule;
 
@@ -49,8 +49,6 @@ pub struct Timeouts {
 const BYTES: ByteSize = ByteSize::mib(512);
 /// A crawl of a site fits; each exchange is held in the run's record.
 pub(crate) const EXCHANGES: u32 = 1_000;
-/// More than browsers open at once; each holds some 100 KiB of buffers.
-pub(crate) const CONNECTIONS: u32 = 64;
 /// The largest wheels on the public index are about this large.
 const BODY: ByteSize = ByteSize::mib(256);
 
@@ -62,7 +60,7 @@ impl Default for Policy {
             hosts: BTreeMap::new(),
             bytes_max: BYTES,
             exchanges_max: EXCHANGES,
-            connections_max: CONNECTIONS,
+            connections_max: limits::CONNECTIONS,
             body_max: BODY,
             timeouts: Timeouts::default(),
         }

@@ -21,17 +21,24 @@ pub trait Resolver: Send + Sync + fmt::Debug {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of the machine.
+/// The resolver of the machine. A name is taken as it is: without the domains that the machine
+/// would try after it, in which somebody else may have such a name. The machine's hosts file is not
+/// for the hosts of a run either; the operator's map is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
 impl Resolver for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
+            let found = tokio::net::lookup_host((absolute(name), 0)).await?;
             Ok(found.map(|address| address.ip()).collect())
         })
     }
+}
+
+/// A name that ends where it ends. Source: RFC 1034, section 3.1.
+fn absolute(name: &str) -> String {
+    format!("{name}.")
 }
 
 /// Whom the proxy trusts and whom it asks for addresses. Cheap to clone: made once, for many runs.
@@ -140,6 +147,11 @@ fn add_pem(roots: &mut RootCertStore, file: &str, pem: &[u8]) -> Result<(), Egre
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_other_domain_is_tried_after_a_name() {
+        assert_eq!(absolute("a.test"), "a.test.");
+    }
 
     #[test]
     fn a_file_of_authorities_holds_certificates_or_is_refused() {

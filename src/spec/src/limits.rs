@@ -622,6 +622,10 @@ impl LimitSources {
     }
 }
 
+/// Connections of a program to its proxy at once; more wait in the sandbox's kernel. Browsers open
+/// about as many; each holds some 100 KiB of the host's memory.
+pub const CONNECTIONS: u32 = 32;
+
 #[cfg(test)]
 mod tests {
     use super::*;

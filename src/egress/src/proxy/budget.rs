@@ -9,27 +9,33 @@ use std::task::{Context, Poll, ready};
 use spec::ByteSize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The bytes that a run may still send and receive.
+/// Bytes that go through a connection at once. Source: a TLS record.
+const AT_ONCE: usize = 16 << 10;
+
+/// The bytes that a run may send and receive.
+///
+/// They are counted once they have gone: what is reserved for one connection would be missing to
+/// the others. So each connection may exceed it by what it reads or writes at once.
 #[derive(Debug)]
 pub(super) struct Budget {
     max: ByteSize,
-    left: AtomicU64,
+    used: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(max: ByteSize) -> Self {
         Self {
             max,
-            left: AtomicU64::new(max.get()),
+            used: AtomicU64::new(0),
         }
     }
 
     pub(super) fn is_used_up(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
+        self.used.load(Ordering::Relaxed) >= self.max.get()
     }
 
     pub(super) fn used(&self) -> u64 {
-        self.max.get() - self.left.load(Ordering::Relaxed)
+        self.used.load(Ordering::Relaxed)
     }
 
     pub(super) fn reason(&self) -> String {
@@ -39,20 +45,16 @@ impl Budget {
         )
     }
 
-    /// Takes up to this many bytes; what is not used must be given back.
-    fn take(&self, wanted: usize) -> usize {
-        let wanted = wanted as u64;
-        let before = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                Some(left.saturating_sub(wanted))
-            })
-            .unwrap_or_else(|left| left);
-        usize::try_from(before.min(wanted)).unwrap_or(usize::MAX)
+    /// Bytes that a connection may read or write now.
+    fn at_once(&self) -> usize {
+        let left = self.max.get().saturating_sub(self.used());
+        usize::try_from(left).map_or(AT_ONCE, |left| left.min(AT_ONCE))
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.left.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Takes bytes that have gone over the network.
+    fn take(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -109,14 +111,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let granted = self.budget.take(buffer.remaining());
-        if granted == 0 && buffer.remaining() > 0 {
+        let room = buffer.remaining().min(self.budget.at_once());
+        if room == 0 && buffer.remaining() > 0 {
             return Poll::Ready(Err(used_up()));
         }
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(granted));
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
         let polled = Pin::new(&mut self.stream).poll_read(cx, &mut part);
         let read = part.filled().len();
-        self.budget.give_back(granted - read);
+        self.budget.take(read);
         self.meter.down.fetch_add(read as u64, Ordering::Relaxed);
         buffer.advance(read);
         polled
@@ -129,18 +131,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let granted = self.budget.take(bytes.len());
-        if granted == 0 && !bytes.is_empty() {
+        let part = &bytes[..bytes.len().min(self.budget.at_once())];
+        if part.is_empty() && !bytes.is_empty() {
             return Poll::Ready(Err(used_up()));
         }
-        let polled = Pin::new(&mut self.stream).poll_write(cx, &bytes[..granted]);
-        let written = match &polled {
-            Poll::Ready(Ok(written)) => *written,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
-        };
-        self.budget.give_back(granted - written);
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, part))?;
+        self.budget.take(written);
         self.meter.up.fetch_add(written as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(ready!(polled)?))
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -149,5 +147,53 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_waits_takes_nothing_from_the_others() {
+        let budget = Arc::new(Budget::new(ByteSize::kib(40)));
+        let (inner, mut far) = duplex(64 << 10);
+        let mut first = Metered::new(inner, Arc::clone(&budget));
+        let second_budget = Arc::clone(&budget);
+        // Reads from the other stream in the middle of its own poll.
+        let mut nested = Nested(budget.clone());
+        let mut buffer = vec![0; 100 << 10];
+        let mut part = ReadBuf::new(&mut buffer);
+        let mut outer = Metered::new(&mut nested, second_budget);
+        let waker = std::task::Waker::noop();
+        let mut cx = Context::from_waker(waker);
+        assert!(
+            Pin::new(&mut outer)
+                .poll_read(&mut cx, &mut part)
+                .is_pending()
+        );
+        far.write_all(&vec![1; 40 << 10]).await.unwrap();
+        let mut read = vec![0; 40 << 10];
+        first.read_exact(&mut read).await.unwrap();
+        assert_eq!(budget.used(), 40 << 10);
+        assert!(first.read(&mut [0]).await.is_err(), "it is used up");
+        assert!(first.write(&[0]).await.is_err(), "in both directions");
+        assert_eq!(first.meter().both(), 40 << 10);
+    }
+
+    /// Nothing to read; sees whether others could read while it is asked.
+    struct Nested(Arc<Budget>);
+
+    impl AsyncRead for &mut Nested {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            assert!(!self.0.is_used_up(), "a poll took what it does not use");
+            Poll::Pending
+        }
     }
 }

@@ -192,7 +192,11 @@ impl Connection {
                 Response::new(Passing::empty())
             }
             Err(problem) => {
-                let url = shown_url(request, place);
+                // As a replay asks for it, whatever its capitals.
+                let asked = request.uri().authority();
+                let url = asked
+                    .and_then(|asked| Authority::parse(asked.as_str(), None).ok())
+                    .map_or_else(|| shown_url(request, place), |asked| asked.to_string());
                 match self.shared.book.open("CONNECT".to_owned(), url, Vec::new()) {
                     Ok(open) => open.end(None, problem.answer(), 0),
                     Err(reason) => return turned_away(reason),

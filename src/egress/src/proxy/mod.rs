@@ -17,6 +17,7 @@ mod world;
 use std::fmt;
 use std::sync::Arc;
 
+use spec::limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
@@ -24,7 +25,7 @@ use self::authority::Certificates;
 use self::ledger::Book;
 use self::replay::Recording;
 use self::world::World;
-use crate::policy::{CONNECTIONS, EXCHANGES};
+use crate::policy::EXCHANGES;
 use crate::{Bodies, EgressError, Exchange, Ledger, Policy, Timeouts, Upstream};
 
 /// The proxy of one run. Cheap to clone; all clones are the same proxy.
@@ -86,7 +87,7 @@ impl Proxy {
             book: Book::new(recorded.saturating_add(EXCHANGES)),
             bodies,
             source: Source::Recording(Recording::new(exchanges)),
-            connections: semaphore(CONNECTIONS),
+            connections: semaphore(limits::CONNECTIONS),
             timeouts: Timeouts::default(),
         }))
     }

@@ -309,8 +309,11 @@ impl Relay<'_> {
                     break Err(unrecordable(&error));
                 }
                 progress.made();
-                // A host that answers early need not read the rest; the record still has it.
-                pieces.send(Ok(Some(bytes))).await.ok();
+                // A host that answered early reads no more. Nor does the record: what did not go over
+                // the network is in no budget.
+                if pieces.send(Ok(Some(bytes))).await.is_err() {
+                    break Ok(None);
+                }
             };
             let last: Piece = match &result {
                 Ok(_) => Ok(None),

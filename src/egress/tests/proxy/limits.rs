@@ -410,3 +410,31 @@ async fn a_policy_that_permits_nothing_or_maps_nonsense_is_refused() {
         "the map of egress hosts names the pattern `*.a.b`",
     );
 }
+
+#[tokio::test]
+async fn what_a_host_does_not_take_is_not_kept() {
+    let origin = Origin::raw(|mut stream| async move {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+        drop(stream.write_all(answer).await);
+    })
+    .await;
+    let policy = policy(&["site.test"], &[("site.test", origin.address)]);
+    let mut sandbox = Sandbox::live(policy, RootCertStore::empty());
+    let mut stream = sandbox.dial();
+    let head = "PUT http://site.test/ HTTP/1.1\r\nHost: x\r\nContent-Length: 33554432\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It is closed before all is sent.
+    let mut sent = 0_usize;
+    while sent < 32 << 20 && stream.write_all(&vec![0; 64 << 10]).await.is_ok() {
+        sent += 64 << 10;
+    }
+    assert!(sent < 32 << 20, "all of it was read");
+    drop(stream);
+    let (ledger, _) = sandbox.ledger().await;
+    assert_eq!(ledger.exchanges.len(), 1);
+    assert_eq!(ledger.exchanges[0].body, None);
+}

@@ -48,7 +48,7 @@ async fn a_run_replays_with_nothing_listening() {
     );
     let mut sandbox = Sandbox::live(policy, authority.roots());
     let live = program(&mut sandbox).await;
-    let (head, stream) = sandbox.connect("evil.test:443").await;
+    let (head, stream) = sandbox.connect("Evil.TEST:443").await;
     assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
     drop(stream);
     let (recorded, bodies) = sandbox.ledger().await;
@@ -64,7 +64,7 @@ async fn a_run_replays_with_nothing_listening() {
     assert_eq!(exchanges, recorded.exchanges);
     let mut sandbox = Sandbox::replay(exchanges, bodies);
     assert_eq!(program(&mut sandbox).await, live);
-    let (head, stream) = sandbox.connect("evil.test:443").await;
+    let (head, stream) = sandbox.connect("Evil.TEST:443").await;
     assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
     drop(stream);
     let (replayed, _) = sandbox.ledger().await;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
+use spec::limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use crate::frames::{put, to_sandbox};
 /// Bytes of one connection and direction that may be on their way.
 pub(super) const WINDOW: u32 = 256 << 10;
 /// Connections of a run at once; more wait in the sandbox's kernel.
-pub(super) const OPEN: usize = 32;
+pub(super) const OPEN: usize = limits::CONNECTIONS as usize;
 /// Connections of a run in all: each costs the host a job.
 pub(super) const IN_ALL: u32 = 10_000;
 /// Bytes that are handed over at once.
