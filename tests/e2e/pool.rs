@@ -474,12 +474,15 @@ fn other_users_are_turned_away_on_both_sides() {
     let pool = Pool::warm(&env, "1");
     // As if somebody had opened the way to the socket.
     let open = |path: PathBuf| fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
-    for path in socket(&env)
-        .ancestors()
-        .take_while(|path| path.starts_with(env.scratch()))
-    {
-        open(path.to_owned());
-    }
+    let open_the_way = || {
+        let socket = socket(&env);
+        let ways = socket.ancestors().skip(1);
+        for way in ways.take_while(|way| way.starts_with(env.scratch())) {
+            open(way.to_owned());
+        }
+    };
+    open_the_way();
+    open(socket(&env));
     let ask = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
                try:\n    s.sendall(b'@\\x1e\\0\\0\\0{\"protocol\":1,\"want\":\"status\"}'[:35])\n\
                except OSError: pass\ntry: print(len(s.recv(9)))\nexcept OSError: print(0)";
@@ -494,8 +497,11 @@ fn other_users_are_turned_away_on_both_sides() {
     assert_eq!(exec(&env, &[]).expect_status(0).json()["start"], "leased");
     drop(pool);
 
-    // Somebody else's process in the pool's place.
+    // The command has closed the way again. Somebody else's process in the pool's place:
+    let mode = fs::metadata(socket(&env).parent().unwrap()).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o700);
     fs::remove_file(socket(&env)).unwrap();
+    open_the_way();
     let listen = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\n\
                   s.listen()\nprint('ready', flush=True)\nc = s.accept()[0]\nprint(c.recv(9))";
     let mut listener = Command::new("python3")

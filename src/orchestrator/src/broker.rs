@@ -42,6 +42,15 @@ pub(crate) struct Ledger {
     bytes: u64,
 }
 
+impl Ledger {
+    fn count(&mut self, skill: Skill, usage: llm::TokenUsage) {
+        let used = self.usage.entry(skill).or_default();
+        used.calls += 1;
+        used.input_tokens = used.input_tokens.saturating_add(usage.input_tokens);
+        used.output_tokens = used.output_tokens.saturating_add(usage.output_tokens);
+    }
+}
+
 /// The arguments of `call_llm`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -159,7 +168,10 @@ impl SkillBroker {
             Ok(request) => request,
             Err(why) => return refuse(why),
         };
-        match model.reply(&request, &mut |_| {}).await {
+        let mut under_way = UnderWay::new(self, &request);
+        let reply = model.reply(&request, &mut |_| {}).await;
+        under_way.ended = true;
+        match reply {
             Ok(reply) => {
                 self.tokens.add_subagent(reply.usage);
                 let texts = reply.content.iter().filter_map(|block| match block {
@@ -179,6 +191,48 @@ impl SkillBroker {
                 })
             }
         }
+    }
+}
+
+/// A request to a model that nobody may be left to wait for: the run can end before its answer.
+///
+/// The provider has worked for it all the same, and does not say how much. So the most that it can
+/// have been is counted: a token has at least one byte, and the answer has at most its limit.
+struct UnderWay<'a> {
+    broker: &'a SkillBroker,
+    most: llm::TokenUsage,
+    ended: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(broker: &'a SkillBroker, request: &Request) -> Self {
+        let texts = request.messages.iter().flat_map(|message| &message.content);
+        let texts = texts.map(|block| match block {
+            Block::Text { text } => text.len(),
+            Block::ToolCall { .. } | Block::ToolResult { .. } | Block::Opaque { .. } => 0,
+        });
+        let bytes = request.system.len() + texts.sum::<usize>();
+        Self {
+            broker,
+            most: llm::TokenUsage {
+                input_tokens: bytes as u64,
+                output_tokens: request.max_tokens.into(),
+                cached_tokens: 0,
+            },
+            ended: false,
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.broker.tokens.add_subagent(self.most);
+        let ledger = self.broker.ledger.lock();
+        let mut ledger = ledger.unwrap_or_else(PoisonError::into_inner);
+        ledger.count(Skill::Llm, self.most);
     }
 }
 
@@ -265,10 +319,7 @@ impl Broker for SkillBroker {
             let (skill, answer, usage) = self.carry_out(&request).await;
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(skill) = skill {
-                let used = ledger.usage.entry(skill).or_default();
-                used.calls += 1;
-                used.input_tokens = used.input_tokens.saturating_add(usage.input_tokens);
-                used.output_tokens = used.output_tokens.saturating_add(usage.output_tokens);
+                ledger.count(skill, usage);
             }
             ledger.bytes += size(&answer);
             // Of what was refused, the digest is enough.
@@ -297,5 +348,58 @@ impl Broker for SkillBroker {
                 proxy.serve(connection).await;
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use llm::{Delta, LlmError, Reply};
+
+    use super::*;
+
+    /// Never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Model for Silent {
+        fn name(&self) -> String {
+            "silent".to_owned()
+        }
+
+        fn reply<'a>(
+            &'a self,
+            _: &'a Request,
+            _: &'a mut (dyn FnMut(Delta<'_>) + Send),
+        ) -> BoxFuture<'a, Result<Reply, LlmError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn a_request_that_nobody_waits_for_any_more_is_paid() {
+        let tokens = Arc::new(Tokens::new(60));
+        let broker = SkillBroker::new(
+            [Skill::Llm].into(),
+            Some(Arc::new(Silent)),
+            Arc::clone(&tokens),
+            None,
+            ShellPolicy::default(),
+        );
+        let request = ToolRequest {
+            tool: Skill::Llm.name().to_owned(),
+            arguments: json!({"system": "short", "messages": "h\u{e4}llo", "max_tokens": 50}),
+        };
+        assert!(broker.answer(request).now_or_never().is_none());
+        let used = tokens.subagents();
+        assert_eq!([used.input_tokens, used.output_tokens], [11, 50]);
+        assert!(tokens.is_used_up());
+        let ledger = broker.ledger();
+        let used = &ledger.usage[&Skill::Llm];
+        assert_eq!(
+            (used.calls, used.input_tokens, used.output_tokens),
+            (1, 11, 50)
+        );
+        assert!(ledger.cassette.is_empty());
     }
 }
