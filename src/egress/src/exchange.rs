@@ -111,6 +111,9 @@ pub struct Ledger {
     pub turned_away: u64,
     /// Bytes on the network, in both directions, TLS and headers included.
     pub bytes: u64,
+    /// Exchanges and tunnels that are still under way: they are not among the others.
+    #[serde(default)]
+    pub open: u64,
 }
 
 impl Ledger {
@@ -140,9 +143,9 @@ impl Ledger {
             })
     }
 
-    /// Whether these exchanges can answer the same run again: nothing went through a tunnel, and
-    /// everything that was asked is written down.
+    /// Whether these exchanges can answer the same run again: nothing went through a tunnel, nothing
+    /// is under way, and everything that was asked is written down.
     pub fn is_replayable(&self) -> bool {
-        self.tunnels.is_empty() && self.turned_away == 0
+        self.tunnels.is_empty() && self.turned_away == 0 && self.open == 0
     }
 }

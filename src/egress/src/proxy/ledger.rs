@@ -81,7 +81,9 @@ impl Book {
     }
 
     pub(super) fn end_tunnel(&self, tunnel: Tunnel) {
-        self.pages().ledger.tunnels.push(tunnel);
+        let mut pages = self.pages();
+        pages.ledger.open -= 1;
+        pages.ledger.tunnels.push(tunnel);
     }
 
     /// Counts what is turned away without being written down.
@@ -101,6 +103,7 @@ impl Book {
             "the headers of this run's requests fill its record".to_owned()
         } else {
             pages.admitted += 1;
+            pages.ledger.open += 1;
             pages.text_bytes += text_bytes;
             return Ok(());
         };
@@ -150,6 +153,7 @@ impl Drop for Open {
             | Answer::Closed { reason }
             | Answer::Unrecorded { reason } => reason.len(),
         };
+        pages.ledger.open -= 1;
         pages.ledger.exchanges.push(exchange);
     }
 }

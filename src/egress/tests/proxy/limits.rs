@@ -371,8 +371,14 @@ async fn what_is_under_way_when_a_connection_is_dropped_is_recorded() {
     };
     tokio::select! {
         () = proxy.serve(its) => panic!("nothing ended it"),
-        () = connected => {}
+        () = async {
+            connected.await;
+            let ledger = proxy.ledger();
+            assert!(ledger.open == 1 && !ledger.is_replayable(), "{ledger:?}");
+        } => {}
     }
+    let ledger = proxy.ledger();
+    assert!(ledger.open == 0 && ledger.is_replayable(), "{ledger:?}");
     assert_eq!(
         summary(&proxy.ledger()),
         ["GET http://site.test/ closed: the connection ended before the answer"]
