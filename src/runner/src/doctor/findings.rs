@@ -63,6 +63,13 @@ fn engine(facts: &EngineFacts) -> Finding {
     let text = format!("{} at `{}`, API {}", facts.engine, facts.address, facts.api);
     if facts.engine.starts_with("Docker Engine ") {
         ok("engine", text)
+    } else if facts.engine.starts_with("Podman") {
+        warning(
+            "engine",
+            text,
+            "only Docker Engine is tested; Podman asks for limits of processes and open files of its \
+             own, and containers fail to start where its service may not raise them",
+        )
     } else {
         warning("engine", text, "only Docker Engine is tested")
     }

@@ -49,6 +49,7 @@ const OUTPUT_MAX: usize = 256 << 20;
 /// What it may say when something is wrong.
 const ERRORS_MAX: usize = 8 << 10;
 const MEMORY_BYTES: i64 = 1 << 30;
+const OPEN_FILES_MAX: i64 = 1_024;
 const PIDS_MAX: i64 = 64;
 /// Directories that sandboxes mount something on, or that programs expect.
 const MOUNT_POINTS: [(&str, u32); 5] = [
@@ -336,6 +337,14 @@ async fn converse(
     })
 }
 
+fn ulimit((name, most): (&str, i64)) -> ResourcesUlimits {
+    ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(most),
+        hard: Some(most),
+    }
+}
+
 fn body(base: &Base, labels: HashMap<String, String>) -> ContainerCreateBody {
     let command = ["python3", "-S", "-s", "-B", "-c", SCRIPT];
     ContainerCreateBody {
@@ -362,11 +371,8 @@ fn body(base: &Base, labels: HashMap<String, String>) -> ContainerCreateBody {
             memory_swap: Some(MEMORY_BYTES),
             pids_limit: Some(PIDS_MAX),
             ipc_mode: Some("none".to_owned()),
-            ulimits: Some(vec![ResourcesUlimits {
-                name: Some("core".to_owned()),
-                soft: Some(0),
-                hard: Some(0),
-            }]),
+            // An engine's own default may be more than it is allowed to set.
+            ulimits: Some([("core", 0), ("nofile", OPEN_FILES_MAX)].map(ulimit).into()),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("none".to_owned()),
                 config: None,
