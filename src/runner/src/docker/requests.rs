@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use spec::{ByteSize, Limits, limits};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::restore::REQUESTS_OPEN;
+use super::write::Replies;
 use crate::frames::{put_message, split_frames, to_sandbox};
 use crate::{Broker, ToolRequest};
 
@@ -34,8 +34,8 @@ const REFUSALS: u32 = 100;
 #[derive(Debug)]
 pub(super) struct Requests {
     broker: Arc<dyn Broker>,
-    /// Replies to the running sandbox; few, because requests that are open are few.
-    replies: mpsc::UnboundedSender<Bytes>,
+    /// Replies to the running sandbox.
+    replies: Replies,
     answers: JoinSet<(u32, Bytes)>,
     open: HashSet<u32>,
     /// All of them, whatever came of them.
@@ -47,11 +47,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(
-        broker: Arc<dyn Broker>,
-        replies: mpsc::UnboundedSender<Bytes>,
-        limits: &Limits,
-    ) -> Self {
+    pub(super) fn new(broker: Arc<dyn Broker>, replies: Replies, limits: &Limits) -> Self {
         Self {
             broker,
             replies,
@@ -168,10 +164,9 @@ impl Requests {
         let mut out = BytesMut::new();
         let size = answer.len();
         put_message(&mut out, to_sandbox::REPLY, &Header { id, size }, answer);
-        // In pieces, so that CANCEL never waits for a whole reply. A writer that is gone means a
-        // sandbox that is gone, which the reader finds out.
+        // In pieces, so that CANCEL never waits for a whole reply.
         for frame in split_frames(out.freeze()) {
-            drop(self.replies.send(frame));
+            self.replies.send(frame);
         }
     }
 }

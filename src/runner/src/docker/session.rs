@@ -24,7 +24,7 @@ use super::ready::{Diagnosis, Ending, Input, Line, Output, Ready, Remains, Said}
 use super::requests::{Refused, Requests};
 use super::restore;
 use super::streams::Streams;
-use super::write::write;
+use super::write::{Replies, replies, write};
 use crate::frames::TOKEN_BYTES;
 use crate::{RunHost, RunnerError, SandboxSpec};
 
@@ -137,6 +137,7 @@ struct Session<'a> {
     cancel_frame: CancellationToken,
     /// What goes in is written in between, without a job of its own: that would cost time.
     writer: Option<BoxFuture<'static, ()>>,
+    replies: Replies,
     requests: Requests,
     streams: Streams,
     output: [Captured; 2],
@@ -160,7 +161,7 @@ impl<'a> Session<'a> {
         input: Input,
         batches: mpsc::Receiver<Bytes>,
     ) -> Self {
-        let (replies, replies_out) = mpsc::unbounded_channel();
+        let (replies, replies_out) = replies();
         let cancel_frame = CancellationToken::new();
         let cancelled = cancel_frame.clone();
         // A failed write means that the sandbox is gone, which the reader finds out too.
@@ -179,7 +180,8 @@ impl<'a> Session<'a> {
             stop: None,
             cancel_frame,
             writer: Some(writer),
-            requests: Requests::new(Arc::clone(&host.broker), replies, &spec.limits),
+            requests: Requests::new(Arc::clone(&host.broker), replies.clone(), &spec.limits),
+            replies,
             streams,
             output: [Captured::default(), Captured::default()],
             end: None,
@@ -212,7 +214,7 @@ impl<'a> Session<'a> {
                     None
                 }
                 said = output.next() => match said {
-                    Some(Ok(said)) => self.take(said, jobs).await,
+                    Some(Ok(said)) => self.take(said, jobs, cancel).await,
                     Some(Err(error)) => Some(Over::Lost(format!("its stream broke: {error}"))),
                     None => Some(Over::Lost("it ended without a report".to_owned())),
                 },
@@ -220,11 +222,19 @@ impl<'a> Session<'a> {
             if let Some(over) = step {
                 return over;
             }
+            if self.replies.are_too_many() {
+                return Over::Lost("it does not take what it asked for".to_owned());
+            }
         }
     }
 
     /// Takes what the sandbox said.
-    async fn take(&mut self, said: Said, jobs: &mut JoinSet<Job>) -> Option<Over> {
+    async fn take(
+        &mut self,
+        said: Said,
+        jobs: &mut JoinSet<Job>,
+        cancel: &CancellationToken,
+    ) -> Option<Over> {
         let bytes = match said {
             Said::Frames(bytes) => bytes,
             Said::Diagnosis(message) => {
@@ -235,7 +245,7 @@ impl<'a> Session<'a> {
         self.events.feed(&bytes);
         loop {
             let over = match self.events.next() {
-                Ok(Some(event)) => self.on(event, jobs).await,
+                Ok(Some(event)) => self.on(event, jobs, cancel).await,
                 Ok(None) => return None,
                 Err(error) => Some(Over::Lost(error.to_string())),
             };
@@ -245,7 +255,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn on(&mut self, event: Event, jobs: &mut JoinSet<Job>) -> Option<Over> {
+    async fn on(
+        &mut self,
+        event: Event,
+        jobs: &mut JoinSet<Job>,
+        cancel: &CancellationToken,
+    ) -> Option<Over> {
         let broken = |result: Result<(), String>| result.err().map(Over::Lost);
         match event {
             // The events come in this order or not at all: READY was before.
@@ -282,7 +297,7 @@ impl<'a> Session<'a> {
                         executable,
                         content: first,
                     };
-                    self.store(whole, jobs).await
+                    self.store(whole, jobs, cancel).await
                 }
                 Ok(path) => {
                     let begin = Piece::Begin {
@@ -290,15 +305,15 @@ impl<'a> Session<'a> {
                         size,
                         executable,
                     };
-                    match self.store(begin, jobs).await {
-                        None => self.store(Piece::Data(first), jobs).await,
+                    match self.store(begin, jobs, cancel).await {
+                        None => self.store(Piece::Data(first), jobs, cancel).await,
                         over => over,
                     }
                 }
                 Err(why) => Some(Over::Lost(why)),
             },
-            Event::FileData(bytes) => self.store(Piece::Data(bytes), jobs).await,
-            Event::FileEnd => self.store(Piece::End, jobs).await,
+            Event::FileData(bytes) => self.store(Piece::Data(bytes), jobs, cancel).await,
+            Event::FileEnd => self.store(Piece::End, jobs, cancel).await,
             Event::Removed(path) => broken(self.checks.removed(path, &self.spec.tree)),
             Event::Left { path, why } => broken(self.checks.left(&path, &why)),
             Event::Done => {
@@ -406,7 +421,12 @@ impl<'a> Session<'a> {
 
     // Collecting.
 
-    async fn store(&mut self, piece: Piece, jobs: &mut JoinSet<Job>) -> Option<Over> {
+    async fn store(
+        &mut self,
+        piece: Piece,
+        jobs: &mut JoinSet<Job>,
+        cancel: &CancellationToken,
+    ) -> Option<Over> {
         let pieces = self.pieces.get_or_insert_with(|| {
             let (pieces, pieces_out) = mpsc::channel(QUEUED);
             let blobs = Arc::clone(&self.host.blobs);
@@ -418,11 +438,15 @@ impl<'a> Session<'a> {
             Err(TrySendError::Closed(_)) => return Some(Over::Done),
             Err(TrySendError::Full(piece)) => piece,
         };
-        match tokio::time::timeout_at(self.deadline, pieces.send(piece)).await {
-            Ok(Ok(())) => None,
-            // The job ended early, and will say why.
-            Ok(Err(_)) => Some(Over::Done),
-            Err(_) => self.out_of_time(),
+        tokio::select! {
+            biased;
+            () = cancel.cancelled(), if self.stop.is_none() => self.stop(Stop::Cancelled),
+            sent = tokio::time::timeout_at(self.deadline, pieces.send(piece)) => match sent {
+                Ok(Ok(())) => None,
+                // The job ended early, and will say why.
+                Ok(Err(_)) => Some(Over::Done),
+                Err(_) => self.out_of_time(),
+            },
         }
     }
 
