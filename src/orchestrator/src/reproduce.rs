@@ -66,6 +66,8 @@ impl Check {
 const TREE_MAX: ByteSize = ByteSize::mib(512);
 /// Characters of a difference that are shown.
 const DIFFERENCE_CHARS: usize = 2_000;
+/// Recorded requests of a tool with which another is compared.
+const COMPARED_MAX: usize = 20;
 /// Requests beyond the record that are kept to be shown.
 const UNRECORDED_MAX: usize = 100;
 
@@ -252,9 +254,10 @@ impl Tools {
                 return answer;
             }
         }
-        let difference = self.difference(&tool, &request.arguments);
         let error = format!("the record of this run holds no such call of {tool}");
+        // What is not shown is not compared: that takes time.
         if self.unrecorded.len() < UNRECORDED_MAX {
+            let difference = self.difference(&tool, &request.arguments);
             let what = tool;
             self.unrecorded.push(Unrecorded { what, difference });
         }
@@ -271,7 +274,7 @@ impl Tools {
             return format!("the record holds no call of {tool}");
         };
         let asked = text(asked);
-        let nearest = known.iter().take(UNRECORDED_MAX).map(text).max_by(|a, b| {
+        let nearest = known.iter().take(COMPARED_MAX).map(text).max_by(|a, b| {
             let like = |known: &str| similar::TextDiff::from_lines(known, &asked).ratio();
             like(a).total_cmp(&like(b))
         });
