@@ -303,7 +303,10 @@ impl Limits {
             return Err(LimitsError::TooSmall("workspace"));
         }
         if self.output == ByteSize::default() {
-            return Err(LimitsError::TooSmall("output"));
+            return Err(LimitsError::TooLow {
+                what: "output",
+                least: ByteSize::bytes(1).to_string(),
+            });
         }
         let too_low = |what, least: String| Err(LimitsError::TooLow { what, least });
         if self.cpu.is_some_and(|cpu| cpu < CPU_MIN) {

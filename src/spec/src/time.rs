@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
-/// A text that is not a duration.
+/// A text that is not a duration that anything can take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration: write a whole number and ms, s, m or h, such as `10s`")]
-pub struct DurationError(String);
+pub enum DurationError {
+    /// It is something else, or too long.
+    #[error("`{0}` is not a duration: write a whole number and ms, s, m or h, such as `10s`")]
+    Unreadable(String),
+    /// It is zero.
+    #[error("`{0}` is no time at all: write at least `1ms`")]
+    Zero(String),
+}
 
 /// Reads `500ms`, `10s`, `2m` or `1h`; a bare number is seconds.
 ///
 /// # Errors
 /// [`DurationError`] for anything else, and for zero.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    let error = || DurationError(text.to_owned());
+    let error = || DurationError::Unreadable(text.to_owned());
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit_ms: u64 = match unit {
@@ -24,7 +30,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     };
     let number: u64 = number.parse().map_err(|_| error())?;
     match number.checked_mul(unit_ms) {
-        Some(0) | None => Err(error()),
+        Some(0) => Err(DurationError::Zero(text.to_owned())),
+        None => Err(error()),
         Some(total_ms) => Ok(Duration::from_millis(total_ms)),
     }
 }
