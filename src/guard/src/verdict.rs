@@ -97,7 +97,9 @@ impl Verdict {
             .find(|finding| finding.decision == decision && decision != Decision::Allow);
         let reason = match first {
             Some(finding) => finding.reason.clone(),
-            None if findings.is_empty() => "nothing is changed that can be seen".to_owned(),
+            None if findings.is_empty() => {
+                "what it runs is not known to change anything outside the workspace".to_owned()
+            }
             None => "what it changes is inside the workspace or scratch space".to_owned(),
         };
         Self {

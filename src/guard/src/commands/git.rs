@@ -235,7 +235,13 @@ impl Walk<'_> {
                 }
             }
             "rm" | "clean" | "mv" => {
-                self.act(Act::Remove, &here_or(arguments), &line.shown);
+                if let Some(path) = outside(arguments) {
+                    self.act(Act::Remove, path, &line.shown);
+                } else if command != "clean" && !has(&["--cached"]) {
+                    for path in arguments.iter().filter(|value| is_plain_path(value)) {
+                        self.act(Act::Remove, path, &line.shown);
+                    }
+                }
                 self.act(Act::Write, &here, &line.shown);
             }
             "archive" | "bundle" | "format-patch" => {
@@ -250,12 +256,20 @@ impl Walk<'_> {
     }
 }
 
-/// The first path among arguments.
-fn here_or(arguments: &[Value]) -> Value {
-    let path = arguments
+/// The first argument that may be a path outside of the repository.
+fn outside(arguments: &[Value]) -> Option<&Value> {
+    arguments
         .iter()
-        .find(|value| value.prefix().starts_with(['/', '~']) || value.prefix().starts_with(".."));
-    path.cloned().unwrap_or_else(|| Value::text("./x"))
+        .find(|value| value.prefix().starts_with(['/', '~']) || value.prefix().starts_with(".."))
+}
+
+/// Whether an argument is a path whose name is known, and neither an option nor the directory itself.
+fn is_plain_path(value: &Value) -> bool {
+    value.exact().is_some_and(|text| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && text.split('/').all(|part| !part.starts_with('.'))
+    })
 }
 
 fn reads(command: &str) -> bool {
