@@ -134,6 +134,14 @@ impl Engine {
         named.try_for_each(|runtime| capabilities.check_runtime(runtime))
     }
 
+    /// Refuses limits beyond what the engine's machine has, as each run does.
+    ///
+    /// # Errors
+    /// [`RunnerError::Machine`], and [`RunnerError::Engine`] when the engine does not say.
+    pub async fn check_limits(&self, limits: &spec::Limits) -> Result<(), RunnerError> {
+        Capabilities::ask(self).await?.check_limits(limits)
+    }
+
     /// The engine's address, for people.
     pub fn address(&self) -> &str {
         &self.address

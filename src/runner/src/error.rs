@@ -91,7 +91,7 @@ pub enum RunnerError {
         source: std::io::Error,
     },
     /// As many runs as are allowed at once are running, and none ended in time.
-    #[error("{running} runs are running, which is as many as may at once")]
+    #[error("{} running, which is as many as may at once", runs_are(*running))]
     Busy {
         /// How many.
         running: usize,
@@ -107,11 +107,11 @@ pub enum RunnerError {
         known: Vec<String>,
     },
     /// The limits exceed the engine's machine.
-    #[error("{asked} of {what} is more than the engine's machine has: {has}")]
+    #[error("{asked} more than the engine's machine has: {has}")]
     Machine {
-        /// The limit.
+        /// The flag of the limit.
         what: &'static str,
-        /// What was asked for.
+        /// What was asked for, with its verb: `64 processors are`.
         asked: String,
         /// What there is.
         has: String,
@@ -122,6 +122,13 @@ pub enum RunnerError {
         /// What is missing.
         why: String,
     },
+}
+
+fn runs_are(count: usize) -> String {
+    match count {
+        1 => "1 run is".to_owned(),
+        _ => format!("{count} runs are"),
+    }
 }
 
 /// What the engine, or the connection to it, said. Its text is for people: the engine's own words,

@@ -202,7 +202,8 @@ async fn remove_where(
         chosen(&labels).then_some((id, labels))
     });
     let removals = chosen.map(async |(id, labels)| {
-        tracing::warn!(container = id, run = labels.get(RUN), "removing a sandbox");
+        // Expected: the owner died, or was stopped twice.
+        tracing::info!(container = id, run = labels.get(RUN), "removing a sandbox");
         let options = RemoveContainerOptions {
             force: true,
             ..RemoveContainerOptions::default()

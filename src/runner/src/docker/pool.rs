@@ -134,6 +134,8 @@ struct Stock {
     retry_at: Instant,
     /// The next start comes after a pause, which nobody is to wait for.
     is_stuck: bool,
+    /// Why the last start failed.
+    failure: Option<String>,
 }
 
 /// How many sandboxes of one kind there are.
@@ -145,6 +147,8 @@ pub(crate) struct StockCount {
     pub(crate) wanted: usize,
     pub(crate) waiting: usize,
     pub(crate) starting: usize,
+    /// Why the last start failed.
+    pub(crate) failure: Option<String>,
 }
 
 struct Waiting {
@@ -206,6 +210,7 @@ impl Pool {
                     failures: 0,
                     retry_at: now,
                     is_stuck: false,
+                    failure: None,
                 });
                 state.stocks.last_mut().expect("it was just added")
             }
@@ -279,6 +284,7 @@ impl Pool {
             wanted: stock.wanted,
             waiting: stock.waiting.len(),
             starting: stock.starting,
+            failure: stock.failure.clone(),
         };
         state.stocks.iter().map(count).collect()
     }
@@ -417,6 +423,7 @@ impl Shared {
                         if stock.waiting.len() < stock.wanted && !self.cancel.is_cancelled() =>
                     {
                         (stock.failures, stock.is_stuck) = (0, false);
+                        stock.failure = None;
                         stock.waiting.push_back(one);
                     }
                     _ => spare.push(one),
@@ -611,6 +618,7 @@ impl Stock {
         // Those that wait are as good as ever.
         self.is_stuck = self.failures >= FAILURES_MAX;
         self.retry_at = Instant::now() + if self.is_stuck { GAVE_UP } else { pause };
+        self.failure = Some(why.to_owned());
         tracing::info!(why, "a sandbox could not be started ahead of need");
     }
 }
@@ -685,6 +693,7 @@ mod tests {
                 .checked_sub(Duration::from_secs(60))
                 .unwrap_or(used_at),
             is_stuck: false,
+            failure: None,
         }
     }
 

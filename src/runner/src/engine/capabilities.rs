@@ -72,15 +72,15 @@ impl Capabilities {
         if self.memory_bytes > 0 && limits.memory.get() > self.memory_bytes {
             return Err(RunnerError::Machine {
                 what: "memory",
-                asked: limits.memory.to_string(),
+                asked: format!("{} of memory is", limits.memory),
                 has: ByteSize::mib(self.memory_bytes >> 20).to_string(),
             });
         }
-        let cpus = u64::from(limits.cpu_millis);
-        if self.cpus > 0 && cpus > self.cpus.saturating_mul(1_000) {
+        let millis = limits.cpu_millis;
+        if self.cpus > 0 && u64::from(millis) > self.cpus.saturating_mul(1_000) {
             return Err(RunnerError::Machine {
                 what: "cpus",
-                asked: format!("{}.{:03}", cpus / 1_000, cpus % 1_000),
+                asked: format!("{} processors are", f64::from(millis) / 1_000.0),
                 has: self.cpus.to_string(),
             });
         }

@@ -29,6 +29,12 @@ use crate::{
 
 /// How long a pool may take to answer; it may have to start a sandbox first.
 const ANSWER: Duration = Duration::from_secs(8);
+/// How long it may take to answer what needs no sandbox.
+const ANSWER_AT_ONCE: Duration = Duration::from_secs(2);
+/// How long a pool may say nothing before it is asked whether it lives.
+const SILENCE: Duration = Duration::from_millis(250);
+/// How long it may take to answer that.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(300);
 /// Pieces of a sandbox's output that are held: each at most 1 MiB, and few are larger than 32 KiB.
 const QUEUED: usize = 4;
 
@@ -94,7 +100,7 @@ pub async fn lease(
         }))),
         Ok(None) => Ok(Asked::None(Some(permit))),
         Err(error) => {
-            tracing::warn!(error = %chain(&error), "the pool is not used");
+            tracing::warn!("{}; starting a sandbox of its own", chain(&error));
             Ok(Asked::None(Some(permit)))
         }
     }
@@ -105,7 +111,7 @@ pub async fn lease(
 /// # Errors
 /// [`PoolError`] when there is none, or it cannot be talked to.
 pub async fn status(socket: &Path) -> Result<PoolStatus, PoolError> {
-    let (answer, _, _) = ask(socket, Want::Status).await?;
+    let (answer, _, _) = ask(socket, Want::Status, ANSWER_AT_ONCE).await?;
     match answer {
         Answer::Status(status) => Ok(*status),
         other => Err(unexpected(socket, &other)),
@@ -118,7 +124,7 @@ pub async fn status(socket: &Path) -> Result<PoolStatus, PoolError> {
 /// # Errors
 /// As of [`status`].
 pub async fn stop(socket: &Path) -> Result<(), PoolError> {
-    let (answer, mut reader, _writer) = ask(socket, Want::Stop).await?;
+    let (answer, mut reader, _writer) = ask(socket, Want::Stop, ANSWER_AT_ONCE).await?;
     if answer != Answer::Stopping {
         return Err(unexpected(socket, &answer));
     }
@@ -135,16 +141,22 @@ struct There {
 
 type Answered = (Answer, FrameReader<OwnedReadHalf>, OwnedWriteHalf);
 
-async fn ask(socket: &Path, want: Want) -> Result<Answered, PoolError> {
+async fn ask(socket: &Path, want: Want, patience: Duration) -> Result<Answered, PoolError> {
     let stream = place::connect(socket)
         .await?
         .ok_or_else(|| PoolError::NotRunning {
             path: socket.to_owned(),
         })?;
-    talk(stream, want).await.map_err(|error| PoolError::Talk {
-        path: socket.to_owned(),
-        why: chain(&error),
-    })
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    let answered = tokio::time::timeout(patience, talk(stream, want)).await;
+    match answered {
+        Ok(Ok(answered)) => Ok(answered),
+        Err(_) => Err(PoolError::Silent { pid }),
+        Ok(Err(error)) => Err(PoolError::Talk {
+            path: socket.to_owned(),
+            why: chain(&error),
+        }),
+    }
 }
 
 async fn talk(stream: UnixStream, want: Want) -> Result<Answered, ProtocolError> {
@@ -154,12 +166,8 @@ async fn talk(stream: UnixStream, want: Want) -> Result<Answered, ProtocolError>
         protocol: PROTOCOL,
         want,
     };
-    let answer = async {
-        write_message(&mut writer, kind::HELLO, &hello).await?;
-        reader.message::<Answer>(kind::ANSWER).await
-    };
-    let answer = tokio::time::timeout(ANSWER, answer).await;
-    let answer = answer.map_err(|_| ProtocolError::Timeout)??;
+    write_message(&mut writer, kind::HELLO, &hello).await?;
+    let answer = reader.message::<Answer>(kind::ANSWER).await?;
     Ok((answer, reader, writer))
 }
 
@@ -188,7 +196,18 @@ async fn ask_for_sandbox(
     socket: &Path,
     wanted: Wanted,
 ) -> Result<Option<(Given, There)>, PoolError> {
-    let (answer, reader, writer) = match ask(socket, Want::Sandbox(wanted)).await {
+    let asked = ask(socket, Want::Sandbox(wanted), ANSWER);
+    // One that takes long may be starting a sandbox, or hang.
+    let hangs = async {
+        tokio::time::sleep(SILENCE).await;
+        no_sign_of_life(socket).await
+    };
+    let asked = tokio::select! {
+        biased;
+        asked = asked => asked,
+        error = hangs => Err(error),
+    };
+    let (answer, reader, writer) = match asked {
         Err(PoolError::NotRunning { .. }) => return Ok(None),
         asked => asked?,
     };
@@ -202,6 +221,15 @@ async fn ask_for_sandbox(
             Ok(None)
         }
         other => Err(unexpected(socket, &other)),
+    }
+}
+
+/// Returns when the pool does not even say how it is.
+async fn no_sign_of_life(socket: &Path) -> PoolError {
+    match ask(socket, Want::Status, SIGN_OF_LIFE).await {
+        Err(error @ PoolError::Silent { .. }) => error,
+        // Whatever else is wrong, the first connection tells.
+        _ => std::future::pending().await,
     }
 }
 

@@ -50,7 +50,7 @@ pub struct PoolStatus {
 }
 
 /// Sandboxes of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolClass {
     /// Their memory limit.
     pub memory_bytes: u64,
@@ -66,6 +66,9 @@ pub struct PoolClass {
     pub waiting: usize,
     /// How many are being started.
     pub starting: usize,
+    /// Why the last one did not start; none when it did.
+    #[serde(default)]
+    pub failure: Option<String>,
 }
 
 /// Why a pool process cannot be run or asked.
@@ -100,6 +103,12 @@ pub enum PoolError {
         /// Which socket.
         path: PathBuf,
     },
+    /// It takes connections and says nothing.
+    #[error("the pool (process {}) does not answer", pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string()))]
+    Silent {
+        /// Its number, if the system knows it.
+        pid: Option<i32>,
+    },
     /// What listens there is no pool, or a pool of another version.
     #[error("the pool at `{}` cannot be talked to: {why}", path.display())]
     Talk {
@@ -124,6 +133,11 @@ impl PoolError {
             }
             Self::Running { pid: None, .. } => "`agentfactory pool stop` ends it",
             Self::NotRunning { .. } => "start one with `agentfactory pool`",
+            Self::Silent { pid } => {
+                return pid.map(|pid| {
+                    format!("it hangs or is stopped: `kill -CONT {pid}` or `kill -KILL {pid}`")
+                });
+            }
             Self::Talk { .. } => "end it with a SIGTERM, and start one of this version",
         };
         Some(hint.to_owned())

@@ -176,6 +176,12 @@ impl PoolProcess {
         self.keep();
     }
 
+    /// Why sandboxes that are to wait do not start; none when they do.
+    pub fn failure(&self) -> Option<String> {
+        let mut stocks = self.sandboxes.stocks().into_iter();
+        stocks.find_map(|stock| stock.failure)
+    }
+
     fn image(&self) -> PoolImage {
         let image = self.image.lock().unwrap_or_else(PoisonError::into_inner);
         image.clone()
@@ -350,6 +356,7 @@ fn class(stock: &StockCount) -> PoolClass {
         wanted: stock.wanted,
         waiting: stock.waiting,
         starting: stock.starting,
+        failure: stock.failure.clone(),
     }
 }
 
