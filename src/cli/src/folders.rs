@@ -174,8 +174,8 @@ impl Folders {
         export(store, out, results.changed)
             .with_context(|| format!("writing the results to `{}`", out.display()))?;
         app.ui.note(format!(
-            "{} files written to `{}`",
-            results.changed.len(),
+            "{} written to `{}`",
+            crate::commands::files_of(results.changed.len()),
             out.display()
         ));
         Ok(())

@@ -253,9 +253,10 @@ pub(crate) struct RunLineJson {
     pub(crate) what: String,
     /// The version; null for a file or a command.
     pub(crate) version: Option<String>,
-    /// The outcome's `kind`.
+    /// The outcome's `kind`, `running`, or `died`.
     pub(crate) outcome: &'static str,
-    pub(crate) wall_ms: f64,
+    /// Null when it died: nobody knows when.
+    pub(crate) wall_ms: Option<f64>,
 }
 
 /// `runs show`.

@@ -48,9 +48,9 @@ pub(crate) fn deploy(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCode> {
     } else {
         app.ui.data(path)?;
         app.ui.note(format!(
-            "version {}, {} files; run it with `python3 scripts/run.py \"QUERY\"` in that folder",
+            "version {}, {}; run it with `python3 scripts/run.py \"QUERY\"` in that folder",
             deployed.version.short(),
-            deployed.files.len()
+            super::files_of(deployed.files.len())
         ));
     }
     Ok(ExitCode::Success)

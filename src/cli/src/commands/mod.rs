@@ -50,6 +50,14 @@ fn field(name: &str, value: impl Into<String>) -> Text {
         .plain(continued(&value.into(), &" ".repeat(FIELD)))
 }
 
+/// A number of files, for people.
+pub(crate) fn files_of(count: usize) -> String {
+    match count {
+        1 => "1 file".to_owned(),
+        _ => format!("{count} files"),
+    }
+}
+
 /// Words as a list, or a word for nothing.
 fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();

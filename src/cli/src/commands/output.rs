@@ -314,18 +314,16 @@ fn index(stream: OutputStream) -> usize {
     }
 }
 
-/// The runs that have a log and live, newest first, with what is known of each.
-pub(super) fn running(folder: &Path) -> anyhow::Result<Vec<orchestrator::LogHeader>> {
+/// The runs that have a log, newest first, with what is known of each, and whether it lives.
+pub(super) fn logs(folder: &Path) -> anyhow::Result<Vec<(orchestrator::LogHeader, bool)>> {
     let logs = OutputLogs::new(folder.to_owned());
-    let mut running = Vec::new();
+    let mut found = Vec::new();
     for run in logs.runs().context("listing the runs that are running")? {
         // One that cannot be read hides no other: it may be of another version of this program.
         let Ok(Some(log)) = logs.open(&run) else {
             continue;
         };
-        if log.is_running()? {
-            running.push(log.header().clone());
-        }
+        found.push((log.header().clone(), log.is_running()?));
     }
-    Ok(running)
+    Ok(found)
 }

@@ -15,7 +15,7 @@ use super::field;
 use crate::app::{App, docker_options};
 use crate::args::{LimitFlags, SandboxFlags};
 use crate::exit::{ExitCode, Problem};
-use crate::ui::{Live, LiveKind};
+use crate::ui::{Live, LiveKind, one_line};
 use crate::wire::{PoolJson, PoolStatusJson, PoolStopJson};
 
 /// Keep sandboxes ready for other processes
@@ -27,7 +27,7 @@ use crate::wire::{PoolJson, PoolStatusJson, PoolStopJson};
 pub(crate) struct PoolArgs {
     #[command(subcommand)]
     command: Option<PoolCommand>,
-    /// Sandboxes that wait for runs with the same limits [default: 4]
+    /// Sandboxes that wait for runs with the same limits [default: 4, or as many as can]
     #[arg(long, value_name = "NUMBER")]
     keep: Option<usize>,
     /// How long those with other limits wait after the last run that had them [default: 5m]
@@ -48,6 +48,10 @@ enum PoolCommand {
 
 /// How often the pool removes what dead programs left on the engine, and looks for a new image.
 const LOOK_AFTER: Duration = Duration::from_secs(60);
+/// Characters of the reason why sandboxes do not start.
+const FAILURE: usize = 300;
+/// How often the pool looks whether sandboxes start.
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// After a client wanted another image, how long the next look waits at least.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
@@ -65,9 +69,9 @@ async fn keep(app: &App, args: &PoolArgs) -> anyhow::Result<ExitCode> {
     let slots = app.slots(SandboxFlags::default())?;
     app.ensure_run_dir(&app.settings.pool_socket)?;
     let options = PoolOptions::default();
-    let keep = args.keep.unwrap_or(options.keep);
     let counts = slots.options();
     let most = usize::try_from(counts.sandboxes_max - counts.runs_max).unwrap_or(usize::MAX);
+    let keep = args.keep.unwrap_or(options.keep.min(most.max(1)));
     if keep == 0 || keep > most {
         return Err(Problem::usage(format!("{keep} sandboxes cannot be kept"))
             .hint(format!(
@@ -85,6 +89,7 @@ async fn keep(app: &App, args: &PoolArgs) -> anyhow::Result<ExitCode> {
     app.interrupts
         .guard(async |cancel| {
             let (engine, image) = app.prepare(&live, &cancel).await?;
+            engine.check_limits(&limits).await?;
             let key = images::key(&app.image_request(&()))?;
             let key = key.context("the image was removed from the record of builds")?;
             let runtimes = app.settings.runtimes.clone();
@@ -106,6 +111,7 @@ async fn keep(app: &App, args: &PoolArgs) -> anyhow::Result<ExitCode> {
             tokio::select! {
                 served = serve => served?,
                 never = look_after(app, &engine, &process) => match never {},
+                never = report_failures(app, &process) => match never {},
             }
             shown
         })
@@ -148,6 +154,23 @@ async fn look_after(app: &App, engine: &Engine, process: &PoolProcess) -> Infall
     }
 }
 
+/// Says when sandboxes cease to start and why, and when they start again.
+async fn report_failures(app: &App, process: &PoolProcess) -> Infallible {
+    let mut last = None;
+    loop {
+        tokio::time::sleep(REPORT_PAUSE).await;
+        let failure = process.failure();
+        if failure == last {
+            continue;
+        }
+        match &failure {
+            Some(why) => app.ui.warn(format!("sandboxes do not start: {why}")),
+            None => app.ui.note("sandboxes start again"),
+        }
+        last = failure;
+    }
+}
+
 async fn status(app: &App) -> anyhow::Result<ExitCode> {
     let socket = &app.settings.pool_socket;
     let status = pool_process::status(socket).await?;
@@ -187,13 +210,19 @@ fn print_status(app: &App, socket: &str, status: &PoolStatus) -> anyhow::Result<
         data(
             "waiting",
             format!(
-                "{} of {}{starting}: memory {memory}, {} CPUs, {} processes, workspace {workspace}",
+                "{} of {}{starting}: memory {memory}, {}, {} processes, workspace {workspace}",
                 class.waiting,
                 class.wanted,
-                f64::from(class.cpu_millis) / 1_000.0,
+                match class.cpu_millis {
+                    1_000 => "1 CPU".to_owned(),
+                    millis => format!("{} CPUs", f64::from(millis) / 1_000.0),
+                },
                 class.pids,
             ),
         )?;
+        if let Some(why) = &class.failure {
+            data("failing", one_line(why, FAILURE))?;
+        }
     }
     data("leased", status.leased.to_string())?;
     let PoolStatus {

@@ -29,7 +29,7 @@ const VALUE: usize = 120;
 /// Runs it again.
 pub(crate) async fn reproduce(app: &App, args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
-    let run = store.find_run(&args.run)?;
+    let run = super::runs::find(app, &store, &args.run)?;
     let live = Live::start(&app.ui, LiveKind::Subagent);
     let reproduction = app
         .interrupts

@@ -10,9 +10,9 @@ use spec::wire::{OutcomeJson, RunJson};
 use spec::{ByteSize, Digest, RunId, Tree};
 use store::{Exchange, ExchangeKind, RunProgram, RunRecord, Store};
 
-use super::output::{OutputArgs, output, running};
+use super::output::{OutputArgs, logs, output};
 use super::program::{print_outcome, print_usage, quoted};
-use super::{field, joined, shown_at, shown_limits};
+use super::{field, files_of, joined, shown_at, shown_limits};
 use crate::app::App;
 use crate::exit::{ExitCode, Problem};
 use crate::outcome::{outcome_kind, outcome_text};
@@ -69,24 +69,31 @@ pub(crate) fn runs(app: &App, command: &RunsCommand) -> anyhow::Result<ExitCode>
 }
 
 /// The recorded run of this id.
-fn find(app: &App, store: &Store, prefix: &str) -> anyhow::Result<RunId> {
+pub(super) fn find(app: &App, store: &Store, prefix: &str) -> anyhow::Result<RunId> {
     let error = match store.find_run(prefix) {
         Ok(run) => return Ok(run),
         Err(error) => error,
     };
-    let mut running = running(&app.outputs())?.into_iter();
-    match running.find(|log| log.run.to_string().starts_with(prefix)) {
-        Some(log) if !prefix.is_empty() => {
+    let mut logs = logs(&app.outputs())?.into_iter();
+    let found = logs.find(|(log, _)| log.run.to_string().starts_with(prefix));
+    let (message, hint) = match found {
+        Some((log, is_running)) if !prefix.is_empty() => {
             let run = log.run;
-            let problem = Problem::not_found(format!("the run `{run}` has not ended yet"));
-            Err(problem
-                .hint(format!(
-                    "`agentfactory runs output {run} --follow` waits for its end"
-                ))
-                .into())
+            if is_running {
+                (
+                    format!("the run `{run}` has not ended yet"),
+                    format!("`agentfactory runs output {run} --follow` waits for its end"),
+                )
+            } else {
+                (
+                    format!("the run `{run}` has no record: the program that ran it died"),
+                    format!("`agentfactory runs output {run}` shows what it wrote"),
+                )
+            }
         }
-        _ => Err(error.into()),
-    }
+        _ => return Err(error.into()),
+    };
+    Err(Problem::not_found(message).hint(hint).into())
 }
 
 /// Bytes of the list of a run's files, as the store allows them.
@@ -117,7 +124,8 @@ fn files(app: &App, store: &Store, run: RunId, to: Option<&Path>) -> anyhow::Res
     }
     if let Some(path) = path {
         let count = tree.entries().len();
-        app.ui.note(format!("{count} files written to `{path}`"));
+        app.ui
+            .note(format!("{} written to `{path}`", files_of(count)));
         return Ok(ExitCode::Success);
     }
     if tree.entries().is_empty() {
@@ -135,21 +143,30 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
     let ids = store.runs()?;
     let mut runs = Vec::new();
     let now = Timestamp::now();
-    for log in running(&app.outputs())? {
+    let mut died = Vec::new();
+    for (log, is_running) in logs(&app.outputs())? {
         // It is recorded already, and about to lose its log.
-        if !ids.contains(&log.run) {
-            runs.push(RunLineJson {
-                run: log.run,
-                at: log.at,
-                what: one_line(&log.what, WHAT),
-                version: log.version.map(|digest| digest.to_string()),
-                outcome: "running",
-                wall_ms: now.duration_since(log.at).as_secs_f64() * 1_000.0,
-            });
+        if ids.contains(&log.run) || (!is_running && store.run(&log.run).is_ok()) {
+            continue;
+        }
+        let wall = now.duration_since(log.at).as_secs_f64() * 1_000.0;
+        let line = RunLineJson {
+            run: log.run,
+            at: log.at,
+            what: one_line(&log.what, WHAT),
+            version: log.version.map(|digest| digest.to_string()),
+            outcome: if is_running { "running" } else { "died" },
+            wall_ms: is_running.then_some(wall),
+        };
+        if is_running {
+            runs.push(line);
+        } else {
+            died.push(line);
         }
     }
     runs.truncate(limit);
-    let ids = ids.into_iter().take(limit - runs.len());
+    let running = runs.len();
+    let ids = ids.into_iter().take(limit - running);
     let mut code = ExitCode::Success;
     for run in ids {
         match store.run(&run) {
@@ -164,6 +181,9 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    runs.extend(died);
+    runs[running..].sort_by_key(|run| std::cmp::Reverse(run.at));
+    runs.truncate(limit);
     if app.ui.is_json() {
         app.ui.json(&RunsJson { runs })?;
         return Ok(code);
@@ -182,7 +202,8 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
             run.run.to_string(),
             shown_at(run.at),
             run.outcome.to_owned(),
-            format!("{:.0}ms", run.wall_ms),
+            run.wall_ms
+                .map_or_else(String::new, |ms| format!("{ms:.0}ms")),
             run.what,
         ]);
     }
@@ -205,7 +226,7 @@ fn line(run: RunId, record: &RunRecord) -> RunLineJson {
         what,
         version: record.report.version.clone(),
         outcome: outcome_kind(&record.report.outcome),
-        wall_ms: record.report.usage.wall_ms,
+        wall_ms: Some(record.report.usage.wall_ms),
     }
 }
 
@@ -246,7 +267,11 @@ fn totals(report: &RunJson) -> [(&'static str, Vec<String>); 2] {
         size("memory", used.memory_peak_bytes),
         size("stdout", report.stdout.bytes),
         size("stderr", report.stderr.bytes),
-        format!("{} files of {}", report.files.len(), ByteSize::bytes(files)),
+        format!(
+            "{} of {}",
+            files_of(report.files.len()),
+            ByteSize::bytes(files)
+        ),
         format!("{calls} calls"),
     ];
     let timings = vec![

@@ -1,12 +1,16 @@
 //! `[egress]`: what the operator decides about the network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use egress::HostRule;
 use orchestrator::{Authorities, EgressSettings};
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use spec::ByteSize;
 
 use super::file::Text;
@@ -22,18 +26,55 @@ pub(super) struct EgressTable {
     #[serde(default)]
     opaque: BTreeSet<HostRule>,
     #[serde(default)]
-    hosts: BTreeMap<Text<HostRule>, Text<SocketAddr>>,
+    hosts: BTreeMap<Text<HostRule>, Text<Address>>,
     /// Relative to the configuration file.
     pub(super) ca_file: Option<PathBuf>,
     bytes: Option<Text<ByteSize>>,
 }
 
 /// Everything, nothing, or these hosts.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected true, false, or a list of hosts")]
+#[derive(Debug)]
 enum Allow {
     All(bool),
     These(BTreeSet<HostRule>),
+}
+
+impl<'de> Deserialize<'de> for Allow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AllowVisitor;
+        impl<'de> Visitor<'de> for AllowVisitor {
+            type Value = Allow;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a list of hosts")
+            }
+
+            fn visit_bool<E: de::Error>(self, all: bool) -> Result<Self::Value, E> {
+                Ok(Allow::All(all))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                BTreeSet::deserialize(SeqAccessDeserializer::new(list)).map(Allow::These)
+            }
+        }
+        deserializer.deserialize_any(AllowVisitor)
+    }
+}
+
+/// Where the connections to a host go.
+#[derive(Debug)]
+struct Address(SocketAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.parse().map_err(|_| {
+            let text = spec::printable(text, 80);
+            format!("`{text}` is not ADDRESS:PORT, such as `127.0.0.1:8080` or `[::1]:8080`")
+        });
+        address.map(Self)
+    }
 }
 
 impl EgressTable {
@@ -46,7 +87,7 @@ impl EgressTable {
             Some(Allow::These(hosts)) => (false, hosts),
         };
         let mut hosts = BTreeMap::new();
-        for (Text(host), Text(address)) in self.hosts {
+        for (Text(host), Text(Address(address))) in self.hosts {
             if host.is_pattern() {
                 return Err(
                     Problem::usage(format!("[egress.hosts] names the pattern `{host}`"))
@@ -108,6 +149,17 @@ mod tests {
         assert!(!read.allow_all);
         assert!(settings("allow = true").unwrap().allow_all);
         assert!(!settings("").unwrap().allow_all);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let said = |toml: &str, expected: &str| {
+            let error = settings(toml).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        said("allow = ['1.2.3.4']", "1.2.3.4");
+        said("allow = 'a.b'", "true, false, or a list of hosts");
+        said("[hosts]\n'site.test' = 'nonsense'", "ADDRESS:PORT");
     }
 
     #[test]
