@@ -650,6 +650,14 @@ class Connection:
         self.outgoing.clear()
 
 
+def wait_for(pid):
+    """Waits for the end of a process that was killed."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # Others have seen it.
+
+
 class WaitingShell:
     """A shell that was started ahead of need. One that is started at the command takes longer than
     everything else of a run.
@@ -695,7 +703,9 @@ class WaitingShell:
 
     def takes(self, program):
         """Whether it can run this program; then its command is in the file."""
-        if len(program) > self.LONGEST or not program.startswith(self.PREFIX):
+        if self.line is None or len(program) > self.LONGEST:
+            return False
+        if not program.startswith(self.PREFIX):
             return False
         program = json.loads(program)
         if "\0" in program["command"]:
@@ -710,8 +720,11 @@ class WaitingShell:
         os.close(self.line)
 
     def discard(self):
-        os.kill(self.pid, signal.SIGKILL)
-        os.close(self.line)
+        """Has it end; it may take a moment."""
+        if self.line is not None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.close(self.line)
+            self.line = None
 
 
 class Parent:
@@ -878,6 +891,8 @@ class Parent:
             header, rest = split_control(payload)
             if kind == FILE:
                 self.restore.begin(header)
+                if self.shell is not None and header["root"] == "code":
+                    self.shell.discard()  # Only subagents have code.
             elif kind not in (RUN, REPLY):
                 raise ValueError(f"unknown frame {kind}")
             self.body = (kind, header, [], header["size"])
@@ -919,25 +934,27 @@ class Parent:
             seconds = self.clock.begin(self.limits["cpu_ns"])
             self.sockets.begin()
             self.started = time.monotonic_ns()
+            # What is not needed is gone before the program begins: it sees nobody else.
             if self.shell is not None and self.shell.takes(self.program):
-                self.meter.begin(self.shell.pid, self.limits)
-                self.shell.begin(seconds)
-                self.frames.message(STARTED, {})
                 self.become(self.shell.pid)
-            else:
                 self.meter.begin(self.child, self.limits)
-                self.tell(CHILD_START, seconds, self.program)
-                # The child is on its way meanwhile; what it says comes after this.
-                self.frames.message(STARTED, {})
+                self.shell.begin(seconds)
+            else:
                 if self.shell is not None:
                     self.shell.discard()
+                    wait_for(self.shell.pid)
+                self.meter.begin(self.child, self.limits)
+                self.tell(CHILD_START, seconds, self.program)
+            # The program is on its way meanwhile; what it says comes after this.
+            self.frames.message(STARTED, {})
             self.program = None
 
     # The child.
 
     def become(self, pid):
-        """Has another process run the program; the child that waited for it is not needed."""
+        """Has another process run the program instead of the child that waited for it."""
         os.kill(self.child, signal.SIGKILL)
+        wait_for(self.child)
         if self.pidfd is not None:
             self.poll.unregister(self.pidfd)
             os.close(self.pidfd)
