@@ -21,7 +21,7 @@ type Script = dyn Fn(FakeRun) -> BoxFuture<'static, FakeRun> + Send + Sync;
 /// Sandboxes that run a closure instead of a program.
 ///
 /// The rest is as the real ones: limits are checked, output is cut at its limit and ends the run,
-/// files go through the host's [`Blobs`], unchanged ones are not reported, and cancelling or the
+/// files go through the host's [`Blobs`](crate::Blobs), unchanged ones are not reported, and cancelling or the
 /// wall limit drops the closure and ends the run.
 #[derive(Clone)]
 pub struct FakeSandboxes {
