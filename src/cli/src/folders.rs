@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use orchestrator::{WriteBack, export, import, write_back};
 use runner::Mount;
 use rustix::fs::Access;
-use spec::{ByteSize, FileEntry, LeftBehind, Tree};
+use spec::{ByteSize, FileEntry, LeftBehind, Tree, WorkspacePath};
 use store::Store;
 
 use crate::app::App;
@@ -132,11 +132,7 @@ impl Folders {
         let written = match write_back(store, folder, results.base, results.tree) {
             Err(error) => Err(anyhow::Error::from(error)),
             Ok(report) => {
-                for path in &report.withheld {
-                    app.ui.warn(format!(
-                        "`{path}` is not written back: programs here would obey it"
-                    ));
-                }
+                name_withheld(&app.ui, &report.withheld);
                 let conflicts = report.conflicts.clone();
                 let (written, removed) = (report.written.len(), report.removed.len());
                 delivered.write_back = Some(report);
@@ -171,11 +167,12 @@ impl Folders {
         out: &Path,
         results: &Results<'_>,
     ) -> anyhow::Result<()> {
-        export(store, out, results.changed)
+        let withheld = export(store, out, results.changed)
             .with_context(|| format!("writing the results to `{}`", out.display()))?;
+        name_withheld(&app.ui, &withheld);
         app.ui.note(format!(
             "{} written to `{}`",
-            crate::commands::files_of(results.changed.len()),
+            crate::commands::files_of(results.changed.len() - withheld.len()),
             out.display()
         ));
         Ok(())
@@ -190,7 +187,7 @@ impl Folders {
     ) -> anyhow::Error {
         let kept = app.settings.home.join("recovered").join(results.id);
         match export(store, &kept, results.changed) {
-            Ok(()) => error.context(format!("the results are in `{}`", kept.display())),
+            Ok(_) => error.context(format!("the results are in `{}`", kept.display())),
             Err(second) => {
                 app.ui.warn(format!(
                     "the results could not be kept: {}",
@@ -199,6 +196,15 @@ impl Folders {
                 error
             }
         }
+    }
+}
+
+/// Names the files that were not written because programs of the host would obey them.
+pub(crate) fn name_withheld(ui: &Ui, paths: &[WorkspacePath]) {
+    for path in paths {
+        ui.warn(format!(
+            "`{path}` is not written: programs here would obey it"
+        ));
     }
 }
 

@@ -71,6 +71,53 @@ pub enum WorkspaceError {
 /// host do what they say.
 pub(crate) const OBEYED: &[&[u8]] = &[b".env", b".envrc", b".git", b".hg", b".jj", b".svn"];
 
+/// Which files of a tree programs of the host would obey as soon as they are in its folder.
+///
+/// The settings of version control name programs, and `.env` and `.envrc` set variables. Version
+/// control takes any folder for its own that looks like it, whatever its name.
+pub(crate) struct Obeyed<'a> {
+    /// Folders that look like a repository without files of its own; each ends with a slash, but
+    /// for the root.
+    repositories: Vec<&'a [u8]>,
+}
+
+impl<'a> Obeyed<'a> {
+    pub(crate) fn of(entries: &'a [FileEntry]) -> Self {
+        let has = |folder: &[u8], name: &[u8]| {
+            let path = [folder, name].concat();
+            entries.iter().any(|entry| {
+                let found = entry.path.as_bytes();
+                found.len() > path.len() && found[..path.len()].eq_ignore_ascii_case(&path)
+            })
+        };
+        let heads = entries.iter().filter_map(|entry| {
+            let path = entry.path.as_bytes();
+            let (folder, name) = path.split_at(path.len().checked_sub(4)?);
+            let is_whole = folder.is_empty() || folder.ends_with(b"/");
+            (is_whole && name.eq_ignore_ascii_case(b"HEAD")).then_some(folder)
+        });
+        let repositories = heads.filter(|folder| has(folder, b"objects/") && has(folder, b"refs/"));
+        Self {
+            repositories: repositories.collect(),
+        }
+    }
+
+    pub(crate) fn has(&self, path: &WorkspacePath) -> bool {
+        let path = path.as_bytes();
+        let mut parts = path.split(|byte| *byte == b'/');
+        parts.any(|part| OBEYED.iter().any(|name| part.eq_ignore_ascii_case(name)))
+            || self.repositories.iter().any(|folder| {
+                let inside = path.strip_prefix(*folder).unwrap_or_default();
+                [&b"HEAD"[..], b"config", b"objects/", b"refs/", b"hooks/"]
+                    .iter()
+                    .any(|name| {
+                        inside.len() >= name.len()
+                            && inside[..name.len()].eq_ignore_ascii_case(name)
+                    })
+            })
+    }
+}
+
 /// The beginning of the names that writing uses; a crash can leave one behind.
 pub(crate) const STAGING: &str = ".agentfactory-";
 
@@ -227,19 +274,31 @@ pub fn import(store: &Store, path: &Path, limit: ByteSize) -> Result<Imported, W
     })
 }
 
-/// Writes files into a folder, which is created when it is missing, replacing what is there.
+/// Writes files into a folder, which is created when it is missing, replacing what is there. What
+/// programs of the host would obey is not written; its paths are returned.
 ///
 /// # Errors
 /// [`WorkspaceError`] when the folder cannot be written.
-pub fn export(store: &Store, path: &Path, files: &[FileEntry]) -> Result<(), WorkspaceError> {
+pub fn export(
+    store: &Store,
+    path: &Path,
+    files: &[FileEntry],
+) -> Result<Vec<WorkspacePath>, WorkspaceError> {
     std::fs::create_dir_all(path).map_err(|source| WorkspaceError::Folder {
         path: path.to_owned(),
         source,
     })?;
     let root = open_folder(path)?;
-    files
-        .iter()
-        .try_for_each(|entry| write_file(store, &root, path, entry))
+    let obeyed = Obeyed::of(files);
+    let (withheld, files): (Vec<_>, Vec<_>) =
+        files.iter().partition(|entry| obeyed.has(&entry.path));
+    for entry in files {
+        write_file(store, &root, path, entry)?;
+    }
+    Ok(withheld
+        .into_iter()
+        .map(|entry| entry.path.clone())
+        .collect())
 }
 
 /// The files of `result` that `base` does not hold in the same form.

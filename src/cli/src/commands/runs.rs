@@ -15,6 +15,7 @@ use super::program::{print_outcome, print_usage, quoted};
 use super::{field, files_of, joined, shown_at, shown_limits};
 use crate::app::App;
 use crate::exit::{ExitCode, Problem};
+use crate::folders::name_withheld;
 use crate::outcome::{outcome_kind, outcome_text};
 use crate::ui::{Table, one_line};
 use crate::wire::{HttpJson, RunFilesJson, RunLineJson, RunRecordJson, RunsJson};
@@ -109,9 +110,11 @@ fn files(app: &App, store: &Store, run: RunId, to: Option<&Path>) -> anyhow::Res
     let digest: Digest = digest.parse()?;
     let tree = Tree::from_bytes(&store.get_at_most(&digest, TREE_MAX)?)
         .with_context(|| format!("reading the tree {digest}"))?;
-    if let Some(to) = to {
-        export(store, to, tree.entries())?;
-    }
+    let withheld = match to {
+        Some(to) => export(store, to, tree.entries())?,
+        None => Vec::new(),
+    };
+    name_withheld(&app.ui, &withheld);
     let path = to.map(|to| to.display().to_string());
     if app.ui.is_json() {
         app.ui.json(&RunFilesJson {
@@ -123,7 +126,7 @@ fn files(app: &App, store: &Store, run: RunId, to: Option<&Path>) -> anyhow::Res
         return Ok(ExitCode::Success);
     }
     if let Some(path) = path {
-        let count = tree.entries().len();
+        let count = tree.entries().len() - withheld.len();
         app.ui
             .note(format!("{} written to `{path}`", files_of(count)));
         return Ok(ExitCode::Success);

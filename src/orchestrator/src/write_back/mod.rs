@@ -10,7 +10,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use spec::{Digest, Tree, WorkspacePath};
 use store::Store;
 
-use crate::workspace::{WorkspaceError, no_follow, open_folder, relative};
+use crate::workspace::{Obeyed, WorkspaceError, no_follow, open_folder, relative};
 use change::Change;
 
 /// What became of a folder that results were to be written to.
@@ -53,8 +53,9 @@ pub fn write_back(
     let (mut removed, mut changed): (Vec<_>, Vec<_>) = (removed.collect(), changed.collect());
 
     let mut report = WriteBack::default();
+    let obeyed = Obeyed::of(result.entries());
     changed.retain(|entry| {
-        if is_obeyed(&entry.path) {
+        if obeyed.has(&entry.path) {
             report.withheld.push(entry.path.clone());
             return false;
         }
@@ -99,17 +100,6 @@ pub fn write_back(
         }
     }
     Ok(report)
-}
-
-/// Whether programs on the host do what a file says as soon as they are in its folder: the settings
-/// of version control name programs, and `.env` and `.envrc` set variables.
-fn is_obeyed(path: &WorkspacePath) -> bool {
-    let mut parts = path.as_bytes().split(|byte| *byte == b'/');
-    parts.any(|part| {
-        crate::workspace::OBEYED
-            .iter()
-            .any(|name| part.eq_ignore_ascii_case(name))
-    })
 }
 
 /// What stands at a path of a folder.
@@ -497,6 +487,30 @@ mod tests {
         );
         assert_eq!(desk.read(".git/config").as_deref(), Some("theirs"));
         assert_eq!(desk.read("sub/.envrc"), None);
+    }
+
+    #[test]
+    fn a_folder_that_looks_like_a_repository_does_not_become_one() {
+        let desk = Desk::new(&[("HEAD", "a title"), ("bare/HEAD", "ref: x")]);
+        let base = desk.import();
+        let result = desk.tree(&[
+            ("HEAD", "another title"),
+            ("bare/HEAD", "ref: x"),
+            ("bare/config", "x"),
+            ("bare/objects/x", "x"),
+            ("bare/refs/x", "x"),
+            ("bare/notes", "x"),
+        ]);
+        let report = desk.write_back(&base, &result);
+        assert_eq!(texts(&report.written), ["HEAD", "bare/notes"]);
+        let withheld = ["bare/config", "bare/objects/x", "bare/refs/x"];
+        assert_eq!(texts(&report.withheld), withheld);
+
+        let out = tempfile::tempdir().unwrap();
+        let files = desk.tree(&[(".git/hooks/x", "x"), ("a", "1")]);
+        let left = export(&desk.store, out.path(), files.entries()).unwrap();
+        assert_eq!(texts(&left), [".git/hooks/x"]);
+        assert!(out.path().join("a").exists() && !out.path().join(".git").exists());
     }
 
     #[test]
