@@ -54,7 +54,7 @@ impl HostError {
     pub fn hint(&self) -> Option<String> {
         Some(
             match self {
-                Self::Empty => "write a name such as `pypi.org`",
+                Self::Empty => "write a name such as `api.example.org`",
                 Self::Address(_) | Self::Localhost(_) => {
                     "grant a name, and map it to an address in the configuration's `[egress.hosts]`"
                 }
@@ -310,9 +310,9 @@ mod tests {
         let check = |text: &str, written: &str| {
             assert_eq!(text.parse::<HostRule>().unwrap().to_string(), written);
         };
-        check("pypi.org", "pypi.org");
-        check("PyPI.org", "pypi.org");
-        check("pypi.org:8443", "pypi.org:8443");
+        check("api.example.org", "api.example.org");
+        check("API.Example.org", "api.example.org");
+        check("api.example.org:8443", "api.example.org:8443");
         check("*.example.org", "*.example.org");
         check("*.example.org:80", "*.example.org:80");
         check("xn--bcher-kva.example", "xn--bcher-kva.example");

@@ -136,12 +136,12 @@ mod tests {
     #[test]
     fn the_table_is_read() {
         let read = settings(
-            "allow = ['PyPI.org']\ndeny = ['*.internal.example']\nopaque = ['a.b:8443']\n\
+            "allow = ['API.Example.org']\ndeny = ['*.internal.example']\nopaque = ['a.b:8443']\n\
              bytes = '1M'\n[hosts]\n'site.test' = '127.0.0.1:8080'\n'b.test:443' = '[::1]:8443'",
         )
         .unwrap();
         let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        assert_eq!(read.allow, rules(&["pypi.org"]));
+        assert_eq!(read.allow, rules(&["api.example.org"]));
         assert_eq!(read.deny, rules(&["*.internal.example"]));
         assert_eq!(read.opaque, rules(&["a.b:8443"]));
         assert_eq!(read.hosts["b.test:443"], "[::1]:8443".parse().unwrap());
@@ -165,9 +165,9 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for wrong in [
-            "allow = 'pypi.org'",
+            "allow = 'api.example.org'",
             "allow = ['127.0.0.1']",
-            "allow = ['https://pypi.org']",
+            "allow = ['https://api.example.org']",
             "deny = ['*']",
             "bytes = '0'",
             "bytes = 0",
