@@ -28,7 +28,7 @@ READY, STARTED, STDOUT, STDERR, REQUEST, ENDED = 16, 17, 18, 19, 20, 21
 SENT_FILE, SENT_DATA, REMOVED, LEFT, DONE, FAILED = 22, 23, 24, 25, 26, 27
 OPENED, SENT_STREAM, CLOSED, ABORTED, WIDENED, OVER = 28, 29, 30, 31, 32, 33
 # Child to parent and back.
-CHILD_READY, CHILD_REQUEST, CHILD_CLAIM, CHILD_START, CHILD_REPLY = 1, 2, 3, 4, 5
+CHILD_READY, CHILD_REQUEST, CHILD_CLAIM, CHILD_START, CHILD_REPLY, CHILD_END = 1, 2, 3, 4, 5, 6
 
 FRAME = struct.Struct("<BI")
 HEADER = struct.Struct("<H")
@@ -55,7 +55,6 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-PROXY_FOLDER = b"/tmp/.agentfactory"
 PROXY_PORT = 3128
 PROXY = f"http://127.0.0.1:{PROXY_PORT}"
 CERTIFICATES = "/tmp/.agentfactory/ca.pem"
@@ -191,31 +190,57 @@ def split_control(payload):
     return header, payload[HEADER.size + length :]
 
 
-ROOTS = {"workspace": WORKSPACE, "code": CODE, "proxy": PROXY_FOLDER}
+class Folders:
+    """The writable folders, open: finding one by its path asks the image's file system, which may be a
+    process of the host.
+    """
+
+    def __init__(self):
+        self.workspace, self.tmp, self.code, self.shm = (
+            os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            for path in (WORKSPACE, b"/tmp", CODE, b"/dev/shm")
+        )
+        # Where files are restored: the folder, and what is before the path in it.
+        self.roots = {
+            "workspace": (self.workspace, b""),
+            "code": (self.code, b""),
+            "proxy": (self.tmp, b".agentfactory/"),
+        }
+
+    def states(self):
+        """What the file systems say: of the workspace, temporary files, source and shared memory."""
+        return [os.fstatvfs(fd) for fd in (self.workspace, self.tmp, self.code, self.shm)]
+
+    def is_workspace_empty(self):
+        try:
+            return not os.listdir(self.workspace)
+        except OSError:
+            return False
 
 
 class Restore:
     """Writes files as their frames arrive."""
 
-    def __init__(self):
-        self.made = {WORKSPACE, CODE, b"/tmp"}
+    def __init__(self, folders):
+        self.folders = folders
+        self.made = set()
         self.snapshot = {}
         self.fd = None
 
     def begin(self, header):
-        root = ROOTS[header["root"]]
-        relative = bytes.fromhex(header["path"])
-        path = root + b"/" + relative
-        self.make(os.path.dirname(path))
+        root, before = self.folders.roots[header["root"]]
+        relative = before + bytes.fromhex(header["path"])
+        self.make(root, os.path.dirname(relative))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         mode = 0o755 if header["executable"] else 0o644
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        self.relative = relative if root is WORKSPACE else None
+        self.fd = os.open(relative, flags, mode, dir_fd=root)
+        self.relative = relative if root == self.folders.workspace else None
 
-    def make(self, folder):
-        if folder not in self.made:
-            self.make(os.path.dirname(folder))
-            os.mkdir(folder)
-            self.made.add(folder)
+    def make(self, root, folder):
+        if folder and (root, folder) not in self.made:
+            self.make(root, os.path.dirname(folder))
+            os.mkdir(folder, dir_fd=root)
+            self.made.add((root, folder))
 
     def write(self, chunk):
         write_all(self.fd, chunk)
@@ -416,13 +441,6 @@ class Sockets:
             return int(words[2]) > self.MOST
         except (OSError, ValueError, IndexError):
             return False  # Not every kernel has it; gVisor's holds the buffers itself.
-
-
-def is_empty(folder):
-    try:
-        return not os.listdir(folder)
-    except OSError:
-        return False
 
 
 def is_full(state):
@@ -667,13 +685,13 @@ class WaitingShell:
     """
 
     PATH = "/bin/bash"
-    COMMAND = os.path.join(CODE, b"command")
+    COMMAND = "command"  # In the folder of the source.
     # A longer one is left to the child, and so is one that no shell can take.
     LONGEST = 1 << 16
     PREFIX = b'{"command":'
     SCRIPT = (
         "IFS=' ' read -r -u 3 __s __p; exec 3<&-; ulimit -S -t $__s; ulimit -H -t $((__s + 1)); "
-        f"IFS= read -r -d '' __c < {os.fsdecode(COMMAND)}; [ $__p = 0 ] || export "
+        f"IFS= read -r -d '' __c < {os.fsdecode(CODE)}/{COMMAND}; [ $__p = 0 ] || export "
         + " ".join(f"{name}='{value}'" for name, value in PROXY_ENVIRONMENT.items())
         + '; BASH_EXECUTION_STRING=$__c; eval "unset __s __p __c; $__c"'
     )
@@ -701,7 +719,7 @@ class WaitingShell:
         os.close(reads)
         return cls(pid, writes)
 
-    def takes(self, program):
+    def takes(self, program, folders):
         """Whether it can run this program; then its command is in the file."""
         if self.line is None or len(program) > self.LONGEST:
             return False
@@ -711,8 +729,10 @@ class WaitingShell:
         if "\0" in program["command"]:
             return False
         self.has_proxy = bool(program.get("proxy"))
-        with open(self.COMMAND, "xb") as file:
-            file.write(program["command"].encode())
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(self.COMMAND, flags, 0o644, dir_fd=folders.code)
+        write_all(fd, program["command"].encode())
+        os.close(fd)
         return True
 
     def begin(self, seconds):
@@ -730,7 +750,8 @@ class WaitingShell:
 class Parent:
     def __init__(self):
         self.frames = Frames()
-        self.restore = Restore()
+        self.folders = Folders()
+        self.restore = Restore(self.folders)
         self.accounting = Accounting()
         self.clock = Clock(self.accounting)
         self.meter = Meter(self.accounting)
@@ -740,9 +761,11 @@ class Parent:
         self.program = None
         self.limits = None
         self.child_ready = False
+        self.discarded = None  # What ends when the child does that another process replaced.
         self.started = None
         self.status = None
         self.claim = None
+        self.has_said_end = False  # The child has, and need not have ended yet.
         self.from_child = bytearray()
         self.to_child = bytearray()
         self.requests = set()
@@ -763,7 +786,7 @@ class Parent:
             stopped = str(stop)
         wall_ns = time.monotonic_ns() - self.started if self.started else 0
         self.clock.look()
-        self.kill_all()
+        self.end_all()
         if self.relay is not None:
             self.relay.end()
         if self.started is None:
@@ -772,9 +795,10 @@ class Parent:
         missed = self.drain()
         stopped = stopped or missed
         # Where nothing is to be collected, the last words are one.
-        self.report(stopped, wall_ns, later=not self.restore.snapshot and is_empty(WORKSPACE))
+        self.report(stopped, wall_ns, later=self.leaves_nothing())
         if stopped != "cancel":
-            Collector(self.frames, self.restore.snapshot, self.limits).run()
+            workspace, snapshot = self.folders.workspace, self.restore.snapshot
+            Collector(self.frames, workspace, snapshot, self.limits).run()
         self.frames.message(DONE, {})
 
     def fork(self):
@@ -785,7 +809,9 @@ class Parent:
         self.child = os.fork()
         if self.child == 0:
             run_child(child_reads, child_writes, out_writes, err_writes)
-        self.shell = WaitingShell.start(out_writes, err_writes)
+        # Started from the environment that the host chose; the child has one of its own.
+        wants_shell = os.environ.get("AGENTFACTORY_SHELL") == "1"
+        self.shell = WaitingShell.start(out_writes, err_writes) if wants_shell else None
         for fd in (child_reads, child_writes, out_writes, err_writes):
             os.close(fd)
         for fd in (self.child_in, self.child_out, out, err):
@@ -808,7 +834,7 @@ class Parent:
 
     def rehearse(self):
         """Goes once through what each run does: what is touched now costs no run its time."""
-        frames, restore = Frames(), Restore()
+        frames, restore = Frames(), Restore(self.folders)
         header = {"root": "code", "path": b"rehearsal".hex(), "size": 1, "executable": False}
         head = control(header)
         frames.incoming += FRAME.pack(FILE, len(head) + 1) + head + b"\n"
@@ -817,12 +843,12 @@ class Parent:
             restore.begin(header)
             restore.write(rest)
             restore.end()
-        os.unlink(CODE + b"/rehearsal")
-        full = [is_full(os.statvfs(path)) for path in (WORKSPACE, b"/tmp", CODE, b"/dev/shm")]
+        os.unlink(b"rehearsal", dir_fd=self.folders.code)
+        full = [is_full(state) for state in self.folders.states()]
         report = self.accounting.report() | {"full": full, "stopped": None}
         frames.message(ENDED, report, b"", later=True)
         limits = {"workspace": 0, "files": 0, "left": 0, "names": 0, "path": 0, "depth": 0}
-        Collector(frames, {}, limits).run()
+        Collector(frames, self.folders.workspace, {}, limits).run()
         frames.outgoing.clear()
 
     def serve(self):
@@ -840,6 +866,10 @@ class Parent:
                     self.push()
                 elif fd in self.outputs:
                     self.on_output(self.outputs[fd])
+                elif fd == self.discarded:
+                    self.poll.unregister(fd)
+                    os.close(fd)
+                    self.discarded = None
                 elif self.relay is not None:
                     self.on_relay(fd, mask)
             self.reap()
@@ -867,7 +897,7 @@ class Parent:
                 return
             if pid == 0:
                 return
-            if pid == self.child:
+            if pid == self.child and not self.has_said_end:
                 self.status = status
 
     # The host.
@@ -935,7 +965,7 @@ class Parent:
             self.sockets.begin()
             self.started = time.monotonic_ns()
             # What is not needed is gone before the program begins: it sees nobody else.
-            if self.shell is not None and self.shell.takes(self.program):
+            if self.shell is not None and self.shell.takes(self.program, self.folders):
                 self.become(self.shell.pid)
                 self.meter.begin(self.child, self.limits)
                 self.shell.begin(seconds)
@@ -953,11 +983,9 @@ class Parent:
 
     def become(self, pid):
         """Has another process run the program instead of the child that waited for it."""
+        # It runs no instruction any more. Its end wakes this process, which then takes it in.
         os.kill(self.child, signal.SIGKILL)
-        wait_for(self.child)
-        if self.pidfd is not None:
-            self.poll.unregister(self.pidfd)
-            os.close(self.pidfd)
+        self.discarded = self.pidfd
         self.child = pid
         self.watch()
 
@@ -1005,6 +1033,12 @@ class Parent:
             if self.started is None:
                 if (kind, length) != (CHILD_READY, 0):
                     raise Stop("channel: not ready")
+            elif kind == CHILD_END and length == 0:
+                # Its last word: it has nothing left to do but to exit, and is not waited for.
+                if self.status is None:
+                    self.status = (request & 0xFF) << 8
+                    self.has_said_end = True
+                return
             elif kind not in (CHILD_REQUEST, CHILD_CLAIM):
                 raise Stop("channel: unknown message")
             elif length > self.limits["message"]:
@@ -1051,6 +1085,23 @@ class Parent:
 
     # The end.
 
+    def leaves_nothing(self):
+        return not self.restore.snapshot and self.folders.is_workspace_empty()
+
+    def end_all(self):
+        """Ends every other process. One that was killed runs no instruction of its own any more, but
+        giving its memory back takes it longer than all that is left to do: where nothing is collected,
+        nobody waits for that.
+        """
+        if self.status is not None:
+            try:
+                os.kill(-1, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            if self.leaves_nothing():
+                return
+        self.kill_all()
+
     def kill_all(self):
         """Ends every other process of the sandbox; none can appear meanwhile."""
         while True:
@@ -1088,7 +1139,7 @@ class Parent:
         return stopped
 
     def report(self, stopped, wall_ns, later):
-        workspace, tmp, code, shm = map(os.statvfs, (WORKSPACE, b"/tmp", CODE, b"/dev/shm"))
+        workspace, tmp, code, shm = self.folders.states()
         header = {
             "stopped": stopped,
             "wall_ns": wall_ns,
@@ -1117,8 +1168,9 @@ class Parent:
 class Collector:
     """Sends the workspace's regular files that are new or changed, and names what is gone."""
 
-    def __init__(self, frames, snapshot, limits):
+    def __init__(self, frames, workspace, snapshot, limits):
         self.frames, self.snapshot, self.limits = frames, snapshot, limits
+        self.workspace = workspace
         self.bytes_left = limits["workspace"]
         self.files_left = limits["files"]
         self.reports_left = limits["left"]
@@ -1146,14 +1198,13 @@ class Collector:
             below = []
             for name in self.names(folder, gone):
                 relative = folder + b"/" + name if folder else name
-                path = WORKSPACE + b"/" + relative
                 if len(relative) > self.limits["path"]:
                     self.leave(relative, "path too long")
                     continue
                 if relative.count(b"/") >= self.limits["depth"]:
                     self.leave(relative, "too deep")
                     continue
-                status = os.lstat(path)
+                status = os.lstat(relative, dir_fd=self.workspace)
                 if stat.S_ISDIR(status.st_mode):
                     below.append(relative)
                     continue
@@ -1161,24 +1212,28 @@ class Collector:
                 if not stat.S_ISREG(status.st_mode):
                     self.leave(relative, KINDS.get(stat.S_IFMT(status.st_mode), "not a file"))
                 elif self.snapshot.get(relative) != identity(status):
-                    self.take(relative, path, status)
+                    self.take(relative, status)
             folders.extend(reversed(below))
 
     def names(self, folder, gone):
-        path = WORKSPACE + b"/" + folder
+        root = self.workspace
         try:
             # Reading names takes one permission, looking at what they name another. The folder
             # belongs to the same user, who may have both.
-            if os.lstat(path).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-                os.chmod(path, stat.S_IRWXU)
-            return sorted(os.listdir(path))
+            if os.lstat(folder or b".", dir_fd=root).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.chmod(folder or b".", stat.S_IRWXU, dir_fd=root)
+            fd = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+            try:
+                return sorted(os.fsencode(name) for name in os.listdir(fd))
+            finally:
+                os.close(fd)
         except OSError:
             self.leave(folder, "unreadable")
             inside = folder + b"/"
             gone.difference_update([known for known in gone if known.startswith(inside)])
             return []
 
-    def take(self, relative, path, status):
+    def take(self, relative, status):
         if relative.count(b"/") >= self.limits["collect_depth"]:
             return self.leave(relative, "too deep")
         if self.files_left == 0:
@@ -1189,8 +1244,10 @@ class Collector:
             return self.leave(relative, "too large")
         try:
             if not status.st_mode & stat.S_IRUSR:
-                os.chmod(path, stat.S_IMODE(status.st_mode) | stat.S_IRUSR)
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                mode = stat.S_IMODE(status.st_mode) | stat.S_IRUSR
+                os.chmod(relative, mode, dir_fd=self.workspace)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(relative, flags, dir_fd=self.workspace)
         except OSError:
             return self.leave(relative, "unreadable")
         self.files_left -= 1
@@ -1249,6 +1306,7 @@ def run_child(channel_in, channel_out, out, err):
         channel = prepare(channel_in, channel_out, out, err)
         resolve_localhost()
         preload()
+        channel.open_code()
         rehearse(channel)
         seconds, program = channel.start()
         # Nobody may limit another process here, PID 1 included; nobody can raise a hard limit.
@@ -1369,6 +1427,7 @@ def rehearse(channel):
         sys.path[:], sys.argv[:], sys.modules["__main__"] = path, argv, main
         for name in ("rehearsal", "_agentfactory"):
             sys.modules.pop(name, None)
+    channel.open_code()
     gc.collect()
     gc.freeze()
 
@@ -1399,6 +1458,23 @@ class Channel:
         self.condition = None
         self.dumps, self.loads = json.dumps, json.loads
 
+    def open_code(self):
+        """Opens the folder of the source, as the parent does; nothing of it is left to the program."""
+        self.code = os.open(CODE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def read_source(self, path):
+        parts = []
+        try:
+            fd = os.open(path, os.O_RDONLY, dir_fd=self.code)
+        finally:
+            os.close(self.code)
+        try:
+            while part := os.read(fd, INLINE_MAX):
+                parts.append(part)
+        finally:
+            os.close(fd)
+        return b"".join(parts)
+
     def start(self):
         import threading
 
@@ -1409,6 +1485,14 @@ class Channel:
 
     def send(self, kind, request, body):
         write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)
+
+    def end(self, status):
+        """Says the last word, and leaves the processor to PID 1, which ends this process. Ending by
+        itself would keep the processor for longer than everything that is left to do.
+        """
+        self.send(CHILD_END, status, b"")
+        while os.read(self.fd_in, INLINE_MAX):
+            pass
 
     def receive(self):
         _, request, length = MESSAGE.unpack(read_exactly(self.fd_in, MESSAGE.size))
@@ -1515,6 +1599,8 @@ def run_subagent(program, channel):
             file.flush()
         except BaseException:
             pass
+    if os.getpid() == channel.pid:
+        channel.end(status)
     return status
 
 
@@ -1534,8 +1620,8 @@ def load(entry, channel, limits):
     import types
     from importlib.machinery import ModuleSpec, SourceFileLoader
 
-    root = os.fsdecode(CODE)
-    path = os.path.join(root, os.fsdecode(bytes.fromhex(entry)))
+    root, entry = os.fsdecode(CODE), os.fsdecode(bytes.fromhex(entry))
+    path = os.path.join(root, entry)
     name = os.path.basename(path).removesuffix(".py")
     if name in sys.modules or name in sys.stdlib_module_names or not name.isidentifier():
         name = "subagent"
@@ -1554,20 +1640,9 @@ def load(entry, channel, limits):
     module.__loader__ = module.__spec__.loader
     module.__file__, module.__package__ = path, ""
     sys.modules[name] = sys.modules["__main__"] = module
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        source = read_to_end(fd)
-    finally:
-        os.close(fd)
+    source = channel.read_source(entry)
     exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
     return module
-
-
-def read_to_end(fd):
-    parts = []
-    while part := os.read(fd, INLINE_MAX):
-        parts.append(part)
-    return b"".join(parts)
 
 
 def result_of(module, query, limit):

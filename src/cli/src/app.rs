@@ -12,7 +12,7 @@ use runner::images::{self, BuildRequest};
 use runner::pool_process::{self, Asked, OwnSandboxes, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
     DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Owner, Permit, PoolOptions,
-    RunnerError, Runtimes, Sandboxes, Slots,
+    RunnerError, Runtimes, Sandboxes, Slots, Warm,
 };
 use spec::{LimitSources, Limits, Skill};
 use store::Store;
@@ -110,13 +110,13 @@ impl App {
         store: Arc<Store>,
         models: Models,
         flags: SandboxFlags,
-        wanted: Option<&Limits>,
+        wanted: Option<(Warm, &Limits)>,
         live: &Live,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Factory> {
         let slots = self.slots(flags)?;
         let asked = match wanted.filter(|_| self.may_lease(flags)) {
-            Some(limits) => self.lease(limits, &slots, cancel).await?,
+            Some((warm, limits)) => self.lease(warm, limits, &slots, cancel).await?,
             None => Asked::None(None),
         };
         let lease = match asked {
@@ -144,6 +144,7 @@ impl App {
     /// A sandbox of the pool that another process keeps, if there is one for these limits.
     async fn lease(
         &self,
+        warm: Warm,
         limits: &Limits,
         slots: &Slots,
         cancel: &CancellationToken,
@@ -163,6 +164,7 @@ impl App {
             engine,
             runtime: self.settings.runtimes.default.clone(),
             image,
+            warm,
             limits: WantedLimits::of(limits),
         };
         Ok(pool_process::lease(socket, wanted, slots, cancel).await?)

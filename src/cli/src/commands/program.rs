@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use egress::HostRule;
 use orchestrator::{Factory, FactoryError, FinishedRun, RunRequest};
-use runner::Program;
+use runner::{Program, Warm};
 use spec::wire::{OutcomeJson, RunJson};
 use spec::{ByteSize, FileEntry, Limits, Tree, format_duration};
 use store::Store;
@@ -59,7 +59,11 @@ impl Run<'_> {
             .guard(async |cancel| {
                 let store = Arc::clone(&store);
                 // What is mounted is decided when a sandbox is made.
-                let wanted = folders.mounts().is_empty().then_some(&limits);
+                let warm = match kind {
+                    LiveKind::Task | LiveKind::Subagent | LiveKind::Build => Warm::Interpreter,
+                    LiveKind::Shell => Warm::Shell,
+                };
+                let wanted = folders.mounts().is_empty().then_some((warm, &limits));
                 let factory = app.factory_for_run(store, models, sandbox, wanted, &live, &cancel);
                 let factory = factory.await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;

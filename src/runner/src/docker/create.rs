@@ -10,6 +10,7 @@ use bollard::models::{
 use serde_json::json;
 use spec::{ByteSize, Limits, limits};
 
+use super::pool::Warm;
 use crate::ImageId;
 use crate::mount::Granted;
 
@@ -99,6 +100,7 @@ const READ_ONLY: &[&str] = &[
 /// What the engine is asked to create.
 pub(super) fn body(
     image: &ImageId,
+    warm: Warm,
     limits: &Limits,
     granted: &Granted,
     runtime: Option<&str>,
@@ -117,6 +119,7 @@ pub(super) fn body(
             "PYTHONDONTWRITEBYTECODE=1".to_owned(),
             "LANG=C.UTF-8".to_owned(),
             "TZ=UTC".to_owned(),
+            format!("AGENTFACTORY_SHELL={}", u8::from(warm == Warm::Shell)),
         ]),
         attach_stdin: Some(true),
         attach_stdout: Some(true),

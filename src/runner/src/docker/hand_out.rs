@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::DockerSandboxes;
 use super::events::Events;
 use super::outcome;
-use super::pool::{Class, Starts};
+use super::pool::{Class, Starts, Warm};
 use super::restore;
 use super::session::{self, Ran};
 use crate::watchdog::Watchdog;
@@ -23,19 +23,20 @@ impl DockerSandboxes {
     pub(crate) async fn hand_out(
         &self,
         image: &ImageId,
+        warm: Warm,
         limits: &Limits,
         starts: &Semaphore,
         cancel: &CancellationToken,
     ) -> Result<Option<(Ready, Start)>, Unready> {
         let class = Class::new(image, limits);
         let until = self.starter.lease_of(limits.wall);
-        if let Some(ready) = self.pool.lease(&class, until) {
+        if let Some(ready) = self.pool.lease(&class, warm, until) {
             return Ok(Some((ready, Start::Leased)));
         }
         let Ok(_turn) = starts.try_acquire() else {
             return Ok(None);
         };
-        let started = Starts::start(&*self.starter, &class, limits.wall, cancel);
+        let started = Starts::start(&*self.starter, &class, warm, limits.wall, cancel);
         Ok(started.await?.map(|(ready, _)| (ready, Start::Cold)))
     }
 

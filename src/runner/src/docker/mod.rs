@@ -41,7 +41,7 @@ use removals::Removals;
 use session::Ran;
 use start::{Order, Starter};
 
-pub use pool::PoolOptions;
+pub use pool::{PoolOptions, Warm};
 
 /// How often the engine is asked for sandboxes that are to be removed.
 const REMOVE_ROUNDS: usize = 3;
@@ -181,6 +181,7 @@ impl DockerSandboxes {
         let order = Order {
             id: spec.run,
             image: &spec.image,
+            warm: Warm::of(&spec.program),
             limits: &spec.limits,
             granted: &granted,
             runtime: self.runtime_of(&spec),
@@ -256,7 +257,7 @@ impl DockerSandboxes {
         }
         let class = Class::new(&spec.image, &spec.limits);
         let until = self.starter.lease_of(spec.limits.wall);
-        self.pool.lease(&class, until)
+        self.pool.lease(&class, Warm::of(&spec.program), until)
     }
 
     /// Removes what is left of a run: at once where that says something about it, else beside what

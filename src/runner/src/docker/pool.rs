@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, poll_fn};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use spec::Limits;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::ready::{Ready, Unready};
 use super::removals::Removals;
 use crate::pool_process::WantedLimits;
-use crate::{ImageId, RunnerError};
+use crate::{ImageId, Program, RunnerError};
 
 /// How long after a sandbox was handed out none is started: the run has the processors to itself.
 const HOT: Duration = Duration::from_millis(10);
@@ -84,6 +85,27 @@ impl Class {
     }
 }
 
+/// What a sandbox has started ahead of its run, besides the interpreter that every one has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warm {
+    /// Nothing: for subagents.
+    #[default]
+    Interpreter,
+    /// A shell too: for commands. It can run a subagent, a little later.
+    Shell,
+}
+
+impl Warm {
+    /// What suits a program.
+    pub(super) fn of(program: &Program) -> Self {
+        match program {
+            Program::Subagent { .. } => Self::Interpreter,
+            Program::Shell { .. } => Self::Shell,
+        }
+    }
+}
+
 /// Starts sandboxes that will wait.
 pub(super) trait Starts: Send + Sync + 'static {
     /// Starts one of a class with the rights and the lease that it will have; `None` when there is
@@ -91,6 +113,7 @@ pub(super) trait Starts: Send + Sync + 'static {
     fn start<'a>(
         &'a self,
         class: &'a Class,
+        warm: Warm,
         wall: Duration,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>>;
@@ -129,6 +152,10 @@ struct Stock {
     wall: Duration,
     waiting: VecDeque<Waiting>,
     starting: usize,
+    /// Whether commands were run: then one of those that wait has a shell.
+    runs_commands: bool,
+    /// One with a shell is being started.
+    starts_shell: bool,
     used_at: Instant,
     failures: u32,
     retry_at: Instant,
@@ -153,13 +180,14 @@ pub(crate) struct StockCount {
 
 struct Waiting {
     ready: Ready,
+    warm: Warm,
     since: Instant,
     lease_ends: Timestamp,
 }
 
 /// What a job that starts sandboxes does next.
 enum Next {
-    Start(Class, Duration),
+    Start(Class, Warm, Duration),
     /// Remove one that nobody has used for long: another is wanted in its place.
     Evict(Box<Waiting>),
     Wait(Option<Instant>),
@@ -206,6 +234,8 @@ impl Pool {
                     wall,
                     waiting: VecDeque::new(),
                     starting: 0,
+                    runs_commands: false,
+                    starts_shell: false,
                     used_at: now,
                     failures: 0,
                     retry_at: now,
@@ -239,8 +269,9 @@ impl Pool {
         shared.changed.notify_waiters();
     }
 
-    /// Hands out a sandbox whose lease lasts until then, if one waits.
-    pub(super) fn lease(&self, class: &Class, until: Timestamp) -> Option<Ready> {
+    /// Hands out a sandbox whose lease lasts until then, if one waits: one that is as warm as it should
+    /// be, else any.
+    pub(super) fn lease(&self, class: &Class, warm: Warm, until: Timestamp) -> Option<Ready> {
         let shared = &self.shared;
         let (mut leased, mut spoilt) = (None, Vec::new());
         let mut state = shared.lock();
@@ -250,8 +281,9 @@ impl Pool {
             .find(|stock| stock.class == *class)?;
         let now = Instant::now();
         stock.used_at = now;
+        stock.runs_commands |= warm == Warm::Shell;
         while leased.is_none()
-            && let Some(at) = stock.waiting.iter().position(|one| one.lease_ends >= until)
+            && let Some(at) = stock.best(warm, until)
             && let Some(mut one) = stock.waiting.remove(at)
         {
             if one.is_spoilt(&mut Context::from_waker(Waker::noop())) {
@@ -384,12 +416,12 @@ impl Shared {
                     self.discard(vec![*one]);
                     self.changed.notify_waiters();
                 }
-                Next::Start(class, wall) => {
+                Next::Start(class, warm, wall) => {
                     let hot_until = self.lock().hot_until;
                     // Once: where runs follow each other without a pause, there is no better moment.
                     if hot_until > now && !has_waited {
                         has_waited = true;
-                        self.lock().give_up(&class);
+                        self.lock().give_up(&class, warm);
                         tokio::select! {
                             () = tokio::time::sleep_until(hot_until) => {}
                             () = self.cancel.cancelled() => {}
@@ -397,24 +429,25 @@ impl Shared {
                         continue;
                     }
                     has_waited = false;
-                    let started = self.starts.start(&class, wall, &self.cancel).await;
-                    self.put(&class, started);
+                    let started = self.starts.start(&class, warm, wall, &self.cancel).await;
+                    self.put(&class, warm, started);
                 }
             }
         }
     }
 
     /// Takes in a sandbox that was started, or the news that it was not.
-    fn put(&self, class: &Class, started: Result<Option<(Ready, Timestamp)>, Unready>) {
+    fn put(&self, class: &Class, warm: Warm, started: Result<Option<(Ready, Timestamp)>, Unready>) {
         let mut spare = Vec::new();
         let mut state = self.lock();
-        state.give_up(class);
+        state.give_up(class, warm);
         let stock = state.stocks.iter_mut().find(|stock| stock.class == *class);
         match (started, stock) {
             (Ok(Some((ready, lease_ends))), stock) => {
                 let since = Instant::now();
                 let one = Waiting {
                     ready,
+                    warm,
                     since,
                     lease_ends,
                 };
@@ -529,7 +562,9 @@ impl State {
             }
             Some(stock) => {
                 stock.starting += 1;
-                Next::Start(stock.class.clone(), stock.wall)
+                let warm = stock.next_warm();
+                stock.starts_shell |= warm == Warm::Shell;
+                Next::Start(stock.class.clone(), warm, stock.wall)
             }
             None => Next::Wait(until),
         }
@@ -555,9 +590,10 @@ impl State {
     }
 
     /// One of this class is not being started any more.
-    fn give_up(&mut self, class: &Class) {
+    fn give_up(&mut self, class: &Class, warm: Warm) {
         if let Some(stock) = self.stocks.iter_mut().find(|stock| stock.class == *class) {
             stock.starting = stock.starting.saturating_sub(1);
+            stock.starts_shell &= warm != Warm::Shell;
         }
     }
 
@@ -612,6 +648,24 @@ impl State {
 }
 
 impl Stock {
+    /// Which of those that wait suits best, of those whose lease lasts until then.
+    fn best(&self, warm: Warm, until: Timestamp) -> Option<usize> {
+        let lasting = |one: &Waiting| one.lease_ends >= until;
+        let suits = |one: &Waiting| lasting(one) && one.warm == warm;
+        let best = self.waiting.iter().position(suits);
+        best.or_else(|| self.waiting.iter().position(lasting))
+    }
+
+    /// What the next one is to have: one with a shell is enough where commands were run.
+    fn next_warm(&self) -> Warm {
+        let has_shell = self.waiting.iter().any(|one| one.warm == Warm::Shell);
+        if self.runs_commands && !self.starts_shell && !has_shell {
+            Warm::Shell
+        } else {
+            Warm::Interpreter
+        }
+    }
+
     fn failed(&mut self, why: &str) {
         let pause = RETRY * 2_u32.saturating_pow(self.failures.min(FAILURES_MAX));
         self.failures = self.failures.saturating_add(1);
@@ -646,6 +700,7 @@ mod tests {
         fn start<'a>(
             &'a self,
             _class: &'a Class,
+            _warm: Warm,
             _wall: Duration,
             _cancel: &'a CancellationToken,
         ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>> {
@@ -677,6 +732,7 @@ mod tests {
     fn stock(pids: u32, wanted: usize, waiting: usize, used_at: Instant) -> Stock {
         let one = || Waiting {
             ready: ready(),
+            warm: Warm::Interpreter,
             since: used_at,
             lease_ends: Timestamp::MAX,
         };
@@ -686,6 +742,8 @@ mod tests {
             wall: Duration::from_secs(1),
             waiting: std::iter::repeat_with(one).take(waiting).collect(),
             starting: 0,
+            runs_commands: false,
+            starts_shell: false,
             used_at,
             failures: 0,
             // Long ago.
@@ -713,11 +771,15 @@ mod tests {
         let pool = pool(16, vec![stock(9, 4, 2, now)]);
         let Pool { shared } = &pool;
         for failed in 0..2 * FAILURES_MAX {
-            shared.put(&class(9), Err(Unready::Lost("it broke".to_owned())));
+            shared.put(
+                &class(9),
+                Warm::Interpreter,
+                Err(Unready::Lost("it broke".to_owned())),
+            );
             assert_eq!(shared.lock().stocks[0].is_stuck, failed + 1 >= FAILURES_MAX);
         }
         let missing = RunnerError::ImageMissing(class(9).image);
-        shared.put(&class(9), Err(Unready::Failed(missing)));
+        shared.put(&class(9), Warm::Interpreter, Err(Unready::Failed(missing)));
         let (old, _) = shared.lock().expire(now, &shared.options);
         assert_eq!((old.len(), pool.waiting()), (0, 2));
         assert_eq!(pool.stocks()[0].wanted, 4);
@@ -735,7 +797,7 @@ mod tests {
         let pool = pool(16, vec![stock(9, 4, 2, now)]);
         let Pool { shared } = &pool;
         for _ in 0..2 * FAILURES_MAX {
-            shared.put(&class(9), Ok(None));
+            shared.put(&class(9), Warm::Interpreter, Ok(None));
         }
         pool.warm().now_or_never().unwrap();
         assert_eq!((pool.waiting(), pool.stocks()[0].wanted), (2, 4));
@@ -779,7 +841,7 @@ mod tests {
                 _ => panic!("there is one to be evicted"),
             }
             match state.next(at(40), options) {
-                Next::Start(chosen, _) => assert_eq!(chosen, class(1)),
+                Next::Start(chosen, ..) => assert_eq!(chosen, class(1)),
                 _ => panic!("it is started in its place"),
             }
             assert_eq!(state.stocks[0].starting, started);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::refusal;
 use super::container::{Container, REMOVAL};
-use super::pool::{Class, Starts, WAITING_MAX};
+use super::pool::{Class, Starts, WAITING_MAX, Warm};
 use super::ready::{self, Ending, Held, Ready, Remains, Removal, Unready};
 use super::removals::Stragglers;
 use super::{DockerOptions, create};
@@ -38,6 +38,7 @@ pub(super) struct Order<'a> {
     /// The run, or who waits for one.
     pub(super) id: RunId,
     pub(super) image: &'a ImageId,
+    pub(super) warm: Warm,
     pub(super) limits: &'a Limits,
     pub(super) granted: &'a Granted,
     pub(super) runtime: Option<&'a str>,
@@ -94,6 +95,7 @@ impl Starter {
         let Order {
             id,
             image,
+            warm,
             limits,
             granted,
             runtime,
@@ -101,7 +103,7 @@ impl Starter {
             lease_ends,
         } = order;
         let labels = reap::labels(&self.options.owner, id, lease_ends);
-        let body = create::body(image, limits, granted, runtime, labels);
+        let body = create::body(image, warm, limits, granted, runtime, labels);
         let container = Container::new(self.engine.clone(), format!("agentfactory-{id}"));
         // Both at once: the check costs nothing, and nothing starts before it has passed.
         let (created, checked) =
@@ -152,6 +154,7 @@ impl Starts for Starter {
     fn start<'a>(
         &'a self,
         class: &'a Class,
+        warm: Warm,
         wall: Duration,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>> {
@@ -163,6 +166,7 @@ impl Starts for Starter {
             let order = Order {
                 id: RunId::from_uuid(uuid::Uuid::new_v4()),
                 image: &class.image,
+                warm,
                 limits: &class.limits,
                 granted: &granted,
                 runtime: self.options.runtimes.default.as_deref(),

@@ -451,6 +451,7 @@ mod tests {
             engine: "unix:///x".to_owned(),
             runtime: None,
             image: spec::Digest::of(b"image"),
+            warm: crate::Warm::Interpreter,
             limits: WantedLimits::of(&spec::Limits::default()),
         };
         let cancel = CancellationToken::new();

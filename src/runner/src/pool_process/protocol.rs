@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use spec::{Digest, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::Warm;
 use crate::frames::{Decoder, Frame, PAYLOAD_MAX, put};
 
 /// The version of all of this. Others are refused.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// Bytes of a HELLO or an ANSWER.
 const MESSAGE_MAX: usize = 64 << 10;
 /// How long the other side may take to say HELLO.
@@ -69,6 +70,8 @@ pub struct Wanted {
     pub runtime: Option<String>,
     /// What decides the image, from [`crate::images::key`].
     pub image: Digest,
+    /// What it should have ready; one that has something else is of use too.
+    pub warm: Warm,
     /// What the sandbox may use.
     pub limits: WantedLimits,
 }
@@ -339,6 +342,7 @@ mod tests {
                 engine: "unix:///run/docker.sock".to_owned(),
                 runtime: Some("runsc".to_owned()),
                 image: Digest::of(b"image"),
+                warm: Warm::Interpreter,
                 limits: WantedLimits::of(&Limits::default()),
             }),
         }

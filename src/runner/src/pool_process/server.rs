@@ -315,7 +315,13 @@ impl PoolProcess {
         self.keep_also(&image.image, &limits);
         let started = self
             .sandboxes
-            .hand_out(&image.image, &limits, &self.starts, &self.stopping)
+            .hand_out(
+                &image.image,
+                wanted.warm,
+                &limits,
+                &self.starts,
+                &self.stopping,
+            )
             .await;
         match started {
             Ok(Some(found)) => Ok(found),
