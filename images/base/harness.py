@@ -78,6 +78,8 @@ WANTED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal
 UNWANTED = sorted(signal.valid_signals() - WANTED)
 # Kept, because what runs in the child may replace the module's own.
 EXIT = os._exit
+GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"  # What its kernel says of itself.
+TOUCHED_MAX = 1 << 26  # A larger mapping is a reservation.
 
 
 def write_all(fd, *parts):
@@ -95,6 +97,27 @@ def set_dumpable(value):
     """Decides whether processes of the same user may look into this one."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
+
+
+def touch_pages():
+    """Writes every page of this process as it is. The kernel of gVisor maps each one when it is first
+    used, and again after a fork, which takes it longer than anything else that a run does.
+    """
+    if os.uname().version != GVISOR:
+        return
+    with open("/proc/self/maps") as file:
+        lines = file.read().splitlines()
+    copy = ctypes.CDLL(None).memcpy
+    for line in lines:
+        span, mode, _, _, _, *name = line.split(None, 5)
+        begin, end = (int(address, 16) for address in span.split("-"))
+        if mode[0] != "r" or (name and name[0].startswith("[v")) or end - begin > TOUCHED_MAX:
+            continue
+        for page in range(begin, end, resource.getpagesize()):
+            if mode[1] == "w":
+                copy(ctypes.c_void_p(page), ctypes.c_void_p(page), 1)
+            else:
+                ctypes.string_at(page, 1)
 
 
 def widen_pipe(fd):
@@ -200,6 +223,7 @@ class Folders:
             os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             for path in (WORKSPACE, b"/tmp", CODE, b"/dev/shm")
         )
+        self.made_ns = os.fstat(self.workspace).st_ctime_ns
         # Where files are restored: the folder, and what is before the path in it.
         self.roots = {
             "workspace": (self.workspace, b""),
@@ -211,11 +235,11 @@ class Folders:
         """What the file systems say: of the workspace, temporary files, source and shared memory."""
         return [os.fstatvfs(fd) for fd in (self.workspace, self.tmp, self.code, self.shm)]
 
-    def is_workspace_empty(self):
-        try:
-            return not os.listdir(self.workspace)
-        except OSError:
-            return False
+    def is_workspace_untouched(self):
+        """Whether nothing was ever made in it: the kernel gives a folder the time of that, and nobody
+        can give it another.
+        """
+        return os.fstat(self.workspace).st_ctime_ns == self.made_ns
 
 
 class Restore:
@@ -264,6 +288,7 @@ class Accounting:
     def __init__(self):
         self.files = {}  # Open ones, because opening takes longer than reading; None: not there.
         self.cpu_seen = 0
+        self.counts_processes = False  # Nothing else counts their time.
         self.kills_before = self.kills()
 
     def read(self, *names):
@@ -297,6 +322,7 @@ class Accounting:
         used = int(self.read("cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage") or 0)
         if not used:
             # Processes come and go, and what nobody waited for goes with its time.
+            self.counts_processes = True
             used = self.cpu_seen = max(self.cpu_seen, self.cpu_of_processes())
         return used
 
@@ -305,19 +331,20 @@ class Accounting:
         """What those that are there used, and those that they waited for."""
         ticks = 0
         for name in os.listdir("/proc"):
-            if name.isdigit():
+            if name.isdigit() and name != "1":
                 try:
-                    with open(f"/proc/{name}/stat", "rb") as file:
-                        text = file.read()
+                    fd = os.open(f"/proc/{name}/stat", os.O_RDONLY)
+                    try:
+                        text = os.read(fd, 1 << 12)
+                    finally:
+                        os.close(fd)
                     ticks += sum(map(int, text[text.rindex(b")") + 2 :].split()[11:15]))
                 except (OSError, ValueError):
                     continue  # It has just ended.
-        spent = os.times()
-        seconds = max(ticks / os.sysconf("SC_CLK_TCK"), sum(spent[:4]))
-        return int(seconds * 1e9)
+        return int((ticks / os.sysconf("SC_CLK_TCK") + sum(os.times()[:4])) * 1e9)
 
     def report(self):
-        cpu_ns = self.cpu_ns()
+        cpu_ns = self.cpu_seen if self.counts_processes else self.cpu_ns()
         peak = self.read("memory.peak", "memory/memory.max_usage_in_bytes")
         return {
             "oom_kills": self.kills() - self.kills_before,
@@ -332,13 +359,13 @@ class Meter:
     The kernel in there is the sandbox's own, so what it counts is the sandbox's and nothing else.
     """
 
-    KERNEL = "#1 SMP Sun Jan 10 15:06:54 PST 2016"  # What gVisor's says of itself.
     PERIOD_NS = 20_000_000
     STACKS = 1 << 30  # What threads may reserve beyond the limit, and mostly never touch.
 
     def __init__(self, accounting):
         limited = accounting.read("memory.max", "memory/memory.limit_in_bytes")
-        self.is_needed = not limited and os.uname().version == self.KERNEL
+        self.is_needed = not limited and os.uname().version == GVISOR
+        self.meminfo = os.open("/proc/meminfo", os.O_RDONLY) if self.is_needed else None
         self.limit = None
         self.last_ns = self.peak = self.kills = 0
 
@@ -346,9 +373,7 @@ class Meter:
         """Limits the child and what it starts, before it begins."""
         if not self.is_needed:
             return
-        import resource
-
-        self.limit = limits["memory"]
+        self.limit, self.last_ns = limits["memory"], time.monotonic_ns()
         most = self.limit + self.STACKS
         # Counted per user of this one kernel, and PID 1 is the same user.
         pids = max(2, limits["pids"])
@@ -357,16 +382,14 @@ class Meter:
             resource.prlimit(child, resource.RLIMIT_AS, (most, most))
         except OSError:
             pass  # A filter of system calls is on there: memory is counted all the same.
-        self.used()
 
     def used(self):
         """Anonymous memory and files in memory, in bytes."""
-        with open("/proc/meminfo", "rb") as file:
-            for line in file.read().splitlines():
-                if line.startswith(b"AnonPages:"):
-                    used = int(line.split()[1]) << 10
-                    self.peak = max(self.peak, used)
-                    return used
+        for line in os.pread(self.meminfo, 1 << 14, 0).splitlines():
+            if line.startswith(b"AnonPages:"):
+                used = int(line.split()[1]) << 10
+                self.peak = max(self.peak, used)
+                return used
         return 0
 
     def is_exceeded(self):
@@ -393,7 +416,10 @@ class Clock:
     def begin(self, limit):
         """Returns the limit in seconds that the child is to set for itself and all it starts."""
         self.limit = limit
-        self.before = self.accounting.cpu_ns()
+        # Where it takes a look at each process, what they used while they got ready counts too.
+        if not self.accounting.counts_processes:
+            self.before = self.accounting.cpu_ns()
+        self.next_ns = time.monotonic_ns() + self.PERIOD_NS
         # The kernel counts whole seconds, and what the child used before counts there.
         return min(limit // 1_000_000_000 + 2, (1 << 32) - 1)
 
@@ -761,6 +787,7 @@ class Parent:
         self.program = None
         self.limits = None
         self.child_ready = False
+        self.leaves_nothing = False  # Known when nothing runs any more.
         self.discarded = None  # What ends when the child does that another process replaced.
         self.started = None
         self.status = None
@@ -795,8 +822,8 @@ class Parent:
         missed = self.drain()
         stopped = stopped or missed
         # Where nothing is to be collected, the last words are one.
-        self.report(stopped, wall_ns, later=self.leaves_nothing())
-        if stopped != "cancel":
+        self.report(stopped, wall_ns, later=self.leaves_nothing)
+        if stopped != "cancel" and not self.leaves_nothing:
             workspace, snapshot = self.folders.workspace, self.restore.snapshot
             Collector(self.frames, workspace, snapshot, self.limits).run()
         self.frames.message(DONE, {})
@@ -850,6 +877,7 @@ class Parent:
         limits = {"workspace": 0, "files": 0, "left": 0, "names": 0, "path": 0, "depth": 0}
         Collector(frames, self.folders.workspace, {}, limits).run()
         frames.outgoing.clear()
+        touch_pages()
 
     def serve(self):
         """Returns when the child has ended; raises Stop when it is to be stopped."""
@@ -1085,9 +1113,6 @@ class Parent:
 
     # The end.
 
-    def leaves_nothing(self):
-        return not self.restore.snapshot and self.folders.is_workspace_empty()
-
     def end_all(self):
         """Ends every other process. One that was killed runs no instruction of its own any more, but
         giving its memory back takes it longer than all that is left to do: where nothing is collected,
@@ -1098,9 +1123,14 @@ class Parent:
                 os.kill(-1, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            if self.leaves_nothing():
+            self.look_around()
+            if self.leaves_nothing:
                 return
         self.kill_all()
+        self.look_around()
+
+    def look_around(self):
+        self.leaves_nothing = not self.restore.snapshot and self.folders.is_workspace_untouched()
 
     def kill_all(self):
         """Ends every other process of the sandbox; none can appear meanwhile."""
@@ -1430,6 +1460,7 @@ def rehearse(channel):
     channel.open_code()
     gc.collect()
     gc.freeze()
+    touch_pages()
 
 
 def read_exactly(fd, count):
