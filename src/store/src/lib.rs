@@ -5,11 +5,13 @@
 //! manifest whose digest is its identity. Heads and tags move by *operations*
 //! ([`Store::publish`], [`Store::tag`], [`Store::undo`]) in an append-only log in which each line
 //! names the one before. A *run record* ([`Store::record_run`]) holds all that a run was.
+//! [`Store::closure`] and [`Store::run_closure`] say what else a version or a run names.
 //! [`Store::fsck`] finds any changed byte.
 
 mod archive;
 mod blobs;
 mod changes;
+mod closure;
 mod diff;
 mod end;
 mod error;
@@ -26,6 +28,10 @@ mod wire;
 pub use archive::SourceFiles;
 pub use blobs::{BlobReader, BlobWriter, GET_MAX};
 pub use changes::Publication;
+pub use closure::{
+    BlobRef, Closure, ClosureVersion, DEPENDS_DEPTH, DEPENDS_MAX, FILE_MEDIA_TYPE, RunClosure,
+    TREE_MEDIA_TYPE,
+};
 pub use diff::{ConfigDiff, FileDiff, FileDiffKind, VersionDiff};
 pub use error::{StoreError, StoreErrorKind};
 pub use fsck::{Finding, FindingKind, FsckProgress, FsckReport};

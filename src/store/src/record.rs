@@ -216,6 +216,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::UnknownRun`], [`StoreError::Corrupt`], and the file system's errors.
     pub fn run(&self, run: &RunId) -> Result<RunRecord, StoreError> {
+        self.run_and_cassette(run).map(|(record, _)| record)
+    }
+
+    /// Reads the record of a run, and the digest of its cassette.
+    pub(crate) fn run_and_cassette(&self, run: &RunId) -> Result<(RunRecord, Digest), StoreError> {
         let digest = self.run_digest(run)?;
         let path = self.layout.blob(&digest);
         let wire: WireRecord = self.get_record(&digest)?;
@@ -240,8 +245,10 @@ impl Store {
         let exchanges = exchanges
             .collect::<Result<_, _>>()
             .map_err(|why| StoreError::corrupt(&cassette_path, chain(&why)))?;
-        wire.into_record(exchanges)
-            .map_err(|why| StoreError::corrupt(&path, why))
+        let cassette = wire.cassette;
+        let record = wire.into_record(exchanges);
+        let record = record.map_err(|why| StoreError::corrupt(&path, why))?;
+        Ok((record, cassette))
     }
 
     /// The ids of all recorded runs, newest first.

@@ -6,7 +6,7 @@ use spec::{ByteSize, Digest, PartialLimits, Skill, SubagentName, WorkspacePath, 
 
 use crate::archive::{self, ArchiveError, SourceFiles};
 use crate::wire::{Config, Descriptor, Manifest};
-use crate::{Store, StoreError};
+use crate::{BlobRef, Store, StoreError};
 
 /// Source: OCI image specification, media types.
 pub const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -85,6 +85,34 @@ pub struct Version {
     pub content: VersionContent,
 }
 
+/// What a version says without its source.
+struct VersionHead {
+    manifest_bytes: u64,
+    config: Descriptor,
+    layer: Descriptor,
+    /// Its files are not read.
+    content: VersionContent,
+}
+
+/// What a version names.
+pub(crate) struct Outline {
+    pub(crate) manifest_size: ByteSize,
+    /// Config and source layer.
+    pub(crate) parts: Vec<BlobRef>,
+    pub(crate) depends: BTreeMap<SubagentName, Digest>,
+}
+
+impl From<Version> for Outline {
+    /// Of one that was read as a whole, for whoever needs only what it depends on.
+    fn from(version: Version) -> Self {
+        Self {
+            manifest_size: version.size,
+            parts: Vec::new(),
+            depends: version.content.depends,
+        }
+    }
+}
+
 impl Store {
     /// Writes a version's blobs. Nothing points at it until it is published.
     ///
@@ -115,10 +143,51 @@ impl Store {
     /// [`StoreError::UnknownVersion`], [`StoreError::Corrupt`], [`StoreError::BadVersion`] when its
     /// blobs are intact but are not a version, and the file system's errors.
     pub fn version(&self, digest: &Digest) -> Result<Version, StoreError> {
-        let bad = |why: String| StoreError::BadVersion {
-            digest: *digest,
-            why,
+        let bad = |why: String| bad(digest, why);
+        let head = self.manifest_and_config(digest)?;
+        let layer_bytes = self.part(&head.layer, archive::LAYER_MAX, &bad)?;
+        let files = archive::read(&layer_bytes)
+            .map_err(|why| bad(format!("its source layer: {}", chain(&why))))?;
+        let content = VersionContent {
+            files,
+            ..head.content
         };
+        content.check().map_err(bad)?;
+        Ok(Version {
+            digest: *digest,
+            config: head.config.digest,
+            source: head.layer.digest,
+            size: ByteSize::bytes(
+                head.manifest_bytes + head.config.size + layer_bytes.len() as u64,
+            ),
+            content,
+        })
+    }
+
+    /// Reads what a version says of itself and checks it; its source layer is not read.
+    ///
+    /// # Errors
+    /// As [`Self::version`].
+    pub(crate) fn outline(&self, digest: &Digest) -> Result<Outline, StoreError> {
+        let head = self.manifest_and_config(digest)?;
+        let part = |descriptor: &Descriptor, media_type| BlobRef {
+            digest: descriptor.digest,
+            media_type,
+            size: ByteSize::bytes(descriptor.size),
+        };
+        Ok(Outline {
+            manifest_size: ByteSize::bytes(head.manifest_bytes),
+            parts: vec![
+                part(&head.config, CONFIG_MEDIA_TYPE),
+                part(&head.layer, SOURCE_MEDIA_TYPE),
+            ],
+            depends: head.content.depends,
+        })
+    }
+
+    /// Reads manifest and config. The content has no files yet.
+    fn manifest_and_config(&self, digest: &Digest) -> Result<VersionHead, StoreError> {
+        let bad = |why: String| bad(digest, why);
         let bytes = match self.get_at_most(digest, MANIFEST_MAX) {
             Err(StoreError::BlobMissing { .. }) => {
                 return Err(StoreError::UnknownVersion {
@@ -130,26 +199,24 @@ impl Store {
         };
         let manifest: Manifest = parse(&bytes)
             .map_err(|why| bad(format!("its manifest is not one of a subagent: {why}")))?;
-        let layer = manifest.check().map_err(bad)?;
+        let layer = manifest.check().map_err(bad)?.clone();
+        if layer.size > archive::LAYER_MAX {
+            return Err(bad(too_large(&layer, archive::LAYER_MAX)));
+        }
         let config_bytes = self.part(&manifest.config, CONFIG_MAX.get(), &bad)?;
         let config: Config =
             parse(&config_bytes).map_err(|why| bad(format!("its config is not valid: {why}")))?;
-        let layer_bytes = self.part(layer, archive::LAYER_MAX, &bad)?;
-        let files = archive::read(&layer_bytes)
-            .map_err(|why| bad(format!("its source layer: {}", chain(&why))))?;
-        let content = config.into_content(files).map_err(bad)?;
-        content.check().map_err(bad)?;
+        let content = config.into_content(SourceFiles::new()).map_err(bad)?;
         // The same grants in another order would be another digest for the same version.
         if canonical(&Config::new(&content))? != config_bytes {
             return Err(bad(
                 "its config is not in the one form of a config".to_owned()
             ));
         }
-        Ok(Version {
-            digest: *digest,
-            config: manifest.config.digest,
-            source: layer.digest,
-            size: ByteSize::bytes((bytes.len() + config_bytes.len() + layer_bytes.len()) as u64),
+        Ok(VersionHead {
+            manifest_bytes: bytes.len() as u64,
+            config: manifest.config,
+            layer,
             content,
         })
     }
@@ -192,9 +259,7 @@ impl Store {
     ) -> Result<Vec<u8>, StoreError> {
         let Descriptor { digest, size, .. } = descriptor;
         if *size > limit {
-            return Err(bad(format!(
-                "its part {digest} has {size} bytes, at most {limit}"
-            )));
+            return Err(bad(too_large(descriptor, limit)));
         }
         let bytes = match self.get_at_most(digest, ByteSize::bytes(limit)) {
             Err(StoreError::BlobMissing { .. }) => {
@@ -290,6 +355,18 @@ impl Requirement {
         }
         Ok(())
     }
+}
+
+fn bad(digest: &Digest, why: String) -> StoreError {
+    StoreError::BadVersion {
+        digest: *digest,
+        why,
+    }
+}
+
+fn too_large(part: &Descriptor, limit: u64) -> String {
+    let Descriptor { digest, size, .. } = part;
+    format!("its part {digest} has {size} bytes, at most {limit}")
 }
 
 /// `host` or `host:port`: DNS names and IPv4 addresses. Who may be dialled is decided at the door.

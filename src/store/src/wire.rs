@@ -28,7 +28,7 @@ pub(crate) struct Manifest {
 }
 
 /// Source: OCI image specification, content descriptors.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Descriptor {
     pub(crate) media_type: String,
