@@ -77,7 +77,9 @@ EFBIG, ENOSPC, EDQUOT = 27, 28, 122
 WANTED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ}
 UNWANTED = sorted(signal.valid_signals() - WANTED)
 # Kept, because what runs in the child may replace the module's own.
-EXIT = os._exit
+EXIT, SLEEP = os._exit, time.sleep
+# How long a program that is over waits for its end.
+LAST_WAIT_S = 0.05
 GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"  # What its kernel says of itself.
 TOUCHED_MAX = 1 << 26  # A larger mapping is a reservation.
 
@@ -1250,8 +1252,10 @@ class Collector:
         try:
             # Reading names takes one permission, looking at what they name another. The folder
             # belongs to the same user, who may have both.
-            if os.lstat(folder or b".", dir_fd=root).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-                os.chmod(folder or b".", stat.S_IRWXU, dir_fd=root)
+            status = os.lstat(folder, dir_fd=root) if folder else os.fstat(root)
+            if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                # Through a folder that is closed, not even itself can be named.
+                os.chmod(folder, stat.S_IRWXU, dir_fd=root) if folder else os.fchmod(root, stat.S_IRWXU)
             fd = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
             try:
                 return sorted(os.fsencode(name) for name in os.listdir(fd))
@@ -1519,11 +1523,11 @@ class Channel:
 
     def end(self, status):
         """Says the last word, and leaves the processor to PID 1, which ends this process. Ending by
-        itself would keep the processor for longer than everything that is left to do.
+        itself would keep the processor for longer than everything that is left to do. Where PID 1 does
+        not get to read it, because requests that nobody waits for are before it, this process ends.
         """
         self.send(CHILD_END, status, b"")
-        while os.read(self.fd_in, INLINE_MAX):
-            pass
+        SLEEP(LAST_WAIT_S)
 
     def receive(self):
         _, request, length = MESSAGE.unpack(read_exactly(self.fd_in, MESSAGE.size))

@@ -1,7 +1,7 @@
 """Attempts: to rewrite the code that runs it: the channel, the writer of the claim, the exit, all found in memory.
-Seen from outside: what it does to itself is its own; no forged success survives the status that PID 1 sees.
+Seen from outside: what it does to itself is its own; no forged success survives the status that it says.
 Kind: protocol
-Expect: {"outcome": {"kind": "exited", "status": 5}, "answer": ""}
+Expect: {"outcome": {"kind": "exited", "status": 1}, "answer": ""}
 """
 import gc
 import os

@@ -466,7 +466,8 @@ fn is_plain(config: &Value) {
         "PYTHONHASHSEED=0",
         "PYTHONDONTWRITEBYTECODE=1",
         "LANG=C.UTF-8",
-        "TZ=UTC"
+        "TZ=UTC",
+        "AGENTFACTORY_SHELL=0"
     ]);
     let given = config["Env"].as_array().unwrap();
     for variable in environment.as_array().unwrap() {
@@ -475,7 +476,7 @@ fn is_plain(config: &Value) {
     let path = given
         .iter()
         .filter(|variable| variable.as_str().unwrap().starts_with("PATH="));
-    assert_eq!(given.len(), 4 + path.count(), "{given:?}");
+    assert_eq!(given.len(), 5 + path.count(), "{given:?}");
     assert_eq!(config["Hostname"], "sandbox");
     assert_eq!(config["Healthcheck"]["Test"], json!(["NONE"]));
     assert_eq!(config["ExposedPorts"], json!(null));
