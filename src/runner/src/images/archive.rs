@@ -14,19 +14,21 @@ use spec::Digest;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::files::Cache;
 use super::{ImageError, Progress};
 use crate::{Engine, RunnerError};
 
 /// How long the engine may say nothing while it unpacks.
 const IDLE: Duration = Duration::from_mins(10);
 
-/// A layer's bytes: a file, or a part of one.
-#[derive(Clone, Debug)]
-pub(super) struct LayerFile {
-    pub(super) path: PathBuf,
-    pub(super) offset: u64,
-    pub(super) size: u64,
+/// A layer's bytes: an archive that is not compressed, in a file or in a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// One image, as it is sent.
@@ -136,11 +138,12 @@ pub(super) async fn export(
     engine: &Engine,
     image: &str,
     layers: &[Digest],
-    cache: &Cache,
+    scratch: &Path,
     progress: &dyn Progress,
 ) -> Result<(tempfile::TempPath, Vec<LayerFile>), ImageError> {
     let action = "save an image";
-    let temporary = cache.temporary()?;
+    let temporary = tempfile::NamedTempFile::new_in(scratch)
+        .map_err(ImageError::file("create a file in", scratch))?;
     let path = temporary.into_temp_path();
     let failed = || ImageError::file("write", &path);
     let mut file = tokio::fs::File::create(&path).await.map_err(failed())?;

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use spec::Digest;
 
 use super::bootstrap;
+use super::config::Platform;
 use super::files::{Cache, Lock, LockedBase};
 use super::recipe::{Recipe, digest};
 use super::{BaseSource, BuildRequest, ImageError, Progress};
@@ -38,14 +39,6 @@ pub(super) struct Base {
     pub(super) source: BaseSource,
 }
 
-/// What an image runs on, in the words of its configuration.
-#[derive(Clone, Debug, serde::Serialize)]
-pub(super) struct Platform {
-    pub(super) os: String,
-    pub(super) architecture: String,
-    pub(super) variant: Option<String>,
-}
-
 impl Base {
     /// Describes an image of the engine.
     pub(super) fn of(
@@ -55,6 +48,7 @@ impl Base {
         source: BaseSource,
     ) -> Result<Self, ImageError> {
         let layers = layers(&image, &name)?;
+        let platform = Platform::of(&image);
         let environment = image.config.and_then(|config| config.env);
         let path = environment
             .iter()
@@ -65,11 +59,7 @@ impl Base {
         Ok(Self {
             id: image.id.unwrap_or_else(|| name.clone()),
             layers,
-            platform: Platform {
-                os: image.os.unwrap_or_default(),
-                architecture: image.architecture.unwrap_or_default(),
-                variant: image.variant.filter(|variant| !variant.is_empty()),
-            },
+            platform,
             name,
             path,
             locked,

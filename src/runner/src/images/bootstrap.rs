@@ -13,9 +13,9 @@ use spec::Digest;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::archive::{Archive, LayerFile};
-use super::base::{self, Base, Platform};
-use super::config::{self, ImageConfig};
+use super::assemble::Assembly;
+use super::base::{self, Base};
+use super::config::{ImageConfig, LABEL_IMAGE, Platform};
 use super::files::{Cache, Cached, LockedBase};
 use super::recipe::Bootstrap;
 use super::{BaseSource, BuildRequest, ImageError, Progress, apt, rootfs};
@@ -91,8 +91,7 @@ pub(super) async fn ensure(
     let image = if let Some(image) = loaded(engine, layer).await? {
         image
     } else {
-        progress.phase("loading the base into the engine");
-        load(engine, recipe, &architecture, &cached).await?
+        load(engine, recipe, &architecture, &cached, cache, progress).await?
     };
     of(image, digest, layer)
 }
@@ -121,6 +120,8 @@ async fn load(
     recipe: &Bootstrap,
     architecture: &str,
     cached: &Cached<Facts>,
+    cache: &Cache,
+    progress: &dyn Progress,
 ) -> Result<ImageInspect, ImageError> {
     let config = ImageConfig {
         platform: Platform {
@@ -133,26 +134,30 @@ async fn load(
         user: String::new(),
         working_dir: String::new(),
         labels: [
-            (config::LABEL_IMAGE, "bootstrap".to_owned()),
+            (LABEL_IMAGE, "bootstrap".to_owned()),
             ("agentfactory.suite", recipe.suite.clone()),
             ("agentfactory.packages", cached.facts.packages.join(" ")),
         ]
+        .map(|(name, value)| (name.to_owned(), value))
         .into(),
         layers: vec![cached.layer.digest],
     };
-    let file = LayerFile {
-        path: cached.path.clone(),
-        offset: 0,
-        size: cached.layer.size,
+    let image = Assembly {
+        parent: None,
+        layers: vec![cached.file()],
+        config,
     };
-    let archive = Archive {
-        config: &config.to_json(),
-        tags: &[tag(cached.layer.digest)],
-        layers: &[(cached.layer.digest, Some(file))],
-    };
-    archive.load(engine).await?;
+    let tag = tag(cached.layer.digest);
+    image
+        .load(
+            engine,
+            std::slice::from_ref(&tag),
+            &cache.partial(),
+            progress,
+        )
+        .await?;
     let image = loaded(engine, cached.layer.digest).await?;
-    image.ok_or_else(|| ImageError::NotWhatWasSent(tag(cached.layer.digest)))
+    image.ok_or(ImageError::NotWhatWasSent(tag))
 }
 
 async fn make(

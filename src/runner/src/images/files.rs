@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use spec::Digest;
 use tempfile::NamedTempFile;
 
+use super::archive::LayerFile;
 use super::layer::Written;
 use super::{ImageError, Progress};
 
@@ -120,6 +121,17 @@ pub(super) struct Cached<T> {
     pub(super) path: PathBuf,
     pub(super) layer: Written,
     pub(super) facts: T,
+}
+
+impl<T> Cached<T> {
+    /// Its bytes.
+    pub(super) fn file(&self) -> LayerFile {
+        LayerFile {
+            path: self.path.clone(),
+            offset: 0,
+            size: self.layer.size,
+        }
+    }
 }
 
 /// What is beside a cached layer. It is written last, so that a layer without it does not count.

@@ -1,7 +1,11 @@
 //! Layers: tar archives whose bytes depend on nothing but what is in them.
+//!
+//! ustar, sorted by path, at the beginning of time, with numeric owners; a layer is not compressed, so
+//! its digest is its diff id and no compressor decides it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -56,10 +60,123 @@ pub(super) struct Layer(pub(super) BTreeMap<Vec<u8>, Node>);
 
 /// A layer that has been written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub struct Written {
     /// The digest of the archive, which is the layer's diff id.
-    pub(super) digest: Digest,
-    pub(super) size: u64,
+    pub digest: Digest,
+    /// The archive's size in bytes.
+    pub size: u64,
+}
+
+/// Writes a layer entry by entry, without keeping its content in memory.
+///
+/// Everything belongs to root. The folders above an entry are written with it, readable by everybody.
+pub struct LayerWriter<W: Write> {
+    builder: tar::Builder<Hashing<W>>,
+    last: Vec<u8>,
+    folders: BTreeSet<Vec<u8>>,
+}
+
+impl<W: Write> fmt::Debug for LayerWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerWriter")
+            .field("last", &self.last.escape_ascii().to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: Write> LayerWriter<W> {
+    /// Begins a layer.
+    pub fn new(out: W) -> Self {
+        Self {
+            builder: tar::Builder::new(Hashing::new(out)),
+            last: Vec::new(),
+            folders: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a regular file of `size` bytes, which `content` has to give. The path is relative to the
+    /// image's root, and greater than the last one, byte by byte.
+    ///
+    /// # Errors
+    /// The I/O error; one of kind `InvalidInput` for a path that is not plain or does not follow the
+    /// last one, and `UnexpectedEof` when there are fewer bytes.
+    pub fn file(
+        &mut self,
+        path: &[u8],
+        mode: u32,
+        size: u64,
+        content: impl Read,
+    ) -> io::Result<()> {
+        self.follow(path)?;
+        let header = header(
+            &mut self.builder,
+            path,
+            None,
+            EntryType::Regular,
+            (mode, 0, 0, size),
+        )?;
+        let mut content = Counted(content.take(size), 0);
+        self.builder.append(&header, &mut content)?;
+        if content.1 < size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    /// Adds a folder, which may be empty.
+    ///
+    /// # Errors
+    /// As of [`Self::file`].
+    pub fn directory(&mut self, path: &[u8]) -> io::Result<()> {
+        self.follow(path)?;
+        self.folder(path)
+    }
+
+    /// Ends the layer.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn finish(self) -> io::Result<Written> {
+        self.builder.into_inner()?.finish()
+    }
+
+    /// Checks the order, and writes the folders above that are not there yet.
+    fn follow(&mut self, path: &[u8]) -> io::Result<()> {
+        let mut names = path.split(|byte| *byte == b'/');
+        if path <= self.last.as_slice() || names.any(|name| matches!(name, b"" | b"." | b"..")) {
+            let (path, last) = (path.escape_ascii(), self.last.escape_ascii());
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("`{path}` cannot follow `{last}` in a layer"),
+            ));
+        }
+        self.last = path.to_vec();
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        for (slash, _) in slashes {
+            self.folder(&path[..slash])?;
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, path: &[u8]) -> io::Result<()> {
+        if !self.folders.insert(path.to_vec()) {
+            return Ok(());
+        }
+        let kind = EntryType::Directory;
+        let header = header(&mut self.builder, path, None, kind, (0o755, 0, 0, 0))?;
+        self.builder.append(&header, io::empty())
+    }
+}
+
+/// A reader that counts.
+struct Counted<R>(R, u64);
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1 += read as u64;
+        Ok(read)
+    }
 }
 
 impl Layer {
@@ -102,21 +219,48 @@ fn append<W: Write>(
     let (kind, target, size) = match &node.kind {
         Kind::Directory => (EntryType::Directory, None, 0),
         Kind::File(content) => (EntryType::Regular, None, content.size()),
-        Kind::Symlink(target) => (EntryType::Symlink, Some(target), 0),
-        Kind::Hardlink(target) => (EntryType::Link, Some(target), 0),
+        Kind::Symlink(target) => (EntryType::Symlink, Some(target.as_slice()), 0),
+        Kind::Hardlink(target) => (EntryType::Link, Some(target.as_slice()), 0),
     };
+    let header = header(
+        builder,
+        path,
+        target,
+        kind,
+        (node.mode, node.uid, node.gid, size),
+    )?;
+    match &node.kind {
+        Kind::File(Content::Bytes(bytes)) => builder.append(&header, bytes.as_slice()),
+        Kind::File(Content::Range { offset, size }) => {
+            let mut source = source.ok_or_else(|| io::Error::other("the layer has no source"))?;
+            source.seek(SeekFrom::Start(*offset))?;
+            builder.append(&header, source.take(*size))
+        }
+        Kind::Directory | Kind::Symlink(_) | Kind::Hardlink(_) => {
+            builder.append(&header, io::empty())
+        }
+    }
+}
+
+/// Makes the header of an entry. Names that have no place in it are written in front of it.
+fn header<W: Write>(
+    builder: &mut tar::Builder<W>,
+    path: &[u8],
+    target: Option<&[u8]>,
+    kind: EntryType,
+    (mode, uid, gid, size): (u32, u64, u64, u64),
+) -> io::Result<Header> {
     let mut name = path.to_vec();
     if kind == EntryType::Directory {
         name.push(b'/');
     }
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
-    header.set_mode(node.mode);
-    header.set_uid(node.uid);
-    header.set_gid(node.gid);
+    header.set_mode(mode);
+    header.set_uid(uid);
+    header.set_gid(gid);
     header.set_mtime(0);
     header.set_size(size);
-    // A name that has no place in the header goes in front of it, and only the name.
     let mut long: Vec<(&str, &[u8])> = Vec::new();
     if header
         .set_path(Path::new(OsStr::from_bytes(&name)))
@@ -134,17 +278,7 @@ fn append<W: Write>(
         builder.append_pax_extensions(long)?;
     }
     header.set_cksum();
-    match &node.kind {
-        Kind::File(Content::Bytes(bytes)) => builder.append(&header, bytes.as_slice()),
-        Kind::File(Content::Range { offset, size }) => {
-            let mut source = source.ok_or_else(|| io::Error::other("the layer has no source"))?;
-            source.seek(SeekFrom::Start(*offset))?;
-            builder.append(&header, source.take(*size))
-        }
-        Kind::Directory | Kind::Symlink(_) | Kind::Hardlink(_) => {
-            builder.append(&header, io::empty())
-        }
-    }
+    Ok(header)
 }
 
 /// A writer that hashes and counts what goes through it.
@@ -252,6 +386,41 @@ mod tests {
                 "Link 777 0 usr/lib/b usr/lib/a",
             ]
         );
+    }
+
+    #[test]
+    fn a_layer_can_be_written_entry_by_entry() {
+        let mut bytes = Vec::new();
+        let mut layer = LayerWriter::new(&mut bytes);
+        layer.directory(b"a").unwrap();
+        layer.file(b"a-b", 0o644, 1, &b"1"[..]).unwrap();
+        layer.file(b"a/b/c", 0o755, 2, &b"12 and more"[..]).unwrap();
+        layer.file(b"a/d", 0o644, 0, io::empty()).unwrap();
+        let refused = |error: io::Error| error.kind();
+        for path in [&b"a/d"[..], b"a/c", b"", b"/x", b"x/../y", b"x//y", b"x/."] {
+            let error = layer.file(path, 0o644, 0, io::empty()).unwrap_err();
+            assert_eq!(refused(error), io::ErrorKind::InvalidInput);
+        }
+        let error = layer.file(b"b", 0o644, 3, &b"12"[..]).unwrap_err();
+        assert_eq!(refused(error), io::ErrorKind::UnexpectedEof);
+        drop(layer);
+
+        let mut expected = Layer::default();
+        expected.directory("a", 0o755);
+        expected.file("a-b", "1");
+        expected.directory("a/b", 0o755);
+        expected.root("a/b/c", 0o755, Kind::File(Content::Bytes(b"12".to_vec())));
+        expected.file("a/d", "");
+        let mut whole = Vec::new();
+        let written = expected.write(None, &mut whole).unwrap();
+        let mut bytes = Vec::new();
+        let mut layer = LayerWriter::new(&mut bytes);
+        layer.directory(b"a").unwrap();
+        layer.file(b"a-b", 0o644, 1, &b"1"[..]).unwrap();
+        layer.file(b"a/b/c", 0o755, 2, &b"12 and more"[..]).unwrap();
+        layer.file(b"a/d", 0o644, 0, io::empty()).unwrap();
+        assert_eq!(layer.finish().unwrap(), written);
+        assert_eq!(bytes, whole);
     }
 
     #[test]

@@ -4,9 +4,13 @@
 //! The base comes from a registry, or from the distribution's packages where no registry is reached.
 //! Nothing in an image depends on a clock or on the machine that made it, so the same inputs give the
 //! same image.
+//!
+//! Images that are made of one of these and more layers (environments, deployed versions) are an
+//! [`Assembly`]: layers from [`LayerWriter`], an [`ImageConfig`], no build step.
 
 mod apt;
 mod archive;
+mod assemble;
 mod base;
 mod bootstrap;
 mod compile;
@@ -21,18 +25,18 @@ mod rootfs;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use bollard::query_parameters::TagImageOptionsBuilder;
 use spec::Digest;
 
-use crate::docker::calls::call;
 use crate::{Engine, ImageId, RunnerError};
-use archive::{Archive, LayerFile};
 use base::Base;
-use config::ImageConfig;
 use files::{Cache, Cached, Lock, LockedBase};
 use recipe::{Recipe, digest};
 
+pub use archive::LayerFile;
+pub use assemble::{Assembly, Parent};
+pub use config::{ImageConfig, LABEL_IMAGE, Platform};
 pub use error::ImageError;
+pub use layer::{LayerWriter, Written};
 pub use progress::Progress;
 
 /// The repository of our images on an engine.
@@ -216,78 +220,24 @@ async fn load(
     cache: &Cache,
     progress: &dyn Progress,
 ) -> Result<(Digest, String), ImageError> {
-    let config = image_config(base, recipe, ours);
-    let json = config.to_json();
-    let tag = format!("{REPOSITORY}:{}", Digest::of(&json).short());
-    if let Some(image) = loaded(engine, &tag, &config.layers).await? {
-        let options = TagImageOptionsBuilder::default()
-            .repo(REPOSITORY)
-            .tag("latest")
-            .build();
-        call("tag an image", engine.docker.tag_image(&tag, Some(options))).await?;
-        return Ok((image, tag));
-    }
-    progress.phase("loading the image into the engine");
+    let image = Assembly {
+        parent: Some(base.id.clone()),
+        layers: vec![ours.file()],
+        config: image_config(base, recipe, ours),
+    };
+    let tag = format!("{REPOSITORY}:{}", image.config.digest().short());
     let tags = [tag.clone(), format!("{REPOSITORY}:latest")];
-    let top = LayerFile {
-        path: ours.path.clone(),
-        offset: 0,
-        size: ours.layer.size,
-    };
-    let top = (ours.layer.digest, Some(top));
-    let mut layers: Vec<_> = base.layers.iter().map(|layer| (*layer, None)).collect();
-    layers.push(top.clone());
-    let archive = |layers| Archive {
-        config: &json,
-        tags: &tags,
-        layers,
-    };
-    match archive(&layers).load(engine).await {
-        Ok(()) => {
-            if let Some(image) = loaded(engine, &tag, &config.layers).await? {
-                return Ok((image, tag));
-            }
-        }
-        Err(error) if error.is_refusal() => {}
-        Err(error) => return Err(error),
-    }
-    // Engines that keep images in containerd want every layer.
-    progress.note("this engine wants the whole image");
-    let (whole, files) = archive::export(engine, &base.id, &base.layers, cache, progress).await?;
-    let mut layers: Vec<_> = base
-        .layers
-        .iter()
-        .zip(files)
-        .map(|(layer, file)| (*layer, Some(file)))
-        .collect();
-    layers.push(top);
-    archive(&layers).load(engine).await?;
-    drop(whole);
-    let image = loaded(engine, &tag, &config.layers).await?;
-    let image = image.ok_or_else(|| ImageError::NotWhatWasSent(tag.clone()))?;
-    Ok((image, tag))
-}
-
-/// The id of the image with this name, if it consists of these layers.
-async fn loaded(
-    engine: &Engine,
-    tag: &str,
-    layers: &[Digest],
-) -> Result<Option<Digest>, ImageError> {
-    let Some(image) = base::inspect(engine, tag).await? else {
-        return Ok(None);
-    };
-    if base::layers(&image, tag)? != layers {
-        return Ok(None);
-    }
-    Ok(image.id.and_then(|id| id.parse().ok()))
+    let loaded = image
+        .load(engine, &tags, &cache.partial(), progress)
+        .await?;
+    Ok((loaded.0, tag))
 }
 
 fn image_config(base: &Base, recipe: &Recipe, ours: &Cached<compile::Facts>) -> ImageConfig {
     let mut layers = base.layers.clone();
     layers.push(ours.layer.digest);
     let mut labels = std::collections::BTreeMap::from([
-        (config::LABEL_IMAGE, "base".to_owned()),
+        (LABEL_IMAGE, "base".to_owned()),
         ("agentfactory.format", FORMAT.to_string()),
         ("agentfactory.harness", recipe.digest().to_string()),
         ("agentfactory.base", base.content().to_string()),
@@ -297,13 +247,16 @@ fn image_config(base: &Base, recipe: &Recipe, ours: &Cached<compile::Facts>) -> 
         // Source: the OCI image specification's annotation keys.
         labels.insert("org.opencontainers.image.base.digest", digest.to_string());
     }
+    let labels = labels.into_iter();
     ImageConfig {
         platform: base.platform.clone(),
         environment: compile::environment(base),
         entrypoint: ours.facts.entrypoint(),
         user: USER.to_owned(),
         working_dir: "/workspace".to_owned(),
-        labels,
+        labels: labels
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         layers,
     }
 }
