@@ -1,13 +1,14 @@
 //! One container on the engine: created, attached to, started, removed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    AttachContainerOptions, CreateContainerOptions, InspectContainerOptions, KillContainerOptions,
-    RemoveContainerOptions, StartContainerOptions,
+    AttachContainerOptions, CreateContainerOptions, EventsOptions, InspectContainerOptions,
+    KillContainerOptions, RemoveContainerOptions, StartContainerOptions,
 };
 use futures::{FutureExt as _, StreamExt as _};
 
@@ -21,6 +22,8 @@ pub(super) const REMOVAL: Duration = Duration::from_secs(30);
 /// How long an engine that is removing a sandbox may be silent before it counts as hung. It answers
 /// pings even when it is too busy for anything else.
 const SILENCE: Duration = Duration::from_secs(6);
+/// How long an engine may take to say what it remembers.
+const EVENTS: Duration = Duration::from_secs(3);
 /// How long the engine is left alone after it has answered a ping.
 const PING_PAUSE: Duration = Duration::from_secs(1);
 
@@ -97,6 +100,25 @@ impl Container {
         let pid = found.state.and_then(|state| state.pid);
         let pid = pid.and_then(|pid| u32::try_from(pid).ok());
         Ok(found.id.zip(pid.filter(|pid| *pid != 0)))
+    }
+
+    /// Whether the engine saw the kernel end something in it for want of memory. It is asked after the
+    /// end; what it does not remember it does not say.
+    pub(super) async fn ran_out_of_memory(&self) -> bool {
+        let now = jiff::Timestamp::now().as_second();
+        let filters = HashMap::from([
+            ("container".to_owned(), vec![self.name.clone()]),
+            ("event".to_owned(), vec!["oom".to_owned()]),
+        ]);
+        // Everything it remembers: clocks of two machines differ.
+        let options = EventsOptions {
+            since: Some("1".to_owned()),
+            until: Some((now + 1).to_string()),
+            filters: Some(filters),
+        };
+        let mut events = std::pin::pin!(self.engine.docker.events(Some(options)));
+        let first = tokio::time::timeout(EVENTS, events.next()).await;
+        matches!(first, Ok(Some(Ok(_))))
     }
 
     /// Ends it at once; who has attached to it sees its stream end.

@@ -23,6 +23,9 @@ const DIAGNOSIS: usize = 2_000;
 /// How long it may take to learn with which status a sandbox ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// The status of what ended by SIGKILL, as the engine says it.
+const KILLED: i64 = 128 + 9;
+
 /// A sandbox's standard input. Dropping it ends the sandbox.
 pub(crate) type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
@@ -104,6 +107,18 @@ impl Remains {
             stragglers.add(container, end, held);
         }
         removed
+    }
+
+    /// Whether the kernel ended PID 1 for want of memory: what a program takes of the kernel's own, such
+    /// as page tables, is not free yet when the program is dead.
+    pub(crate) async fn ran_out_of_memory(&mut self) -> bool {
+        let Gone::Removed(Some(KILLED)) = self.end.gone_within(LAST_WORDS).await else {
+            return false;
+        };
+        match &self.removal {
+            Removal::Container(container) => container.ran_out_of_memory().await,
+            Removal::PoolProcess => false,
+        }
     }
 
     /// Adds what is known of the sandbox's end to why it counts as lost.

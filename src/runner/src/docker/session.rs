@@ -55,6 +55,8 @@ enum Over {
     Done,
     /// A stopped run did not end in time, or need not be waited for.
     Stopped,
+    /// The kernel ended PID 1 too.
+    OutOfMemory,
     Lost(String),
     Failed(RunnerError),
 }
@@ -107,11 +109,14 @@ pub(super) async fn run(
     session.pieces = None;
     let (over, ending) = match over {
         Over::Done => (over, Ending::ByItself),
+        Over::Lost(_) if session.started.is_some() && remains.ran_out_of_memory().await => {
+            (Over::OutOfMemory, Ending::Kill)
+        }
         Over::Lost(why) => (
             Over::Lost(remains.last_words(why, &session.diagnosis).await),
             Ending::Kill,
         ),
-        Over::Stopped | Over::Failed(_) => (over, Ending::Kill),
+        Over::Stopped | Over::OutOfMemory | Over::Failed(_) => (over, Ending::Kill),
     };
     while let Some(job) = jobs.join_next().await {
         if let Ok(Job::Stored(stored)) = job {
@@ -488,6 +493,11 @@ impl<'a> Session<'a> {
         let (outcome, complete) = match (over, self.stop, natural) {
             (Over::Failed(error), ..) => return Err(error),
             (Over::Lost(why), ..) => (lost(&why), false),
+            (Over::OutOfMemory, ..) => {
+                usage.oom_kills = usage.oom_kills.max(1);
+                let limit = limits.memory;
+                (RunOutcome::OutOfMemory { limit }, false)
+            }
             // Stopped or not, it ended by itself before.
             (Over::Done, None | Some(Stop::Cancelled), Some(outcome)) => (outcome, true),
             (Over::Done, Some(Stop::TimedOut), Some(outcome)) if in_time => (outcome, true),
