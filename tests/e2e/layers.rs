@@ -11,9 +11,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("llm", &["spec"]),
     ("egress", &["spec"]),
     ("guard", &["spec"]),
+    ("registry", &["spec"]),
     (
         "orchestrator",
-        &["spec", "store", "runner", "llm", "egress", "guard"],
+        &[
+            "spec", "store", "runner", "llm", "egress", "guard", "registry",
+        ],
     ),
     (
         "cli",
@@ -24,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "llm",
             "egress",
             "guard",
+            "registry",
             "orchestrator",
         ],
     ),

@@ -80,7 +80,7 @@ impl Finished {
     clippy::disallowed_methods,
     reason = "tests are configured by their environment"
 )]
-fn is_required() -> bool {
+pub(crate) fn is_required() -> bool {
     std::env::var_os("AGENTFACTORY_TEST_REQUIRE_ENGINE").is_some()
 }
 

@@ -2,6 +2,7 @@
 
 mod env;
 mod model_endpoint;
+mod registry;
 mod relay;
 mod site;
 
@@ -9,5 +10,6 @@ pub use env::{Finished, TestEnv, containers, full_counts, program, repository};
 pub use model_endpoint::{
     EndpointOptions, EndpointProtocol, EndpointReply, ModelEndpoint, Received, Said,
 };
+pub use registry::{RegistryServer, ScriptedServer, ServerReply, ServerRequest, Then};
 pub use relay::Relay;
 pub use site::Site;
