@@ -261,6 +261,7 @@ impl App {
             outputs: self.outputs(),
             sandboxes,
             image,
+            harness: images::harness(&self.image_request(&())).ok(),
             engine,
             model: models.agent,
             subagent_model: models.subagents,

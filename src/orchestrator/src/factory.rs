@@ -1,6 +1,6 @@
 //! The documented facade for the command line, the server and those who embed us.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use llm::Model;
 use runner::{ImageId, Mount, Observer, Program, RunHost, SandboxSpec, Sandboxes, SourceFile};
 use spec::wire::{RunContext, RunJson};
 use spec::{
-    Digest, LimitSources, Limits, OutputStream, RunOutcome, RunReport, Skill, SubagentName, Tree,
-    VersionRef, WorkspacePath,
+    Determinism, Digest, LimitSources, Limits, OutputStream, Place, RunOutcome, RunReport, Skill,
+    SubagentName, Tree, VersionRef, WorkspacePath,
 };
-use store::{Exchange, RunProgram, RunRecord, Store};
+use store::{Exchange, RunPlace, RunProgram, RunRecord, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::assets::Assets;
@@ -41,6 +41,8 @@ pub struct Factory {
     pub sandboxes: Arc<dyn Sandboxes>,
     /// What sandboxes are made from.
     pub image: ImageId,
+    /// The harness in that image, for records.
+    pub harness: Option<Digest>,
     /// What the engine is, for records.
     pub engine: String,
     /// The Meta-Agent's model.
@@ -78,6 +80,10 @@ pub struct RunRequest {
     pub mounts: Vec<Mount>,
     /// What it may use.
     pub limits: Limits,
+    /// The clock and the random numbers that it is given.
+    pub determinism: Determinism,
+    /// The versions that it can import.
+    pub depends: BTreeMap<SubagentName, Digest>,
 }
 
 /// A run that took place.
@@ -178,6 +184,8 @@ impl Factory {
             tree: Arc::clone(&request.tree),
             mounts: request.mounts.clone(),
             limits: request.limits.clone(),
+            determinism: request.determinism,
+            runtime: None,
             proxy: door.map(|door| runner::Proxy {
                 certificates_pem: door.certificates_pem,
             }),
@@ -210,7 +218,7 @@ impl Factory {
                 replayable: network.as_ref().is_none_or(egress::Ledger::is_replayable),
             },
         );
-        let record = self.record(request, at, &json, ledger.cassette)?;
+        let record = self.record(request, at, &json, &report.place, ledger.cassette)?;
         let store = Arc::clone(&self.store);
         let trees = [
             Some(request.tree.to_bytes()),
@@ -241,6 +249,7 @@ impl Factory {
         request: &RunRequest,
         at: Timestamp,
         json: &RunJson,
+        place: &Place,
         cassette: Vec<Exchange>,
     ) -> Result<RunRecord, FactoryError> {
         Ok(RunRecord {
@@ -253,6 +262,14 @@ impl Factory {
             limits: request.limits.clone(),
             image: self.image.0,
             engine: self.engine.clone(),
+            place: RunPlace {
+                runtime: place.runtime.clone(),
+                python: place.python.clone(),
+                harness: self.harness,
+                environment: None,
+            },
+            depends: request.depends.clone(),
+            determinism: request.determinism,
             mounts: request
                 .mounts
                 .iter()
@@ -321,6 +338,8 @@ impl Factory {
             tree,
             mounts: Vec::new(),
             limits,
+            determinism: Determinism::default(),
+            depends: version.content.depends,
         })
     }
 

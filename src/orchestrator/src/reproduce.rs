@@ -105,6 +105,8 @@ impl Factory {
             tree: Arc::new(input.clone()),
             mounts: Vec::new(),
             limits: record.limits.clone(),
+            determinism: record.determinism,
+            runtime: record.place.runtime.clone(),
             proxy: replay.proxy.as_ref().map(|proxy| runner::Proxy {
                 certificates_pem: proxy.certificates_pem().to_owned(),
             }),

@@ -66,6 +66,7 @@ impl Bench {
                 outputs: folder.path().join("outputs"),
                 sandboxes: Arc::new(sandboxes.clone()),
                 image: ImageId(Digest::of(b"image")),
+                harness: None,
                 engine: "in memory".to_owned(),
                 model: None,
                 subagent_model: None,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use spec::{
-    Captured, FileEntry, LeftBehind, Limits, OutputStream, PhaseTimings, RunOutcome, RunReport,
-    RunResult, RunUsage, WorkspacePath,
+    Captured, FileEntry, LeftBehind, Limits, OutputStream, PhaseTimings, Place, RunOutcome,
+    RunReport, RunResult, RunUsage, WorkspacePath,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -256,6 +256,7 @@ impl FakeRun {
                 ..RunUsage::default()
             },
             timings: PhaseTimings::default(),
+            place: Place::default(),
         }
     }
 }

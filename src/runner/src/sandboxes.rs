@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use spec::{Digest, Limits, OutputStream, RunId, RunReport, Tree, WorkspacePath};
+use spec::{Determinism, Digest, Limits, OutputStream, RunId, RunReport, Tree, WorkspacePath};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +64,10 @@ pub struct SandboxSpec {
     pub mounts: Vec<Mount>,
     /// What it may use.
     pub limits: Limits,
+    /// The clock and the random numbers that it is given.
+    pub determinism: Determinism,
+    /// The runtime that it is to run under where the engine has it; none leaves that to the runner.
+    pub runtime: Option<String>,
     /// The proxy that the program finds on its loopback interface; none leaves it without a network.
     pub proxy: Option<Proxy>,
 }

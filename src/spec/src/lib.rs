@@ -5,6 +5,7 @@
 //! checked, and can be passed inward without being checked again.
 
 mod canonical;
+mod determinism;
 mod digest;
 pub mod limits;
 mod name;
@@ -19,14 +20,15 @@ mod tree;
 pub mod wire;
 
 pub use canonical::{CanonicalError, canonical_json};
+pub use determinism::Determinism;
 pub use digest::{Digest, DigestParseError};
 pub use limits::{LimitSources, Limits, LimitsError, PartialLimits};
 pub use name::{NameError, SubagentName};
 pub use outcome::{Clock, DiskScope, OutputStream, RunOutcome, RunResult};
 pub use reference::{ReferenceError, VersionRef};
 pub use run::{
-    Captured, EgressUsage, LeftBehind, PhaseTimings, RunId, RunIdParseError, RunReport, RunUsage,
-    SkillUsage, Start,
+    Captured, EgressUsage, LeftBehind, PhaseTimings, Place, RunId, RunIdParseError, RunReport,
+    RunUsage, SkillUsage, Start,
 };
 pub use size::{ByteSize, SizeError};
 pub use skill::{Skill, UnknownSkill};

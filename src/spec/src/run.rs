@@ -154,6 +154,15 @@ pub struct PhaseTimings {
     pub collect: Duration,
 }
 
+/// What a run's sandbox really was. What is none is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The engine's runtime that it ran under, by name: of several that may be, the one that was.
+    pub runtime: Option<String>,
+    /// The version of its Python, as its harness says it.
+    pub python: Option<String>,
+}
+
 /// Everything the runner knows of a finished run; the sandbox is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunReport {
@@ -173,6 +182,8 @@ pub struct RunReport {
     pub usage: RunUsage,
     /// How long each phase took.
     pub timings: PhaseTimings,
+    /// What it ran in.
+    pub place: Place,
 }
 
 impl RunReport {
@@ -187,6 +198,7 @@ impl RunReport {
             left_behind: Vec::new(),
             usage: RunUsage::default(),
             timings,
+            place: Place::default(),
         }
     }
 }

@@ -39,7 +39,8 @@ pub use layout::Store;
 pub use operation::{Change, HeadMove, Move, Operation, TagMove};
 pub use query::{Head, LineageStep, Resolved};
 pub use record::{
-    CASSETTE_MEDIA_TYPE, Exchange, ExchangeKind, RUN_MEDIA_TYPE, RunProgram, RunRecord,
+    CASSETTE_MEDIA_TYPE, Exchange, ExchangeKind, RUN_MEDIA_TYPE, RunEnvironment, RunPlace,
+    RunProgram, RunRecord,
 };
 pub use version::{
     CONFIG_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, Requirement, SOURCE_MEDIA_TYPE, SUBAGENT_ARTIFACT_TYPE,

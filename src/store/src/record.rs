@@ -1,6 +1,6 @@
 //! Run records: everything from which a run can be understood and run again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::wire::RunJson;
 use spec::{
-    ByteSize, Digest, Limits, RunId, Skill, SubagentName, Tree, WorkspacePath, canonical_json,
+    ByteSize, Determinism, Digest, Limits, RunId, Skill, SubagentName, Tree, WorkspacePath,
+    canonical_json,
 };
 
 use crate::persist::{self, Temporary};
@@ -46,10 +47,40 @@ pub struct RunRecord {
     pub image: Digest,
     /// The engine and its runtime, in words.
     pub engine: String,
+    /// What else it ran on.
+    pub place: RunPlace,
+    /// The versions that it could import, by name, those that they import included.
+    pub depends: BTreeMap<SubagentName, Digest>,
+    /// The clock and the random numbers that it was given.
+    pub determinism: Determinism,
     /// The names of the host directories that were mounted.
     pub mounts: Vec<String>,
     /// What it asked for and was given, in order.
     pub cassette: Vec<Exchange>,
+}
+
+/// What a run was on, besides its image and its engine. What is none was not known, or is of a record
+/// from before it was written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunPlace {
+    /// The engine's runtime that the sandbox really ran under.
+    pub runtime: Option<String>,
+    /// The version of the sandbox's Python.
+    pub python: Option<String>,
+    /// The digest of the harness in the image: our files in it, and how their bytecode is made.
+    pub harness: Option<Digest>,
+    /// The environment in the image.
+    pub environment: Option<RunEnvironment>,
+}
+
+/// The Python distributions that were in a run's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunEnvironment {
+    /// What decides it: the content of the image below it, and the locked requirements.
+    pub key: Digest,
+    /// Its layer: the digest of the uncompressed archive, which is a blob of the store.
+    pub layer: Digest,
 }
 
 /// What ran.
@@ -150,6 +181,20 @@ struct WireRecord {
     limits: WireLimits,
     image: Digest,
     engine: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runtime: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    python: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    harness: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    environment: Option<RunEnvironment>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    depends: BTreeMap<SubagentName, Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clock_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u32>,
     mounts: Vec<String>,
     cassette: Digest,
 }
@@ -366,8 +411,10 @@ impl RunRecord {
             text.parse()
                 .map_err(|why: spec::DigestParseError| StoreError::refused(why.to_string()))
         });
+        let layer = self.place.environment.map(|environment| environment.layer);
         let bodies = self.cassette.iter().flat_map(|exchange| &exchange.blobs);
-        digests.chain(bodies.map(|digest| Ok(*digest))).collect()
+        let named = bodies.chain(self.depends.values()).chain(&layer);
+        digests.chain(named.map(|digest| Ok(*digest))).collect()
     }
 
     /// The trees among them.
@@ -391,6 +438,13 @@ impl WireRecord {
             limits: WireLimits::of_run(&record.limits),
             image: record.image,
             engine: record.engine.clone(),
+            runtime: record.place.runtime.clone(),
+            python: record.place.python.clone(),
+            harness: record.place.harness,
+            environment: record.place.environment,
+            depends: record.depends.clone(),
+            clock_ms: record.determinism.clock_ms,
+            seed: record.determinism.seed,
             mounts: record.mounts.clone(),
             cassette,
         }
@@ -410,6 +464,17 @@ impl WireRecord {
             limits: self.limits.to_limits(),
             image: self.image,
             engine: self.engine,
+            place: RunPlace {
+                runtime: self.runtime,
+                python: self.python,
+                harness: self.harness,
+                environment: self.environment,
+            },
+            depends: self.depends,
+            determinism: Determinism {
+                clock_ms: self.clock_ms,
+                seed: self.seed,
+            },
             mounts: self.mounts,
             cassette,
         })

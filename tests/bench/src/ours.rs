@@ -258,6 +258,8 @@ impl Ours {
             tree: Arc::clone(&job.tree),
             mounts: Vec::new(),
             limits: job.limits.clone(),
+            determinism: spec::Determinism::default(),
+            runtime: None,
             proxy: None,
         }
     }

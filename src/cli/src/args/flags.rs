@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use egress::HostRule;
+use jiff::Timestamp;
 use llm::ModelRef;
-use spec::{ByteSize, DurationError, PartialLimits, parse_duration};
+use spec::{ByteSize, Determinism, DurationError, PartialLimits, parse_duration};
 
 use super::{Cpus, MountArg};
 
@@ -105,6 +106,48 @@ pub(crate) struct LimitFlags {
     pub(crate) tool_size: Option<ByteSize>,
 }
 
+/// What a run is given in place of the world's clock and randomness.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Reproduction options")]
+pub(crate) struct DeterminismFlags {
+    /// Begin Python's clock at this time, such as 2026-01-01T00:00:00Z
+    ///
+    /// Each reading is a millisecond after the one before, and sleeping moves it as long as was asked.
+    /// Monotonic clocks, times of files and other programs keep the machine's.
+    #[arg(long, value_name = "TIME", value_parser = parse_clock)]
+    pub(crate) clock: Option<u64>,
+    /// Seed the generators of `random` and `numpy.random`: 0 to 4294967295
+    ///
+    /// `secrets`, `os.urandom` and `uuid` stay random.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u32>,
+}
+
+impl DeterminismFlags {
+    /// What is asked for.
+    pub(crate) fn fixed(self) -> Determinism {
+        Determinism {
+            clock_ms: self.clock,
+            seed: self.seed,
+        }
+    }
+}
+
+/// A time with its zone, in milliseconds since 1970 began.
+pub(crate) fn parse_clock(text: &str) -> Result<u64, String> {
+    let wrong = |why: &str| format!("{why}: write a time such as 2026-01-01T00:00:00Z");
+    let time: Timestamp = text
+        .parse()
+        .map_err(|_| wrong("it is not a time with its zone"))?;
+    if time.subsec_nanosecond() % 1_000_000 != 0 {
+        return Err(wrong("the clock goes by milliseconds"));
+    }
+    let clock = u64::try_from(time.as_millisecond()).ok();
+    clock
+        .filter(|ms| *ms <= Determinism::CLOCK_MS_MAX)
+        .ok_or_else(|| wrong("the clock begins in 1970 at the earliest, and in 9000 at the latest"))
+}
+
 /// How a run gets its sandbox.
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Sandbox options")]
@@ -151,6 +194,29 @@ mod tests {
     use spec::Limits;
 
     use super::*;
+
+    #[test]
+    fn clocks_are_read() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(parse_clock(text).ok(), expected, "{text}");
+        };
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("2026-01-01T00:00:00Z", Some(1_767_225_600_000));
+        check("2026-01-01T01:00:00.25+01:00", Some(1_767_225_600_250));
+        check("9000-01-01T00:00:00Z", Some(Determinism::CLOCK_MS_MAX));
+        for bad in [
+            "",
+            "now",
+            "0",
+            "2026-01-01",
+            "2026-01-01T00:00:00",
+            "1969-12-31T23:59:59Z",
+            "9000-01-01T00:00:00.001Z",
+            "2026-01-01T00:00:00.0001Z",
+        ] {
+            check(bad, None);
+        }
+    }
 
     #[test]
     fn the_defaults_in_the_help_are_the_defaults() {

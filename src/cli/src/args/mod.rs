@@ -11,7 +11,8 @@ use crate::commands::{
     deploy, diff, doctor, exec, images, log, pool, reproduce, run, runs, shell, show, solve, undo,
 };
 pub(crate) use flags::{
-    EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, parse_duration_or_none,
+    DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags,
+    parse_duration_or_none,
 };
 pub(crate) use values::{Cpus, Grants, MountArg, check_length, text_or_stdin};
 

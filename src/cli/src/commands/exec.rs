@@ -8,7 +8,8 @@ use orchestrator::{RunRequest, program_from_file};
 use super::program::{Run, granted};
 use crate::app::{App, Models};
 use crate::args::{
-    EgressFlags, FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, text_or_stdin,
+    DeterminismFlags, EgressFlags, FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags,
+    text_or_stdin,
 };
 use crate::exit::{ExitCode, Problem};
 use crate::folders::Folders;
@@ -36,6 +37,8 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
+    determinism: DeterminismFlags,
+    #[command(flatten)]
     sandbox: SandboxFlags,
     #[command(flatten)]
     models: ModelFlags,
@@ -55,6 +58,7 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
     let query = text_or_stdin("query", &args.query)?;
     let program = program_from_file(&args.file, &query)?;
     let egress = granted(app, &args.network)?;
+    let determinism = args.determinism.fixed();
     let limits = app.limits(&args.limits).resolve(None)?;
     let grants = args.grant.clone().unwrap_or_default().0;
     let run = Run {
@@ -78,6 +82,8 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
             tree,
             mounts: Vec::new(),
             limits,
+            determinism,
+            depends: [].into(),
         })
     })
     .await

@@ -9,7 +9,9 @@ use spec::VersionRef;
 use super::joined;
 use super::program::Run;
 use crate::app::{App, Models};
-use crate::args::{FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, text_or_stdin};
+use crate::args::{
+    DeterminismFlags, FolderFlags, Grants, LimitFlags, ModelFlags, SandboxFlags, text_or_stdin,
+};
 use crate::exit::{ExitCode, Problem};
 use crate::folders::Folders;
 use crate::ui::LiveKind;
@@ -37,6 +39,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
+    determinism: DeterminismFlags,
+    #[command(flatten)]
     sandbox: SandboxFlags,
     #[command(flatten)]
     models: ModelFlags,
@@ -62,6 +66,7 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let query = text_or_stdin("query", &args.query)?;
+    let determinism = args.determinism.fixed();
     let asked = store.version(&digest)?.content.limits;
     let sources = app.limits(&args.limits);
     let limits = sources.resolve(asked.as_ref())?;
@@ -78,6 +83,7 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
         let mut request = factory.saved(&reference, &query, tree, &sources)?;
         request.grants = grants;
         request.egress = egress;
+        request.determinism = determinism;
         Ok(request)
     })
     .await

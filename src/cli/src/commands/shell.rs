@@ -64,6 +64,8 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
             tree,
             mounts: Vec::new(),
             limits,
+            determinism: spec::Determinism::default(),
+            depends: [].into(),
         })
     })
     .await

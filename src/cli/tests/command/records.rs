@@ -37,6 +37,7 @@ fn recorded(env: &Env, status: u8) -> RunId {
             ..RunUsage::default()
         },
         timings: PhaseTimings::default(),
+        place: spec::Place::default(),
     };
     let context = RunContext {
         run,
@@ -59,6 +60,9 @@ fn recorded(env: &Env, status: u8) -> RunId {
         image: Digest::of(b"image"),
         engine: "an engine".to_owned(),
         mounts: Vec::new(),
+        depends: [].into(),
+        determinism: spec::Determinism::default(),
+        place: store::RunPlace::default(),
         cassette: Vec::new(),
     };
     store.record_run(&record).unwrap();

@@ -307,6 +307,8 @@ impl Session<'_> {
                     tree: self.tree.clone(),
                     mounts: self.request.mounts.clone(),
                     limits,
+                    determinism: spec::Determinism::default(),
+                    depends: content.depends,
                 }
             }
             None if self.factory.head(&name)?.is_some() => {

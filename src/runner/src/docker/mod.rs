@@ -158,10 +158,13 @@ impl DockerSandboxes {
         };
         timings.queue = permit.queued;
         let begun = Instant::now();
-        if let Some(ready) = self.lease(&spec) {
+        let runtime = self.runtime_of(&spec).await;
+        if let Some(ready) = self.lease(&spec, runtime.as_deref()) {
             timings.lease = begun.elapsed();
             timings.start = Start::Leased;
-            let ran = self.converse(&spec, &host, ready, timings, &cancel).await;
+            let runtime = runtime.as_deref();
+            let ran = self.converse(&spec, &host, ready, runtime, timings, &cancel);
+            let ran = ran.await;
             match &ran.report {
                 Ok(RunReport {
                     outcome: RunOutcome::SandboxLost { why },
@@ -184,7 +187,7 @@ impl DockerSandboxes {
             warm: Warm::of(&spec.program),
             limits: &spec.limits,
             granted: &granted,
-            runtime: self.runtime_of(&spec),
+            runtime: runtime.as_deref(),
             slot,
             lease_ends: self.starter.lease_of(spec.limits.wall),
         };
@@ -200,13 +203,32 @@ impl DockerSandboxes {
                 return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
             }
         };
-        self.end(self.converse(&spec, &host, ready, timings, &cancel).await)
-            .await
+        let runtime = runtime.as_deref();
+        let ran = self.converse(&spec, &host, ready, runtime, timings, &cancel);
+        self.end(ran.await).await
     }
 
-    /// The runtime of one run.
-    fn runtime_of(&self, spec: &SandboxSpec) -> Option<&str> {
-        self.starter.options.runtimes.of(spec)
+    /// The runtime of one run: the one that it wants, where the engine has that.
+    async fn runtime_of(&self, spec: &SandboxSpec) -> Option<String> {
+        let chosen = self.starter.options.runtimes.of(spec);
+        let Some(wanted) = spec.runtime.as_deref() else {
+            return chosen.map(str::to_owned);
+        };
+        let known = self.starter.capabilities().await.ok();
+        let known = known.filter(|known| known.check_runtime(wanted).is_ok());
+        match known {
+            // What the engine takes anyway need not be said to it, and waits in the pool.
+            Some(known) if known.runtime(chosen) == Some(wanted) => chosen.map(str::to_owned),
+            Some(_) => Some(wanted.to_owned()),
+            None => chosen.map(str::to_owned),
+        }
+    }
+
+    /// The name of a runtime; `None` is the engine's default one.
+    pub(crate) async fn name_of(&self, runtime: Option<&str>) -> Option<String> {
+        let known = self.starter.capabilities().await.ok();
+        let name = known.map_or(runtime, |known| known.runtime(runtime));
+        name.map(str::to_owned)
     }
 
     /// Sees a run to its end, and watches its memory where its runtime does not.
@@ -215,15 +237,19 @@ impl DockerSandboxes {
         spec: &SandboxSpec,
         host: &RunHost,
         ready: Ready,
+        runtime: Option<&str>,
         timings: PhaseTimings,
         cancel: &CancellationToken,
     ) -> Ran {
         let removal = &ready.remains.removal;
-        let watchdog = self.watchdog(removal, self.runtime_of(spec), &spec.limits);
+        let watchdog = self.watchdog(removal, runtime, &spec.limits);
         let watchdog = watchdog.await;
         let mut ran = session::run(spec, host, ready, timings, cancel).await;
         if watchdog.is_some_and(|watchdog| watchdog.has_ended_it()) {
             watchdog::judge(&mut ran.report, &spec.limits);
+        }
+        if let Ok(report) = &mut ran.report {
+            report.place.runtime = self.name_of(runtime).await;
         }
         ran
     }
@@ -250,9 +276,9 @@ impl DockerSandboxes {
 
     /// A sandbox that waits, if there is one for this run. What is mounted is decided when a sandbox
     /// is created, and so is its runtime: a run that wants others starts its own.
-    fn lease(&self, spec: &SandboxSpec) -> Option<Ready> {
+    fn lease(&self, spec: &SandboxSpec, runtime: Option<&str>) -> Option<Ready> {
         let default = self.starter.options.runtimes.default.as_deref();
-        if !spec.mounts.is_empty() || self.runtime_of(spec) != default {
+        if !spec.mounts.is_empty() || runtime != default {
             return None;
         }
         let class = Class::new(&spec.image, &spec.limits);

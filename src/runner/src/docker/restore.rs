@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
-use spec::{Limits, Tree, limits};
+use spec::{Determinism, Limits, Tree, limits};
 
 use super::collect::LEFT_NAMED;
 use super::streams;
@@ -88,14 +88,20 @@ pub(super) fn is_small(spec: &SandboxSpec) -> bool {
     size <= BATCH && spec.tree.entries().is_empty()
 }
 
+/// What RUN says.
+pub(super) struct Beginning<'a> {
+    pub(super) program: &'a Program,
+    pub(super) limits: &'a Limits,
+    pub(super) proxy: Option<&'a Proxy>,
+    pub(super) determinism: Determinism,
+    pub(super) token: [u8; TOKEN_BYTES],
+}
+
 /// Encodes everything that the sandbox is told before it begins. Blocks on the blobs, unless
 /// [`is_small`], and on `out`; ends early when that fails.
 pub(super) fn send_all(
-    program: &Program,
+    run: &Beginning<'_>,
     tree: &Tree,
-    limits: &Limits,
-    proxy: Option<&Proxy>,
-    token: [u8; TOKEN_BYTES],
     blobs: &Arc<dyn Blobs>,
     out: &mut dyn FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -103,7 +109,7 @@ pub(super) fn send_all(
         buffer: BytesMut::new(),
         out,
     };
-    if let Program::Subagent { files, .. } = program {
+    if let Program::Subagent { files, .. } = run.program {
         for file in files {
             let header = FileHeader::new("code", file.path.as_bytes(), file.content.len(), false);
             put_message(&mut batch.buffer, to_sandbox::FILE, &header, &file.content);
@@ -131,12 +137,12 @@ pub(super) fn send_all(
             return Err(wrong_size(&entry.path));
         }
     }
-    if let Some(Proxy { certificates_pem }) = proxy {
+    if let Some(Proxy { certificates_pem }) = run.proxy {
         let pem = certificates_pem.as_bytes();
         let header = FileHeader::new("proxy", b"ca.pem", pem.len(), false);
         put_message(&mut batch.buffer, to_sandbox::FILE, &header, pem);
     }
-    put_run(&mut batch.buffer, program, limits, proxy.is_some(), token);
+    put_run(&mut batch.buffer, run);
     batch.send_if(0)
 }
 
@@ -229,13 +235,7 @@ struct ProxyRules {
     window: u32,
 }
 
-fn put_run(
-    out: &mut BytesMut,
-    program: &Program,
-    limits: &Limits,
-    proxy: bool,
-    token: [u8; TOKEN_BYTES],
-) {
+fn put_run(out: &mut BytesMut, run: &Beginning<'_>) {
     #[derive(Serialize)]
     struct Header {
         token: String,
@@ -249,13 +249,20 @@ fn put_run(
         query: &'a str,
         limits: ChildLimits,
         proxy: bool,
+        /// In milliseconds since 1970 began.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        clock: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seed: Option<u32>,
     }
     #[derive(Serialize)]
     struct Shell<'a> {
         command: &'a str,
         proxy: bool,
     }
-    let body = match program {
+    let Beginning { limits, .. } = *run;
+    let proxy = run.proxy.is_some();
+    let body = match run.program {
         Program::Subagent { entry, query, .. } => serde_json::to_vec(&Subagent {
             entry: hex(entry.as_bytes()),
             query,
@@ -266,12 +273,14 @@ fn put_run(
                 shell_chars: limits::SHELL_OUTPUT_CHARS,
             },
             proxy,
+            clock: run.determinism.clock_ms,
+            seed: run.determinism.seed,
         }),
         Program::Shell { command } => serde_json::to_vec(&Shell { command, proxy }),
     };
     let body = body.expect("strings and numbers are JSON");
     let header = Header {
-        token: hex(&token),
+        token: hex(&run.token),
         limits: HarnessLimits {
             output: limits.output.get(),
             workspace: limits.workspace.get(),

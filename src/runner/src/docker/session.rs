@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::{FutureExt as _, StreamExt as _};
 use spec::{
-    Captured, Clock, FileEntry, OutputStream, PhaseTimings, RunOutcome, RunReport, RunUsage, limits,
+    Captured, Clock, FileEntry, OutputStream, PhaseTimings, Place, RunOutcome, RunReport, RunUsage,
+    limits,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -90,6 +91,7 @@ pub(super) async fn run(
         mut events,
         diagnosis,
         mut remains,
+        python,
         ..
     } = ready;
     let Line { input, output } = line;
@@ -101,6 +103,7 @@ pub(super) async fn run(
     let mut session = Session::new(spec, host, events, input, batches);
     session.diagnosis = diagnosis;
     session.timings = timings;
+    session.python = python;
     let over = session.converse(output, &mut jobs, cancel).await;
     // This closes the stream in both directions, so that a kill does not wait for its reader.
     session.writer = None;
@@ -152,6 +155,8 @@ struct Session<'a> {
     stored: Option<io::Result<Vec<FileEntry>>>,
     diagnosis: Diagnosis,
     timings: PhaseTimings,
+    /// The version of the sandbox's Python.
+    python: String,
     /// When the current phase of the timings began.
     since: Instant,
     started: Option<Instant>,
@@ -195,6 +200,7 @@ impl<'a> Session<'a> {
             stored: None,
             diagnosis: Diagnosis::default(),
             timings: PhaseTimings::default(),
+            python: String::new(),
             since,
             started: None,
         }
@@ -519,6 +525,10 @@ impl<'a> Session<'a> {
             left_behind: Vec::new(),
             usage,
             timings: self.timings,
+            place: Place {
+                runtime: None,
+                python: Some(self.python),
+            },
         };
         if complete {
             report.changed = collect::changed(changed, &self.spec.tree);
@@ -550,9 +560,16 @@ fn start_restore(
     let (batches, batches_out) = mpsc::channel(QUEUED);
     let (program, tree) = (spec.program.clone(), Arc::clone(&spec.tree));
     let (limits, blobs) = (spec.limits.clone(), Arc::clone(&host.blobs));
-    let proxy = spec.proxy.clone();
+    let (proxy, determinism) = (spec.proxy.clone(), spec.determinism);
     let send = move |out: &mut dyn FnMut(Bytes) -> io::Result<()>| {
-        restore::send_all(&program, &tree, &limits, proxy.as_ref(), token, &blobs, out)
+        let run = restore::Beginning {
+            program: &program,
+            limits: &limits,
+            proxy: proxy.as_ref(),
+            determinism,
+            token,
+        };
+        restore::send_all(&run, &tree, &blobs, out)
     };
     let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
     if restore::is_small(spec) {

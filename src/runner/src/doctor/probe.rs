@@ -102,6 +102,8 @@ pub async fn probe(
         tree: Arc::new(Tree::default()),
         mounts: Vec::new(),
         limits: limits.clone(),
+        determinism: spec::Determinism::default(),
+        runtime: None,
         proxy: None,
     };
     let host = RunHost {

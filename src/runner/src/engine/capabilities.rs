@@ -87,6 +87,12 @@ impl Capabilities {
         Ok(())
     }
 
+    /// The name of a runtime; `None` is the default one, whose name the engine may not say.
+    pub(crate) fn runtime<'a>(&'a self, runtime: Option<&'a str>) -> Option<&'a str> {
+        let default = Some(self.default_runtime.as_str());
+        runtime.or(default.filter(|name| !name.is_empty()))
+    }
+
     /// Whether a runtime keeps to the limits of memory that it is given; `None` is the default one.
     pub(crate) fn enforces_memory(&self, runtime: Option<&str>) -> bool {
         let runtime = runtime.unwrap_or(&self.default_runtime);

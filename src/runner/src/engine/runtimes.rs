@@ -75,7 +75,7 @@ impl Runtimes {
 mod tests {
     use std::sync::Arc;
 
-    use spec::{Digest, Limits, RunId, Tree};
+    use spec::{Determinism, Digest, Limits, RunId, Tree};
 
     use super::*;
     use crate::{ImageId, Mount, Proxy};
@@ -97,6 +97,8 @@ mod tests {
             tree: Arc::new(Tree::default()),
             mounts: Vec::new(),
             limits: Limits::default(),
+            determinism: Determinism::default(),
+            runtime: None,
             proxy: None,
         };
         assert_eq!(runtimes.of(&spec), Some("a"));

@@ -183,6 +183,15 @@ pub fn key(request: &BuildRequest<'_>) -> Result<Option<Digest>, ImageError> {
         .map(|base| image_key(&recipe, base)))
 }
 
+/// The digest of our part of the image that is used now: the harness and the shims, and how their
+/// bytecode is made.
+///
+/// # Errors
+/// [`ImageError`] when the files of the image cannot be read.
+pub fn harness(request: &BuildRequest<'_>) -> Result<Digest, ImageError> {
+    Ok(Recipe::load(request.overrides_dir.as_deref())?.digest())
+}
+
 /// Finds the image that is used now, or builds it.
 ///
 /// # Errors

@@ -49,6 +49,8 @@ pub struct PoolLease {
     ready: Ready,
     /// Whether the pool ended it because it took more memory than it may.
     exceeded: Arc<AtomicBool>,
+    /// The runtime that it runs under, where that is known.
+    runtime: Option<String>,
     was_waiting: bool,
     permit: Permit,
     /// How long it took to get it.
@@ -94,6 +96,7 @@ pub async fn lease(
             limits,
             ready: there.ready,
             exceeded: there.exceeded,
+            runtime: given.runtime,
             was_waiting: given.was_waiting,
             permit,
             took: begun.elapsed(),
@@ -330,6 +333,7 @@ impl PooledSandboxes {
             lease.image == spec.image
                 && lease.limits == WantedLimits::of(&spec.limits)
                 && spec.mounts.is_empty()
+                && (spec.runtime.is_none() || spec.runtime == lease.runtime)
         })
     }
 
@@ -356,7 +360,8 @@ impl PooledSandboxes {
             if lease.exceeded.load(Ordering::Acquire) {
                 watchdog::judge(&mut report, &spec.limits);
             }
-            let report = report?;
+            let mut report = report?;
+            report.place.runtime = lease.runtime;
             match &report.outcome {
                 RunOutcome::SandboxLost { why } if !began => {
                     tracing::warn!(why, "the pool lost a sandbox before its run began");

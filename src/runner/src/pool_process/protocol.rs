@@ -165,6 +165,9 @@ pub(super) struct Given {
     pub(super) user: u32,
     /// The version of its Python.
     pub(super) python: String,
+    /// The runtime that it runs under, where that is known.
+    #[serde(default)]
+    pub(super) runtime: Option<String>,
     /// Whether it had been waiting, or was started for this client.
     pub(super) was_waiting: bool,
 }

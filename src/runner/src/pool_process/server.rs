@@ -262,6 +262,7 @@ impl PoolProcess {
             engine: self.options.engine_version.clone(),
             user: ready.uid,
             python: ready.python.clone(),
+            runtime: self.sandboxes.name_of(wanted.runtime.as_deref()).await,
             was_waiting: start == Start::Leased,
         });
         let removal = &ready.remains.removal;

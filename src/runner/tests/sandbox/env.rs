@@ -123,6 +123,8 @@ impl Env {
             tree: Arc::new(self.tree.clone()),
             mounts: self.mounts.clone(),
             limits: self.limits.clone(),
+            determinism: spec::Determinism::default(),
+            runtime: None,
             proxy: None,
         }
     }

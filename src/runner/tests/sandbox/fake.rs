@@ -27,6 +27,7 @@ fn told(report: &RunReport) -> RunReport {
     RunReport {
         usage: spec::RunUsage::default(),
         timings: spec::PhaseTimings::default(),
+        place: spec::Place::default(),
         ..report.clone()
     }
 }

@@ -136,6 +136,7 @@ pub(crate) fn record(store: &Store, run: RunId, version: Option<Digest>) -> RunR
             ..spec::RunUsage::default()
         },
         timings: spec::PhaseTimings::default(),
+        place: spec::Place::default(),
     };
     RunRecord {
         at: at(1),
@@ -152,6 +153,9 @@ pub(crate) fn record(store: &Store, run: RunId, version: Option<Digest>) -> RunR
         image: Digest::of(b"image"),
         engine: "Docker 20.10, runc".to_owned(),
         mounts: vec!["data".to_owned()],
+        depends: [].into(),
+        determinism: spec::Determinism::default(),
+        place: store::RunPlace::default(),
         cassette: vec![Exchange::new(
             "llm",
             json!({"messages": ["hi"], "id": 9_007_199_254_740_993_u64, "t": 0.1}),
