@@ -80,23 +80,6 @@ pub(crate) fn outcome_text(outcome: &OutcomeJson) -> String {
     }
 }
 
-/// The `kind` of an outcome in JSON.
-pub(crate) fn outcome_kind(outcome: &OutcomeJson) -> &'static str {
-    match outcome {
-        OutcomeJson::Completed {} => "completed",
-        OutcomeJson::Raised { .. } => "raised",
-        OutcomeJson::BadResult { .. } => "bad_result",
-        OutcomeJson::Exited { .. } => "exited",
-        OutcomeJson::Signalled { .. } => "signalled",
-        OutcomeJson::TimedOut { .. } => "timed_out",
-        OutcomeJson::OutOfMemory { .. } => "out_of_memory",
-        OutcomeJson::OutputLimit { .. } => "output_limit",
-        OutcomeJson::DiskLimit { .. } => "disk_limit",
-        OutcomeJson::SandboxLost { .. } => "sandbox_lost",
-        OutcomeJson::Cancelled {} => "cancelled",
-    }
-}
-
 /// Names of the signals that end programs. Source: `signal(7)`, which is the same on x86 and ARM.
 fn signal_name(signal: u8) -> Option<&'static str> {
     Some(match signal {
@@ -180,7 +163,7 @@ mod tests {
             OutcomeJson::Cancelled {},
         ] {
             let json = serde_json::to_value(&outcome).unwrap();
-            assert_eq!(json["kind"], outcome_kind(&outcome));
+            assert_eq!(json["kind"], outcome.kind());
         }
     }
 }

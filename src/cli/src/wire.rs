@@ -240,8 +240,10 @@ pub(crate) struct FindingJson {
 /// `runs list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunsJson {
-    /// Newest first.
+    /// Newest first, what runs before all others.
     pub(crate) runs: Vec<RunLineJson>,
+    /// Where the next page begins, with `--before`; null when this was the last one.
+    pub(crate) next: Option<RunId>,
 }
 
 /// One recorded run in short.
@@ -273,6 +275,20 @@ pub(crate) struct RunRecordJson {
     pub(crate) image: Digest,
     pub(crate) engine: String,
     pub(crate) mounts: Vec<String>,
+    /// The engine's runtime that it really ran under; null where that was not recorded.
+    pub(crate) runtime: Option<String>,
+    /// The version of its Python; null where that was not recorded.
+    pub(crate) python: Option<String>,
+    /// The digest of the harness in its image; null where that was not recorded.
+    pub(crate) harness: Option<Digest>,
+    /// The Python distributions in its image; null when there were none.
+    pub(crate) environment: Option<store::RunEnvironment>,
+    /// `NAME@DIGEST` of each version that it could import.
+    pub(crate) depends: Vec<String>,
+    /// The time that its clock began with; null means the machine's clock.
+    pub(crate) clock: Option<Timestamp>,
+    /// The seed of its random numbers; null leaves them to chance.
+    pub(crate) seed: Option<u32>,
     /// Requests of the subagent that were answered.
     pub(crate) exchanges: usize,
     /// Those over HTTP among them.

@@ -136,7 +136,7 @@ fn an_empty_home_is_no_error() {
     );
     assert_eq!(
         env.run(["runs", "list", "--json"]).status(0).stdout,
-        "{\"runs\":[]}\n"
+        "{\"runs\":[],\"next\":null}\n"
     );
     assert_eq!(env.run(["fsck", "--json"]).status(0).json()["clean"], true);
     assert_eq!(env.run(["list", "-q"]).status(0).stderr, "");

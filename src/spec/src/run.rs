@@ -23,6 +23,12 @@ impl RunId {
     pub fn from_uuid(uuid: uuid::Uuid) -> Self {
         Self(uuid)
     }
+
+    /// When it was made, in milliseconds since 1970 began; none for an id that holds no time.
+    pub fn made_at_ms(&self) -> Option<u64> {
+        let is_timed = self.0.get_version_num() == 7;
+        is_timed.then(|| u64::try_from(self.0.as_u128() >> 80).unwrap_or(u64::MAX))
+    }
 }
 
 impl fmt::Display for RunId {

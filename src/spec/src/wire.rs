@@ -138,6 +138,40 @@ pub enum OutcomeJson {
     Cancelled {},
 }
 
+impl OutcomeJson {
+    /// Every `kind` that there is.
+    pub const KINDS: &[&str] = &[
+        "completed",
+        "raised",
+        "bad_result",
+        "exited",
+        "signalled",
+        "timed_out",
+        "out_of_memory",
+        "output_limit",
+        "disk_limit",
+        "sandbox_lost",
+        "cancelled",
+    ];
+
+    /// Its `kind` in JSON.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Completed {} => "completed",
+            Self::Raised { .. } => "raised",
+            Self::BadResult { .. } => "bad_result",
+            Self::Exited { .. } => "exited",
+            Self::Signalled { .. } => "signalled",
+            Self::TimedOut { .. } => "timed_out",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::OutputLimit { .. } => "output_limit",
+            Self::DiskLimit { .. } => "disk_limit",
+            Self::SandboxLost { .. } => "sandbox_lost",
+            Self::Cancelled {} => "cancelled",
+        }
+    }
+}
+
 /// What a stream carried.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

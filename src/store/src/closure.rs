@@ -16,6 +16,10 @@ pub const TREE_MEDIA_TYPE: &str = "application/vnd.agentfactory.tree.v1";
 /// Source: RFC 2046, section 4.5.1.
 pub const FILE_MEDIA_TYPE: &str = "application/octet-stream";
 
+/// The media type of the layer of an environment.
+/// Source: OCI image specification, media types.
+pub const LAYER_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+
 /// How deep versions depend on each other.
 pub const DEPENDS_DEPTH: usize = 64;
 /// Versions that one version depends on, directly or not.
@@ -71,6 +75,8 @@ pub struct RunClosure {
     pub record: Digest,
     /// The version that ran, if it was one. Its own blobs are those of its closure.
     pub version: Option<Digest>,
+    /// The versions that it could import. Their blobs are those of their closures too.
+    pub depends: Vec<Digest>,
     /// The blobs, each once and after the blobs that it names: the record is the last.
     pub blobs: Vec<BlobRef>,
 }
@@ -136,6 +142,9 @@ impl Store {
             named.extend(files.map(|entry| (entry.digest, FILE_MEDIA_TYPE)));
             named.push((tree, TREE_MEDIA_TYPE));
         }
+        if let Some(environment) = &content.place.environment {
+            named.push((environment.layer, LAYER_MEDIA_TYPE));
+        }
         if let RunProgram::Subagent { source, .. } = &content.program {
             named.push((*source, SOURCE_MEDIA_TYPE));
         }
@@ -157,6 +166,7 @@ impl Store {
                 .version
                 .as_deref()
                 .and_then(|text| text.parse().ok()),
+            depends: content.depends.into_values().collect(),
             blobs: blobs.collect::<Result<_, StoreError>>()?,
         })
     }

@@ -294,8 +294,10 @@ impl StoreError {
                 "check who owns it and its permissions".to_owned()
             }
             Self::Io { .. } => "check that the home is a directory on a working disk".to_owned(),
-            Self::UnknownRun { .. }
-            | Self::BlobMissing { .. }
+            Self::UnknownRun { .. } => {
+                "write the id of a run, at least its first 8 characters, or `last`".to_owned()
+            }
+            Self::BlobMissing { .. }
             | Self::NothingToUndo { .. }
             | Self::RunExists { .. }
             | Self::Refused { .. }

@@ -22,6 +22,7 @@ mod operation;
 mod persist;
 mod query;
 mod record;
+mod runs;
 mod version;
 mod wire;
 
@@ -29,8 +30,8 @@ pub use archive::SourceFiles;
 pub use blobs::{BlobReader, BlobWriter, GET_MAX};
 pub use changes::Publication;
 pub use closure::{
-    BlobRef, Closure, ClosureVersion, DEPENDS_DEPTH, DEPENDS_MAX, FILE_MEDIA_TYPE, RunClosure,
-    TREE_MEDIA_TYPE,
+    BlobRef, Closure, ClosureVersion, DEPENDS_DEPTH, DEPENDS_MAX, FILE_MEDIA_TYPE,
+    LAYER_MEDIA_TYPE, RunClosure, TREE_MEDIA_TYPE,
 };
 pub use diff::{ConfigDiff, FileDiff, FileDiffKind, VersionDiff};
 pub use error::{StoreError, StoreErrorKind};
@@ -42,6 +43,7 @@ pub use record::{
     CASSETTE_MEDIA_TYPE, Exchange, ExchangeKind, RUN_MEDIA_TYPE, RunEnvironment, RunPlace,
     RunProgram, RunRecord,
 };
+pub use runs::{LAST_RUN, RUN_PREFIX_MIN, RunPage, RunQuery, RunSummary};
 pub use version::{
     CONFIG_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, Requirement, SOURCE_MEDIA_TYPE, SUBAGENT_ARTIFACT_TYPE,
     StagedVersion, Version, VersionContent,

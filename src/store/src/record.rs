@@ -296,41 +296,6 @@ impl Store {
         Ok((record, cassette))
     }
 
-    /// The ids of all recorded runs, newest first.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
-        let error = |source| StoreError::read("list", &self.layout.runs, source);
-        let mut runs = Vec::new();
-        for entry in std::fs::read_dir(&self.layout.runs).map_err(error)? {
-            // What is no run here is for `fsck` to report.
-            let name = entry.map_err(error)?.file_name();
-            runs.extend(name.to_str().and_then(|name| name.parse::<RunId>().ok()));
-        }
-        runs.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(runs)
-    }
-
-    /// The one run whose id begins like this.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownRun`], [`StoreError::AmbiguousRun`], and the file system's errors.
-    pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
-        let mut candidates = self.runs()?;
-        candidates.retain(|run| run.to_string().starts_with(prefix));
-        match candidates.as_slice() {
-            [run] => Ok(*run),
-            [] => Err(StoreError::UnknownRun {
-                run: spec::printable(prefix, 80),
-            }),
-            _ => Err(StoreError::AmbiguousRun {
-                prefix: prefix.to_owned(),
-                candidates,
-            }),
-        }
-    }
-
     /// The digest of a run's record.
     pub(crate) fn run_digest(&self, run: &RunId) -> Result<Digest, StoreError> {
         let path = self.layout.run(run);

@@ -9,18 +9,17 @@ use clap::{Args, ValueEnum};
 use orchestrator::{LogPart, OutputLogs, OutputReader};
 use spec::wire::text_or_base64;
 use spec::{OutputStream, RunId};
-use store::Store;
+use store::{LAST_RUN, RUN_PREFIX_MIN, Store};
 
 use crate::app::App;
 use crate::exit::{ExitCode, Problem};
-use crate::outcome::outcome_kind;
 use crate::ui::StreamFilter;
 use crate::wire::{OutputChunkJson, OutputEndJson};
 
 /// Show what a run wrote, or follow what it is writing
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// The id of the run, or how it begins; running ones are in `runs list`
+    /// The id of the run, its first 8 characters or more, or `last`; running ones are in `runs list`
     #[arg(value_name = "RUN")]
     run: String,
     /// Which stream: `both` writes each to the stream of the same name, a single one to standard output
@@ -116,7 +115,19 @@ pub(crate) fn output(app: &App, store: &Store, args: &OutputArgs) -> anyhow::Res
 /// The run of this id, recorded or not.
 fn find(store: &Store, logs: &OutputLogs, prefix: &str) -> anyhow::Result<RunId> {
     let mut candidates = logs.runs().context("listing the runs that are running")?;
-    candidates.retain(|run| run.to_string().starts_with(prefix));
+    if prefix == LAST_RUN {
+        let recorded = store.find_run(prefix);
+        return match candidates
+            .into_iter()
+            .chain(recorded.as_ref().ok().copied())
+            .max()
+        {
+            Some(run) => Ok(run),
+            None => Ok(recorded?),
+        };
+    }
+    let is_long = prefix.len() >= RUN_PREFIX_MIN;
+    candidates.retain(|run| is_long && run.to_string().starts_with(prefix));
     match (candidates.as_slice(), store.find_run(prefix)) {
         ([run], Err(error)) if error.kind() == store::StoreErrorKind::NotFound => Ok(*run),
         ([run], Ok(found)) if *run == found => Ok(found),
@@ -176,7 +187,7 @@ fn recorded(store: &Store, run: &RunId, shown: &mut Shown<'_>) -> anyhow::Result
             .with_context(|| format!("reading the output of the run `{run}`"))?;
         shown.show(stream, 0, &bytes)?;
     }
-    Ok(outcome_kind(&report.outcome).to_owned())
+    Ok(report.outcome.kind().to_owned())
 }
 
 /// What was shown of each stream.

@@ -16,7 +16,7 @@ use crate::wire::ReproduceJson;
 /// exit code is 0 only if everything is as it was. The new run is not recorded.
 #[derive(Debug, Args)]
 pub(crate) struct ReproduceArgs {
-    /// The id of the run, or how it begins
+    /// The id of the run, its first 8 characters or more, or `last`
     #[arg(value_name = "RUN")]
     run: String,
     #[command(flatten)]

@@ -1,14 +1,18 @@
 //! `runs`: the recorded runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use orchestrator::export;
-use spec::wire::{OutcomeJson, RunJson};
-use spec::{ByteSize, Digest, RunId, Tree};
-use store::{Exchange, ExchangeKind, RunProgram, RunRecord, Store};
+use spec::wire::{OutcomeJson, RunJson, StartJson};
+use spec::{ByteSize, Digest, RunId, SubagentName, Tree, parse_duration};
+use store::{
+    Exchange, ExchangeKind, RUN_PREFIX_MIN, RunProgram, RunQuery, RunRecord, RunSummary, Store,
+};
 
 use super::output::{OutputArgs, logs, output};
 use super::program::{print_outcome, print_usage, quoted};
@@ -16,28 +20,23 @@ use super::{field, files_of, joined, shown_at, shown_limits};
 use crate::app::App;
 use crate::exit::{ExitCode, Problem};
 use crate::folders::name_withheld;
-use crate::outcome::{outcome_kind, outcome_text};
-use crate::ui::{Table, one_line};
+use crate::outcome::outcome_text;
+use crate::ui::{Table, Ui, one_line};
 use crate::wire::{HttpJson, RunFilesJson, RunLineJson, RunRecordJson, RunsJson};
 
 /// List and show recorded runs, and fetch their files
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
-    /// List the runs, newest first
-    List {
-        /// List at most so many
-        #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 20)]
-        limit: usize,
-    },
+    List(ListArgs),
     /// Show one run: what ran, with which limits, and all that came of it
     Show {
-        /// The id of the run, or how it begins
+        /// The id of the run, its first 8 characters or more, or `last`
         #[arg(value_name = "RUN")]
         run: String,
     },
     /// List the files that a run left in its workspace, or fetch them with --to
     Files {
-        /// The id of the run, or how it begins
+        /// The id of the run, its first 8 characters or more, or `last`
         #[arg(value_name = "RUN")]
         run: String,
         /// Write them to this folder, over files of the same names
@@ -45,6 +44,72 @@ pub(crate) enum RunsCommand {
         to: Option<PathBuf>,
     },
     Output(OutputArgs),
+}
+
+/// List the runs, newest first
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListArgs {
+    /// List at most so many
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 20)]
+    limit: usize,
+    /// Only runs of this subagent
+    #[arg(long, value_name = "NAME")]
+    name: Option<SubagentName>,
+    /// Only runs that ended so, such as `completed` or `raised`; or `running`, `died`
+    #[arg(long, value_name = "KIND", value_parser = parse_outcome)]
+    outcome: Option<&'static str>,
+    /// Only runs since then: 90m, 12h or 7d ago, or a time such as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<Since>,
+    /// Only runs before this one: how the next page is asked for
+    #[arg(long, value_name = "RUN")]
+    before: Option<RunId>,
+}
+
+/// What only a log can say of a run.
+const UNRECORDED: [&str; 2] = ["running", "died"];
+
+fn parse_outcome(text: &str) -> Result<&'static str, String> {
+    let mut known = OutcomeJson::KINDS.iter().chain(&UNRECORDED);
+    known.find(|kind| **kind == text).copied().ok_or_else(|| {
+        let known: Vec<_> = OutcomeJson::KINDS
+            .iter()
+            .chain(&UNRECORDED)
+            .copied()
+            .collect();
+        format!("write one of {}", known.join(", "))
+    })
+}
+
+/// A moment, or how long ago it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    At(Timestamp),
+    Ago(Duration),
+}
+
+impl Since {
+    fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+fn parse_since(text: &str) -> Result<Since, String> {
+    let days = text
+        .strip_suffix('d')
+        .and_then(|days| days.parse::<u32>().ok());
+    if let Some(days) = days {
+        return Ok(Since::Ago(Duration::from_hours(24) * days));
+    }
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(Since::Ago(ago));
+    }
+    let at = text.parse::<Timestamp>();
+    at.map(Since::At)
+        .map_err(|_| "write 90m, 12h, 7d, or a time such as 2026-01-31T08:00:00Z".to_owned())
 }
 
 /// Characters of a URL in the list of exchanges.
@@ -56,7 +121,7 @@ const WHAT: usize = 60;
 pub(crate) fn runs(app: &App, command: &RunsCommand) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
     match command {
-        RunsCommand::List { limit } => list(app, &store, *limit),
+        RunsCommand::List(args) => list(app, &store, args),
         RunsCommand::Show { run } => {
             let run = find(app, &store, run)?;
             show(app, run, store.run(&run)?)
@@ -78,7 +143,7 @@ pub(super) fn find(app: &App, store: &Store, prefix: &str) -> anyhow::Result<Run
     let mut logs = logs(&app.outputs())?.into_iter();
     let found = logs.find(|(log, _)| log.run.to_string().starts_with(prefix));
     let (message, hint) = match found {
-        Some((log, is_running)) if !prefix.is_empty() => {
+        Some((log, is_running)) if prefix.len() >= RUN_PREFIX_MIN => {
             let run = log.run;
             if is_running {
                 (
@@ -142,60 +207,48 @@ fn files(app: &App, store: &Store, run: RunId, to: Option<&Path>) -> anyhow::Res
     Ok(ExitCode::Success)
 }
 
-fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
-    let ids = store.runs()?;
-    let mut runs = Vec::new();
-    let now = Timestamp::now();
-    let mut died = Vec::new();
-    for (log, is_running) in logs(&app.outputs())? {
-        // It is recorded already, and about to lose its log.
-        if ids.contains(&log.run) || (!is_running && store.run(&log.run).is_ok()) {
-            continue;
+fn list(app: &App, store: &Store, args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let limit = args.limit;
+    let since = args.since.map(|since| since.at(Timestamp::now()));
+    let mut runs = logged(app, store, args, since)?;
+    let (mut code, mut next) = (ExitCode::Success, None);
+    if !args.outcome.is_some_and(|kind| UNRECORDED.contains(&kind)) {
+        let page = store.run_page(&RunQuery {
+            name: args.name.clone(),
+            outcome: args.outcome.map(str::to_owned),
+            since,
+            before: args.before,
+            limit,
+        })?;
+        // One damaged record hides no other.
+        for (run, error) in &page.unreadable {
+            let why = orchestrator::chain(error);
+            app.ui.complain(format!("run {run} cannot be read: {why}"));
+            code = ExitCode::Failed;
         }
-        let wall = now.duration_since(log.at).as_secs_f64() * 1_000.0;
-        let line = RunLineJson {
-            run: log.run,
-            at: log.at,
-            what: one_line(&log.what, WHAT),
-            version: log.version.map(|digest| digest.to_string()),
-            outcome: if is_running { "running" } else { "died" },
-            wall_ms: is_running.then_some(wall),
-        };
-        if is_running {
-            runs.push(line);
-        } else {
-            died.push(line);
+        let more = page.unreadable_count - page.unreadable.len();
+        if more > 0 {
+            app.ui.complain(format!("{more} more cannot be read"));
         }
+        next = page.next;
+        runs.extend(page.runs.iter().map(line));
     }
-    runs.truncate(limit);
-    let running = runs.len();
-    let ids = ids.into_iter().take(limit - running);
-    let mut code = ExitCode::Success;
-    for run in ids {
-        match store.run(&run) {
-            Ok(record) => runs.push(line(run, &record)),
-            // One damaged record hides no other.
-            Err(error) => {
-                app.ui.complain(format!(
-                    "run {run} cannot be read: {}",
-                    orchestrator::chain(&error)
-                ));
-                code = ExitCode::Failed;
-            }
-        }
+    // What runs comes first, the rest as it began.
+    runs.sort_by_key(|run| (run.outcome != "running", std::cmp::Reverse(run.run)));
+    if runs.len() > limit {
+        runs.truncate(limit);
+        next = runs.last().map(|run| run.run);
     }
-    runs.extend(died);
-    runs[running..].sort_by_key(|run| std::cmp::Reverse(run.at));
-    runs.truncate(limit);
     if app.ui.is_json() {
-        app.ui.json(&RunsJson { runs })?;
+        app.ui.json(&RunsJson { runs, next })?;
         return Ok(code);
     }
     if runs.is_empty() {
-        app.ui.note(if limit == 0 {
-            "-n 0 lists nothing"
-        } else {
-            "nothing has run yet"
+        let is_all = args.name.is_none() && args.outcome.is_none() && since.is_none();
+        app.ui.note(match (limit, is_all && args.before.is_none()) {
+            (0, _) => "-n 0 lists nothing",
+            (_, true) => "nothing has run yet",
+            (_, false) => "no run is such a one",
         });
         return Ok(code);
     }
@@ -214,22 +267,60 @@ fn list(app: &App, store: &Store, limit: usize) -> anyhow::Result<ExitCode> {
         .render(app.ui.width())
         .into_iter()
         .try_for_each(|line| app.ui.data(line))?;
+    if let Some(next) = next {
+        app.ui.note(format!("there are more: --before {next}"));
+    }
     Ok(code)
 }
 
-fn line(run: RunId, record: &RunRecord) -> RunLineJson {
-    let what = match (&record.name, &record.program) {
+/// The runs of which there is no record: they are running, or died with their process.
+fn logged(
+    app: &App,
+    store: &Store,
+    args: &ListArgs,
+    since: Option<Timestamp>,
+) -> anyhow::Result<Vec<RunLineJson>> {
+    let now = Timestamp::now();
+    let mut runs = Vec::new();
+    for (log, is_running) in logs(&app.outputs())? {
+        // It is recorded already, and about to lose its log.
+        if store.has_run(&log.run)? {
+            continue;
+        }
+        let outcome = if is_running { "running" } else { "died" };
+        let name = args.name.as_ref();
+        let is_wanted = args.outcome.is_none_or(|kind| kind == outcome)
+            && name.is_none_or(|name| log.what == name.to_string())
+            && since.is_none_or(|since| log.at >= since)
+            && args.before.is_none_or(|before| log.run < before);
+        if is_wanted {
+            let wall = now.duration_since(log.at).as_secs_f64() * 1_000.0;
+            runs.push(RunLineJson {
+                run: log.run,
+                at: log.at,
+                what: one_line(&log.what, WHAT),
+                version: log.version.map(|digest| digest.to_string()),
+                outcome,
+                wall_ms: is_running.then_some(wall),
+            });
+        }
+    }
+    Ok(runs)
+}
+
+fn line(run: &RunSummary) -> RunLineJson {
+    let what = match (&run.name, &run.program) {
         (Some(name), _) => name.to_string(),
         (None, RunProgram::Subagent { entry, .. }) => entry.to_string(),
         (None, RunProgram::Shell { command }) => one_line(command, WHAT),
     };
     RunLineJson {
-        run,
-        at: record.at,
+        run: run.run,
+        at: run.at,
         what,
-        version: record.report.version.clone(),
-        outcome: outcome_kind(&record.report.outcome),
-        wall_ms: Some(record.report.usage.wall_ms),
+        version: run.version.map(|digest| digest.to_string()),
+        outcome: run.outcome.kind(),
+        wall_ms: Some(run.wall_ms),
     }
 }
 
@@ -288,6 +379,47 @@ fn totals(report: &RunJson) -> [(&'static str, Vec<String>); 2] {
     [("totals", totals), ("timings", timings)]
 }
 
+/// `NAME@DIGEST` of each version.
+fn shown_depends(depends: &BTreeMap<SubagentName, Digest>) -> Vec<String> {
+    let depends = depends.iter();
+    depends
+        .map(|(name, digest)| format!("{name}@{digest}"))
+        .collect()
+}
+
+/// The time that a run's clock began with.
+fn clock(clock_ms: u64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(clock_ms).ok()?).ok()
+}
+
+/// What a run was on and was given, as far as it is known.
+fn show_place(ui: &Ui, record: &RunRecord) -> anyhow::Result<()> {
+    let place = &record.place;
+    let environment = place.environment.map(|environment| environment.layer);
+    let clock = record.determinism.clock_ms.and_then(clock);
+    let start = match record.report.start {
+        StartJson::Cold => "cold",
+        StartJson::Leased => "leased",
+    };
+    for (name, value) in [
+        ("runtime", place.runtime.clone()),
+        ("python", place.python.clone()),
+        ("harness", place.harness.map(|digest| digest.to_string())),
+        ("environment", environment.map(|digest| digest.to_string())),
+        ("clock", clock.map(|at| at.to_string())),
+        ("seed", record.determinism.seed.map(|seed| seed.to_string())),
+        ("start", Some(start.to_owned())),
+    ] {
+        if let Some(value) = value {
+            ui.data(field(name, value))?;
+        }
+    }
+    for name in shown_depends(&record.depends) {
+        ui.data(field("depends", name))?;
+    }
+    Ok(())
+}
+
 fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
     if app.ui.is_json() {
         app.ui.json(&RunRecordJson {
@@ -300,6 +432,13 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
             image: record.image,
             engine: record.engine,
             mounts: record.mounts,
+            runtime: record.place.runtime,
+            python: record.place.python,
+            harness: record.place.harness,
+            environment: record.place.environment,
+            depends: shown_depends(&record.depends),
+            clock: record.determinism.clock_ms.and_then(clock),
+            seed: record.determinism.seed,
             exchanges: record.cassette.len(),
             http: http(&record.cassette),
             report: record.report,
@@ -330,6 +469,7 @@ fn show(app: &App, run: RunId, record: RunRecord) -> anyhow::Result<ExitCode> {
     ui.data(field("mounts", joined(&record.mounts)))?;
     ui.data(field("image", record.image.to_string()))?;
     ui.data(field("engine", &record.engine))?;
+    show_place(ui, &record)?;
     ui.data(field("input tree", &report.input_tree))?;
     ui.data(field(
         "output tree",

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 use spec::Digest;
-use store::{Exchange, RunProgram, StoreError, StoreErrorKind};
+use store::{Exchange, RunEnvironment, RunPlace, RunProgram, RunQuery, StoreError, StoreErrorKind};
 
 use crate::fixtures::{Home, record, run_id};
 
@@ -244,4 +244,142 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
     assert!(!error.to_string().contains('\u{1b}'));
     let error = home.store.run(&run_id(3)).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::NotFound);
+}
+
+#[test]
+fn the_newest_run_is_called_last() {
+    let home = Home::new();
+    let error = home.store.find_run("last").unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::NotFound);
+    for number in [2, 7, 5] {
+        let record = record(&home.store, run_id(number), None);
+        home.store.record_run(&record).unwrap();
+    }
+    assert_eq!(home.store.find_run("last").unwrap(), run_id(7));
+    // The first digits of an id are a time: fewer than eight name no run.
+    let error = home.store.find_run(&run_id(7).to_string()[..7]);
+    assert_eq!(error.unwrap_err().kind(), StoreErrorKind::NotFound);
+}
+
+#[test]
+fn runs_are_listed_page_by_page() {
+    let home = Home::new();
+    for number in 0..10 {
+        let mut record = record(&home.store, run_id(number), None);
+        record.name = (number % 2 == 0).then(|| crate::fixtures::name("even"));
+        if number % 5 == 0 {
+            record.report.outcome = spec::wire::OutcomeJson::Cancelled {};
+        }
+        record.at = jiff::Timestamp::from_second(1_000 + i64::try_from(number).unwrap()).unwrap();
+        home.store.record_run(&record).unwrap();
+    }
+    let page = |query: &RunQuery| {
+        let page = home.store.run_page(query).unwrap();
+        let runs = page.runs.iter();
+        let runs: Vec<_> = runs.map(|run| run.run.to_string()).collect();
+        let numbers: Vec<u32> = runs
+            .iter()
+            .map(|run| run[run.len() - 1..].parse().unwrap())
+            .collect();
+        (numbers, page.next)
+    };
+    let mut query = RunQuery {
+        limit: 4,
+        ..RunQuery::default()
+    };
+    let mut all = Vec::new();
+    loop {
+        let (runs, next) = page(&query);
+        all.extend(runs);
+        query.before = next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(all, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    let wanted = |query: RunQuery| {
+        let limit = query.limit.max(10);
+        page(&RunQuery { limit, ..query }).0
+    };
+    let even = RunQuery {
+        name: Some(crate::fixtures::name("even")),
+        ..RunQuery::default()
+    };
+    assert_eq!(wanted(even.clone()), [8, 6, 4, 2, 0]);
+    let outcome = Some("cancelled".to_owned());
+    assert_eq!(wanted(RunQuery { outcome, ..even }), [0]);
+    let since = RunQuery {
+        since: Some(jiff::Timestamp::from_second(1_007).unwrap()),
+        ..RunQuery::default()
+    };
+    assert_eq!(wanted(since), [9, 8, 7]);
+    // The ids say 2023: what is asked for later than that is not looked for.
+    let since = RunQuery {
+        since: Some(jiff::Timestamp::from_second(2_000_000_000).unwrap()),
+        ..RunQuery::default()
+    };
+    assert_eq!(wanted(since), Vec::<u32>::new());
+}
+
+#[test]
+fn a_damaged_record_hides_no_other() {
+    let home = Home::new();
+    for number in [1, 2] {
+        let record = record(&home.store, run_id(number), None);
+        home.store.record_run(&record).unwrap();
+    }
+    fs::write(home.path(&format!("runs/{}", run_id(2))), "nothing\n").unwrap();
+    let page = home.store.run_page(&RunQuery {
+        limit: 10,
+        ..RunQuery::default()
+    });
+    let page = page.unwrap();
+    assert_eq!(page.runs.len(), 1);
+    assert_eq!(
+        (page.unreadable[0].0, page.unreadable_count),
+        (run_id(2), 1)
+    );
+}
+
+/// Everything that a record can say, pinned: a change of this digest is a change of the format.
+#[test]
+fn a_whole_record_never_changes() {
+    let home = Home::new();
+    let version = home.stage("1");
+    let mut record = record(&home.store, run_id(1), Some(version));
+    record.egress = ["example.org".to_owned()].into();
+    record.depends = [(crate::fixtures::name("helper"), version)].into();
+    record.determinism = spec::Determinism {
+        clock_ms: Some(1_767_225_600_000),
+        seed: Some(u32::MAX),
+    };
+    record.place = RunPlace {
+        runtime: Some("runc".to_owned()),
+        python: Some("3.13.5".to_owned()),
+        harness: Some(Digest::of(b"harness")),
+        environment: Some(RunEnvironment {
+            key: Digest::of(b"key"),
+            layer: home.store.put(b"layer").unwrap(),
+        }),
+    };
+    let digest = home.store.record_run(&record).unwrap();
+    assert_eq!(home.again().run(&run_id(1)).unwrap(), record);
+    assert_eq!(
+        digest.to_string(),
+        "sha256:7ce2680a24c06ef200f7b7732ba19c8f45d0b76230f64df7ecb475af32b81b01"
+    );
+    let closure = home.store.run_closure(&run_id(1)).unwrap();
+    assert_eq!(closure.depends, [version]);
+    assert!(
+        closure
+            .blobs
+            .iter()
+            .any(|blob| blob.digest == Digest::of(b"layer"))
+    );
+    assert_eq!(home.findings(), Vec::<String>::new());
+    // What it names must be there.
+    record.report.run = run_id(2).to_string();
+    record.depends = [(crate::fixtures::name("helper"), Digest::of(b"gone"))].into();
+    let error = home.store.record_run(&record).unwrap_err();
+    assert!(matches!(error, StoreError::BlobMissing { .. }), "{error}");
 }
