@@ -68,7 +68,7 @@ pub struct Assembly {
 
 impl Assembly {
     /// How many layers are the parent's.
-    fn below(&self) -> usize {
+    pub(super) fn below(&self) -> usize {
         self.config.layers.len().saturating_sub(self.layers.len())
     }
 

@@ -86,6 +86,14 @@ pub enum ImageError {
     /// The engine took the archive and has something else.
     #[error("the engine loaded `{0}` with other layers than it was sent")]
     NotWhatWasSent(String),
+    /// The engine gave layers that are not those of the image.
+    #[error("the engine saved something else than the layer {diff_id} of the image {}", .image.short())]
+    NotWhatWasSaved {
+        /// The image that was assembled.
+        image: spec::Digest,
+        /// The layer of its parent.
+        diff_id: spec::Digest,
+    },
 }
 
 impl ImageError {
@@ -150,7 +158,10 @@ impl ImageError {
             Self::NoPython(_) | Self::OldPython { .. } => {
                 "choose a base with Python 3.11 or newer, such as `python:3.13-slim`"
             }
-            Self::File { .. } | Self::Compile { .. } | Self::NotWhatWasSent(_) => return None,
+            Self::File { .. }
+            | Self::Compile { .. }
+            | Self::NotWhatWasSent(_)
+            | Self::NotWhatWasSaved { .. } => return None,
         };
         Some(hint.to_owned())
     }

@@ -18,6 +18,7 @@ mod config;
 mod error;
 mod files;
 mod layer;
+mod layout;
 mod progress;
 mod recipe;
 mod rootfs;
@@ -37,6 +38,7 @@ pub use assemble::{Assembly, Parent};
 pub use config::{ImageConfig, LABEL_IMAGE, Platform};
 pub use error::ImageError;
 pub use layer::{LayerWriter, Written};
+pub use layout::Exported;
 pub use progress::Progress;
 
 /// The repository of our images on an engine.
