@@ -4,6 +4,7 @@
 mod benign;
 mod demo;
 mod deploy;
+mod deploy_image;
 mod egress;
 mod engine;
 mod exec;

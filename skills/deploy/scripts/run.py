@@ -2,7 +2,8 @@
 """Runs the subagent of this folder, outside AgentFactory.
 
     python3 run.py QUERY
-    python3 run.py < FILE_WITH_THE_QUERY
+    python3 run.py - < FILE_WITH_THE_QUERY
+    python3 run.py --version
 
 Prints {"answer": ..., "summary": ...} as JSON on standard output; whatever the subagent prints goes to
 standard error. Paths that the subagent uses are relative to the current directory.
@@ -28,6 +29,8 @@ def read_query(arguments):
     """The query, or None when the usage is wrong."""
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
+    elif arguments == ["-"]:
+        arguments = []
     if len(arguments) == 1:
         return arguments[0]
     if arguments or sys.stdin is None or sys.stdin.isatty():
@@ -47,8 +50,13 @@ def keep_stdout():
     return real
 
 
-def load(entry):
-    """Imports the entry file; its folder, the source's root and the shims `llm` and `tools` are importable."""
+def load(entry, packages):
+    """Imports the entry file; its folder, the source's root and the shims `llm` and `tools` are importable.
+
+    `packages` is a folder with what it requires, or None; like any other, it comes after the standard library.
+    """
+    if packages is not None and os.path.isdir(packages):
+        sys.path.append(packages)
     path = os.path.join(SOURCE, *entry.split("/"))
     first = list(dict.fromkeys([os.path.dirname(path), SOURCE, HERE]))
     sys.path[:] = first + [folder for folder in sys.path if folder not in first]
@@ -91,17 +99,20 @@ def main():
     if sys.argv[1:] in (["-h"], ["--help"]):
         print(__doc__.strip())
         return 0
+    with open(os.path.join(HERE, "subagent.json"), encoding="utf-8") as file:
+        version = json.load(file)
+    if sys.argv[1:] == ["--version"]:
+        print(f"{version['name']}@{version['version']}")
+        return 0
     query = read_query(sys.argv[1:])
     if query is None:
-        print(f"usage: python3 {sys.argv[0]} QUERY   (or the query on standard input)", file=sys.stderr)
+        print(f"usage: python3 {sys.argv[0]} QUERY   (`-`: the query is on standard input)", file=sys.stderr)
         return 2
-    with open(os.path.join(HERE, "subagent.json"), encoding="utf-8") as file:
-        entry = json.load(file)["entry"]
 
     sys.dont_write_bytecode = True
     output = keep_stdout()
     try:
-        result = checked(load(entry)(query))
+        result = checked(load(version["entry"], version.get("packages"))(query))
     except BadResult as error:
         print(f"bad result: {error}", file=sys.stderr)
         return 1

@@ -220,6 +220,7 @@ fn of_factory(error: &FactoryError) -> ExitCode {
     match error {
         FactoryError::Store(error) => of_store(error),
         FactoryError::Runner(error) => of_runner(error),
+        FactoryError::Image(error) => of_image(error),
         FactoryError::Model(error) => of_llm(error),
         FactoryError::Workspace(error) => of_workspace(error),
         FactoryError::NoModel => ExitCode::Unavailable,
@@ -301,7 +302,12 @@ fn of_image(error: &ImageError) -> ExitCode {
         | ImageError::NoBase { .. }
         | ImageError::NoMmdebstrap
         | ImageError::Mmdebstrap { .. } => ExitCode::Unavailable,
-        ImageError::NoPython(_) | ImageError::OldPython { .. } => ExitCode::Refused,
+        ImageError::NoPython(_) | ImageError::OldPython { .. } | ImageError::Reserved(_) => {
+            ExitCode::Refused
+        }
+        ImageError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+            ExitCode::Refused
+        }
         // A file of ours, or a step of the build.
         _ => ExitCode::Failed,
     }

@@ -176,8 +176,9 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Undo(args) => undo::undo(app, args),
         Command::Fsck => fsck::fsck(app),
         Command::Runs(command) => runs::runs(app, command),
-        Command::Deploy(args) => deploy::deploy(app, args),
-        Command::Solve(_)
+        Command::Deploy(args) if !args.needs_engine() => deploy::deploy(app, args),
+        Command::Deploy(_)
+        | Command::Solve(_)
         | Command::Run(_)
         | Command::Exec(_)
         | Command::Shell(_)
@@ -195,6 +196,7 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         let mut listening = JoinSet::new();
         listening.spawn(app.interrupts.listen(&app.ui)?);
         let ended = match command {
+            Command::Deploy(args) => deploy::image(app, args).await,
             Command::Solve(args) => solve::solve(app, args).await,
             Command::Run(args) => run::run(app, args).await,
             Command::Exec(args) => exec::exec(app, args).await,
@@ -227,14 +229,16 @@ mod tests {
     #[test]
     fn a_usage_error_keeps_all_that_it_names() {
         let failure = usage("agentfactory deploy");
-        for name in ["<REF>", "--as <FORM>", "--to <DIR>"] {
+        for name in ["<REF>", "--as <FORM>"] {
             assert!(failure.message.contains(name), "{failure:?}");
         }
         assert!(!failure.message.contains('\n'), "{failure:?}");
         assert!(!failure.message.contains("Usage"), "{failure:?}");
         assert_eq!(failure.hint, None);
+        let failure = usage("agentfactory deploy x --as skill");
+        assert!(failure.message.contains("--to <DIR>"), "{failure:?}");
         let failure = usage("agentfactory deploy x --to y --as zip");
-        assert!(failure.message.contains("possible values: skill"));
+        assert!(failure.message.contains("possible values: skill, image"));
         let failure = usage("agentfactory lst");
         assert!(!failure.message.contains("tip"), "{failure:?}");
         assert!(failure.hint.is_some_and(|hint| hint.contains("'list'")));

@@ -408,6 +408,24 @@ pub(crate) struct DeployJson {
     pub(crate) files: Vec<String>,
 }
 
+/// `deploy --as image`.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeployImageJson {
+    pub(crate) name: SubagentName,
+    pub(crate) version: Digest,
+    /// The image's id on the engine.
+    pub(crate) image: Digest,
+    /// The digest of its configuration.
+    pub(crate) config: Digest,
+    pub(crate) tags: Vec<String>,
+    /// The digest by which registries name it; null unless the image left the engine.
+    pub(crate) manifest: Option<Digest>,
+    /// All its blobs together; null likewise.
+    pub(crate) size_bytes: Option<u64>,
+    /// The folder with the layout; null without one.
+    pub(crate) layout: Option<String>,
+}
+
 /// `images build`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ImageJson {

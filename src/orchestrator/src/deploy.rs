@@ -1,10 +1,14 @@
 //! Deploy: a version leaves as something that runs without us.
 
+mod image;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use image::{DeployedImage, ImageRequest, deploy_image};
+
 use spec::{Digest, SubagentName, VersionRef};
-use store::Store;
+use store::{Resolved, SourceFiles, Store, Version};
 
 use crate::assets::{Assets, fill};
 use crate::error::FactoryError;
@@ -46,10 +50,7 @@ pub fn deploy_skill(
 ) -> Result<Deployed, FactoryError> {
     let resolved = store.resolve(reference)?;
     let version = store.version(&resolved.digest)?;
-    let name = resolved.name.ok_or_else(|| FactoryError::Target {
-        path: to.to_owned(),
-        why: format!("no name has ever pointed at {}", resolved.digest),
-    })?;
+    let name = named(resolved, to)?;
     // Source: the Agent Skills format allows a-z, 0-9 and single hyphens, and wants the folder's name.
     let skill_name = skill_name(&name);
     let target = to.join(&skill_name);
@@ -77,7 +78,7 @@ pub fn deploy_skill(
             "description_yaml",
             serde_json::Value::String(description).to_string(),
         ),
-        ("digest", resolved.digest.to_string()),
+        ("digest", version.digest.to_string()),
         ("entry", version.content.entry.to_string()),
         ("python", version.content.python.clone()),
         ("skills", crate::task::list(version.content.skills.iter())),
@@ -101,14 +102,11 @@ pub fn deploy_skill(
         "entry": version.content.entry.to_string(),
         "name": name,
         "skills": skills,
-        "version": resolved.digest,
+        "version": version.digest,
     });
     let manifest = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
     files.insert("scripts/subagent.json".to_owned(), manifest.into_bytes());
-    for (path, content) in version.content.files {
-        if path.as_bytes() == crate::task::SKILL_MD {
-            continue;
-        }
+    for (path, content) in sources(&version) {
         let path = std::str::from_utf8(path.as_bytes())
             .map_err(|_| wrong(&target, format!("`{path}` is not UTF-8")))?;
         files.insert(format!("scripts/subagent/{path}"), content);
@@ -116,9 +114,23 @@ pub fn deploy_skill(
     write_folder(to, &target, &files)?;
     Ok(Deployed {
         path: target,
-        version: resolved.digest,
+        version: version.digest,
         files: files.into_keys().collect(),
     })
+}
+
+/// The name under which a version leaves.
+fn named(resolved: Resolved, to: &Path) -> Result<SubagentName, FactoryError> {
+    let digest = resolved.digest;
+    let name = resolved.name;
+    name.ok_or_else(|| wrong(to, format!("no name has ever pointed at {digest}")))
+}
+
+/// The files that run, without the documentation.
+fn sources(version: &Version) -> SourceFiles {
+    let mut files = version.content.files.clone();
+    files.retain(|(path, _)| path.as_bytes() != crate::task::SKILL_MD);
+    files
 }
 
 fn skill_name(name: &SubagentName) -> String {

@@ -17,6 +17,9 @@ pub enum FactoryError {
     /// No sandbox could be used.
     #[error(transparent)]
     Runner(#[from] runner::RunnerError),
+    /// An image could not be assembled or loaded.
+    #[error(transparent)]
+    Image(#[from] runner::images::ImageError),
     /// The model gave no reply.
     #[error(transparent)]
     Model(#[from] llm::LlmError),
@@ -91,6 +94,7 @@ impl FactoryError {
                 below.and_then(store::StoreError::hint)
             }
             Self::Runner(error) => error.hint(),
+            Self::Image(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Workspace(error) => error.hint(),
             Self::Limits(error) => error.hint(),

@@ -26,7 +26,7 @@ pub use self::egress::{Authorities, Egress, EgressSettings};
 pub use assets::{AssetError, Assets};
 pub use budget::TaskBudget;
 pub use context::{Context, SystemContext, TaskId};
-pub use deploy::{Deployed, deploy_skill};
+pub use deploy::{Deployed, DeployedImage, ImageRequest, deploy_image, deploy_skill};
 pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, RunRequest, program_from_file};
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};

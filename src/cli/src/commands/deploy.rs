@@ -1,14 +1,19 @@
 //! `deploy`: a version leaves as something that runs without AgentFactory.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use orchestrator::deploy_skill;
-use spec::VersionRef;
+use orchestrator::{DeployedImage, ImageRequest, deploy_image, deploy_skill};
+use runner::Engine;
+use runner::images::{self, Scratch};
+use spec::{ByteSize, Digest, VersionRef};
 
+use super::field;
 use crate::app::App;
-use crate::exit::ExitCode;
-use crate::wire::DeployJson;
+use crate::exit::{ExitCode, Interrupted, Problem};
+use crate::ui::{Live, LiveKind};
+use crate::wire::{DeployImageJson, DeployJson};
 
 /// Export a version as something that runs without AgentFactory
 #[derive(Debug, Args)]
@@ -19,25 +24,76 @@ pub(crate) struct DeployArgs {
     /// What it becomes
     #[arg(long = "as", value_name = "FORM")]
     form: Form,
-    /// The folder in which its own folder is made
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    /// Skill: the folder in which its own folder is made
+    #[arg(long, value_name = "DIR", required_if_eq("form", "skill"))]
+    to: Option<PathBuf>,
+    /// Image: its name on the engine [default: agentfactory/subagent/NAME, with the tags latest and
+    /// 12 hex digits of the version]
+    #[arg(long, value_name = "NAME[:TAG]")]
+    tag: Option<String>,
+    /// Image: also write it as an OCI image layout; the folder must not be there
+    #[arg(long, value_name = "layout:DIR")]
+    output: Option<Output>,
 }
 
 /// What a version can become.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
     /// An Agent Skills folder: SKILL.md, and scripts for a bare `python3`
     Skill,
+    /// A container image: `docker run IMAGE "QUERY"` prints the result as JSON
+    Image,
 }
 
-/// Exports one version.
+/// Where an image is written to, besides the engine.
+#[derive(Clone, Debug)]
+struct Output(PathBuf);
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("layout:") {
+            Some(folder) if !folder.is_empty() => Ok(Self(folder.into())),
+            _ => Err("write `layout:DIR`".to_owned()),
+        }
+    }
+}
+
+impl DeployArgs {
+    /// Whether the engine is asked for anything.
+    pub(crate) fn needs_engine(&self) -> bool {
+        self.form == Form::Image
+    }
+
+    /// Refuses what does not go together.
+    fn check(&self) -> Result<(), Problem> {
+        let (form, others) = match self.form {
+            Form::Skill => (
+                "skill",
+                [
+                    ("--tag", self.tag.is_some()),
+                    ("--output", self.output.is_some()),
+                ],
+            ),
+            Form::Image => ("image", [("--to", self.to.is_some()), ("--to", false)]),
+        };
+        match others.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Problem::usage(format!(
+                "`{flag}` does not go with `--as {form}`"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Exports one version as a folder.
 pub(crate) fn deploy(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCode> {
+    args.check()?;
     let reference: VersionRef = args.reference.parse()?;
     let store = app.store()?;
-    let deployed = match args.form {
-        Form::Skill => deploy_skill(&store, &app.assets(), &reference, &args.to)?,
-    };
+    let to = args.to.as_deref().unwrap_or(".".as_ref());
+    let deployed = deploy_skill(&store, &app.assets(), &reference, to)?;
     let path = deployed.path.display().to_string();
     if app.ui.is_json() {
         app.ui.json(&DeployJson {
@@ -54,4 +110,92 @@ pub(crate) fn deploy(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCode> {
         ));
     }
     Ok(ExitCode::Success)
+}
+
+/// Exports one version as a container image.
+pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCode> {
+    args.check()?;
+    let reference: VersionRef = args.reference.parse()?;
+    let tags = args.tag.as_deref().map(images::image_name).transpose()?;
+    if let Some(Output(to)) = &args.output
+        && to.symlink_metadata().is_ok()
+    {
+        let to = to.display();
+        return Err(Problem::refused(format!("`{to}` exists already"))
+            .hint("name a folder that is not there: a layout appears complete or not at all")
+            .into());
+    }
+    let store = app.store()?;
+    let live = Live::start(&app.ui, LiveKind::Build);
+    let (deployed, manifest) = app
+        .interrupts
+        .guard(async |cancel| {
+            let progress = live.progress();
+            let work = async {
+                let engine = Engine::connect(&app.settings.engine).await?;
+                let request = app.image_request(&*progress);
+                let parent = images::ensure(&engine, &request).await?;
+                let scratch = Scratch::create(&request.cache_dir.join("deploy"))?;
+                let request = ImageRequest {
+                    reference,
+                    parent,
+                    tags: tags.into_iter().collect(),
+                    scratch: scratch.path(),
+                    progress: &*progress,
+                };
+                let deployed = deploy_image(&engine, &store, &app.assets(), &request).await?;
+                let mut manifest = None;
+                if let Some(Output(to)) = &args.output {
+                    let exported = deployed.export(&engine, scratch.path(), &*progress);
+                    let exported = deployed.write_layout(exported.await?, to).await?;
+                    manifest = Some((exported.digest(), exported.size_bytes()));
+                }
+                Ok::<_, anyhow::Error>((deployed, manifest))
+            };
+            tokio::select! {
+                done = work => done,
+                () = cancel.cancelled() => Err(Interrupted.into()),
+            }
+        })
+        .await?;
+    live.finish()?;
+    show(app, args, &deployed, manifest)?;
+    Ok(ExitCode::Success)
+}
+
+fn show(
+    app: &App,
+    args: &DeployArgs,
+    deployed: &DeployedImage,
+    manifest: Option<(Digest, u64)>,
+) -> anyhow::Result<()> {
+    let layout = args.output.as_ref();
+    let layout = layout.map(|Output(folder)| folder.display().to_string());
+    if app.ui.is_json() {
+        app.ui.json(&DeployImageJson {
+            name: deployed.name.clone(),
+            version: deployed.version,
+            image: deployed.image.0,
+            config: deployed.config,
+            tags: deployed.tags.clone(),
+            manifest: manifest.map(|(digest, _)| digest),
+            size_bytes: manifest.map(|(_, size)| size),
+            layout,
+        })?;
+        return Ok(());
+    }
+    app.ui.data(field("image", deployed.image.0.to_string()))?;
+    app.ui.data(field("tags", deployed.tags.join(", ")))?;
+    let version = format!("{}@{}", deployed.name, deployed.version);
+    app.ui.data(field("version", version))?;
+    if let (Some((digest, size)), Some(folder)) = (manifest, layout) {
+        let size = ByteSize::bytes(size);
+        app.ui.data(field("manifest", digest.to_string()))?;
+        app.ui.data(field("layout", format!("{folder}, {size}")))?;
+    }
+    let name = deployed.tags.first().map_or("IMAGE", String::as_str);
+    app.ui.note(format!(
+        "run it with `docker run --rm --read-only --network none --cap-drop ALL {name} \"QUERY\"`"
+    ));
+    Ok(())
 }

@@ -143,6 +143,33 @@ pub(super) async fn ensure(
     }
 }
 
+/// Checks a name for an image that is to be made, and gives it the tag `latest` if it has none.
+///
+/// # Errors
+/// [`ImageError::Reference`] for what is no name, or names an image by its digest;
+/// [`ImageError::Reserved`] for the images that sandboxes are made from.
+pub fn image_name(text: &str) -> Result<String, ImageError> {
+    let Reference {
+        repository,
+        tag,
+        digest,
+        ..
+    } = Reference::parse(text)?;
+    if digest.is_some() {
+        return Err(ImageError::Reference(text.to_owned()));
+    }
+    if matches!(
+        familiar(&repository),
+        "agentfactory/base" | "agentfactory/bootstrap"
+    ) {
+        return Err(ImageError::Reserved(text.to_owned()));
+    }
+    Ok(format!(
+        "{repository}:{}",
+        tag.as_deref().unwrap_or("latest")
+    ))
+}
+
 /// The name of an image, as far as we read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reference {
@@ -368,6 +395,21 @@ mod tests {
         check("--privileged", None);
         check("a b", None);
         check("a?b=c", None);
+    }
+
+    #[test]
+    fn names_of_new_images_have_a_tag() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(image_name(text).ok().as_deref(), expected, "{text}");
+        };
+        check("team/x", Some("team/x:latest"));
+        check("team/x:1", Some("team/x:1"));
+        check("127.0.0.1:5000/x", Some("127.0.0.1:5000/x:latest"));
+        check("agentfactory/base", None);
+        check("docker.io/agentfactory/base:1", None);
+        check("agentfactory/bootstrap:latest", None);
+        check(&format!("x@{}", Digest::of(b"")), None);
+        check("--privileged", None);
     }
 
     #[test]

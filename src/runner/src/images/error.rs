@@ -33,6 +33,9 @@ pub enum ImageError {
     /// Not the name of an image.
     #[error("`{0}` is not the name of an image")]
     Reference(String),
+    /// A name that images of ours have.
+    #[error("`{0}` is the name of an image that sandboxes are made from")]
+    Reserved(String),
     /// The registry, or the way to it.
     #[error("the image `{image}` could not be pulled: {why}")]
     Pull {
@@ -136,6 +139,7 @@ impl ImageError {
                 ));
             }
             Self::Reference(_) => "write `NAME:TAG`, `NAME@sha256:...` or an image id",
+            Self::Reserved(_) => "choose another name",
             Self::Pull { image, .. } => {
                 return Some(format!(
                     "see whether `docker pull {image}` works; an image that is on the engine is \

@@ -129,7 +129,16 @@ impl<W: Write> LayerWriter<W> {
     /// As of [`Self::file`].
     pub fn directory(&mut self, path: &[u8]) -> io::Result<()> {
         self.follow(path)?;
-        self.folder(path)
+        self.folder(path, 0)
+    }
+
+    /// Adds a folder in which the user and group of this number may write.
+    ///
+    /// # Errors
+    /// As of [`Self::file`].
+    pub fn owned_directory(&mut self, path: &[u8], owner: u64) -> io::Result<()> {
+        self.follow(path)?;
+        self.folder(path, owner)
     }
 
     /// Ends the layer.
@@ -153,17 +162,18 @@ impl<W: Write> LayerWriter<W> {
         self.last = path.to_vec();
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         for (slash, _) in slashes {
-            self.folder(&path[..slash])?;
+            self.folder(&path[..slash], 0)?;
         }
         Ok(())
     }
 
-    fn folder(&mut self, path: &[u8]) -> io::Result<()> {
+    fn folder(&mut self, path: &[u8], owner: u64) -> io::Result<()> {
         if !self.folders.insert(path.to_vec()) {
             return Ok(());
         }
         let kind = EntryType::Directory;
-        let header = header(&mut self.builder, path, None, kind, (0o755, 0, 0, 0))?;
+        let meta = (0o755, owner, owner, 0);
+        let header = header(&mut self.builder, path, None, kind, meta)?;
         self.builder.append(&header, io::empty())
     }
 }

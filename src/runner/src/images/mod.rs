@@ -22,6 +22,7 @@ mod layout;
 mod progress;
 mod recipe;
 mod rootfs;
+mod scratch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,11 +36,13 @@ use recipe::{Recipe, digest};
 
 pub use archive::LayerFile;
 pub use assemble::{Assembly, Parent};
+pub use base::image_name;
 pub use config::{ImageConfig, LABEL_IMAGE, Platform};
 pub use error::ImageError;
 pub use layer::{LayerWriter, Written};
 pub use layout::Exported;
 pub use progress::Progress;
+pub use scratch::Scratch;
 
 /// The repository of our images on an engine.
 const REPOSITORY: &str = "agentfactory/base";
