@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod benign;
+mod compose;
 mod demo;
 mod deploy;
 mod deploy_image;

@@ -226,7 +226,9 @@ fn of_factory(error: &FactoryError) -> ExitCode {
         FactoryError::NoModel => ExitCode::Unavailable,
         FactoryError::Limits(error) => of_limits(error),
         FactoryError::Egress(_) => ExitCode::Usage,
-        FactoryError::Target { .. } | FactoryError::NotReproducible { .. } => ExitCode::Refused,
+        FactoryError::Composition(_)
+        | FactoryError::Target { .. }
+        | FactoryError::NotReproducible { .. } => ExitCode::Refused,
         FactoryError::Job(_) => ExitCode::Internal,
         // The file system, an asset, a source file.
         _ => ExitCode::Failed,

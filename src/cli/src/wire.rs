@@ -102,6 +102,18 @@ pub(crate) struct ShowJson {
     pub(crate) code: Option<Vec<CodeJson>>,
 }
 
+/// `show --tree`: a version and what it depends on.
+#[derive(Debug, Serialize)]
+pub(crate) struct TreeJson {
+    /// The name under which it is depended on; null when the version has none.
+    pub(crate) name: Option<SubagentName>,
+    pub(crate) version: Digest,
+    /// Whether it was told before what this one depends on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) repeated: bool,
+    pub(crate) depends: Vec<TreeJson>,
+}
+
 /// How a version became the head of its name.
 #[derive(Debug, Serialize)]
 pub(crate) struct PublishedJson {

@@ -11,6 +11,7 @@ use spec::{Digest, SubagentName, VersionRef};
 use store::{Resolved, SourceFiles, Store, Version};
 
 use crate::assets::{Assets, fill};
+use crate::compose::composed;
 use crate::error::FactoryError;
 
 /// A folder that was written.
@@ -41,7 +42,8 @@ const DESCRIPTION_CHARS: usize = 1_024;
 /// The folder is `to/NAME`, with the name as the format wants it; it appears complete or not at all.
 ///
 /// # Errors
-/// [`FactoryError::Target`] when the folder exists or cannot be written.
+/// [`FactoryError::Target`] when the folder exists or cannot be written,
+/// [`FactoryError::Composition`] when it cannot be composed with what it depends on.
 pub fn deploy_skill(
     store: &Store,
     assets: &Assets,
@@ -106,7 +108,7 @@ pub fn deploy_skill(
     });
     let manifest = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
     files.insert("scripts/subagent.json".to_owned(), manifest.into_bytes());
-    for (path, content) in sources(&version) {
+    for (path, content) in sources(store, &name, &version)? {
         let path = std::str::from_utf8(path.as_bytes())
             .map_err(|_| wrong(&target, format!("`{path}` is not UTF-8")))?;
         files.insert(format!("scripts/subagent/{path}"), content);
@@ -126,11 +128,18 @@ fn named(resolved: Resolved, to: &Path) -> Result<SubagentName, FactoryError> {
     name.ok_or_else(|| wrong(to, format!("no name has ever pointed at {digest}")))
 }
 
-/// The files that run, without the documentation.
-fn sources(version: &Version) -> SourceFiles {
-    let mut files = version.content.files.clone();
+/// The files that run, with those of what it depends on and without the documentation.
+///
+/// # Errors
+/// [`FactoryError::Composition`], and those of the store.
+fn sources(
+    store: &Store,
+    name: &SubagentName,
+    version: &Version,
+) -> Result<SourceFiles, FactoryError> {
+    let mut files = composed(store, Some(name), &version.content)?;
     files.retain(|(path, _)| path.as_bytes() != crate::task::SKILL_MD);
-    files
+    Ok(files)
 }
 
 fn skill_name(name: &SubagentName) -> String {

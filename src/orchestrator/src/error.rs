@@ -40,6 +40,9 @@ pub enum FactoryError {
         /// What is missing.
         why: String,
     },
+    /// What something depends on cannot be composed with it.
+    #[error("it cannot be composed")]
+    Composition(#[from] crate::compose::CompositionError),
     /// Solving needs a model.
     #[error("no model is configured")]
     NoModel,
@@ -99,6 +102,7 @@ impl FactoryError {
             Self::Workspace(error) => error.hint(),
             Self::Limits(error) => error.hint(),
             Self::Egress(error) => error.hint(),
+            Self::Composition(error) => error.hint(),
             Self::NoModel => Some(
                 "pass --model PROVIDER:ID, such as anthropic:claude-opus-4-6, or set AGENTFACTORY_MODEL"
                     .to_owned(),

@@ -20,6 +20,7 @@ use crate::assets::Assets;
 use crate::blobs::StoreBlobs;
 use crate::broker::SkillBroker;
 use crate::budget::Tokens;
+use crate::compose::Dependencies;
 use crate::context::Context;
 use crate::egress::{self as network, Egress};
 use crate::error::FactoryError;
@@ -152,6 +153,7 @@ impl Factory {
         });
         let at = self.context.now();
         let run = self.context.run_id();
+        let program = self.composed(request).await?;
         // A home that cannot be written is noticed before anything runs.
         self.store.put(&request.tree.to_bytes())?;
         let door = self.egress.proxy(&request.egress, &self.store).await?;
@@ -180,7 +182,7 @@ impl Factory {
         let sandbox = SandboxSpec {
             run,
             image: self.image.clone(),
-            program: request.program.clone(),
+            program: program.clone(),
             tree: Arc::clone(&request.tree),
             mounts: request.mounts.clone(),
             limits: request.limits.clone(),
@@ -218,7 +220,7 @@ impl Factory {
                 replayable: network.as_ref().is_none_or(egress::Ledger::is_replayable),
             },
         );
-        let record = self.record(request, at, &json, &report.place, ledger.cassette)?;
+        let record = self.record(request, &program, at, &json, &report.place, ledger.cassette)?;
         let store = Arc::clone(&self.store);
         let trees = [
             Some(request.tree.to_bytes()),
@@ -247,6 +249,7 @@ impl Factory {
     fn record(
         &self,
         request: &RunRequest,
+        program: &Program,
         at: Timestamp,
         json: &RunJson,
         place: &Place,
@@ -256,7 +259,7 @@ impl Factory {
             at,
             report: json.clone(),
             name: request.name.clone(),
-            program: self.record_program(request)?,
+            program: self.record_program(program)?,
             grants: request.grants.clone(),
             egress: request.egress.iter().map(ToString::to_string).collect(),
             limits: request.limits.clone(),
@@ -280,8 +283,8 @@ impl Factory {
     }
 
     /// What ran, in a form that can be run again.
-    fn record_program(&self, request: &RunRequest) -> Result<RunProgram, FactoryError> {
-        Ok(match &request.program {
+    fn record_program(&self, program: &Program) -> Result<RunProgram, FactoryError> {
+        Ok(match program {
             Program::Shell { command } => RunProgram::Shell {
                 command: command.clone(),
             },
@@ -303,11 +306,38 @@ impl Factory {
         })
     }
 
+    /// The program with all that it depends on.
+    async fn composed(&self, request: &RunRequest) -> Result<Program, FactoryError> {
+        let Program::Subagent {
+            files,
+            entry,
+            query,
+        } = &request.program
+        else {
+            return Ok(request.program.clone());
+        };
+        if request.depends.is_empty() {
+            return Ok(request.program.clone());
+        }
+        let (store, depends) = (Arc::clone(&self.store), request.depends.clone());
+        let read = move || Dependencies::read(&store, &depends);
+        let dependencies = tokio::task::spawn_blocking(read).await??;
+        let own = files.iter();
+        let own = own.map(|file| (file.path.clone(), file.content.to_vec()));
+        let files = dependencies.compose(entry, own.collect())?;
+        Ok(Program::Subagent {
+            files: source_files(files),
+            entry: entry.clone(),
+            query: query.clone(),
+        })
+    }
+
     /// The request that runs a saved version.
     ///
     /// # Errors
     /// [`FactoryError::Store`] when there is no such version, [`FactoryError::Limits`] when it asks
-    /// for more than it may have.
+    /// for more than it may have, [`FactoryError::Composition`] when it cannot be composed with what
+    /// it depends on.
     pub fn saved(
         &self,
         reference: &VersionRef,
@@ -318,15 +348,11 @@ impl Factory {
         let resolved = self.store.resolve(reference)?;
         let version = self.store.version(&resolved.digest)?;
         let limits = limits.resolve(version.content.limits.as_ref())?;
-        let files = version.content.files.into_iter();
+        let dependencies = Dependencies::read(&self.store, &version.content.depends)?;
+        dependencies.check(resolved.name.as_ref(), &version.content)?;
         Ok(RunRequest {
             program: Program::Subagent {
-                files: files
-                    .map(|(path, content)| SourceFile {
-                        path,
-                        content: content.into(),
-                    })
-                    .collect(),
+                files: source_files(version.content.files),
                 entry: version.content.entry,
                 query: query.to_owned(),
             },
@@ -346,6 +372,17 @@ impl Factory {
     pub(crate) fn now(&self) -> Timestamp {
         self.context.now()
     }
+}
+
+/// Files of a source layer, for a sandbox.
+pub(crate) fn source_files(files: store::SourceFiles) -> Vec<SourceFile> {
+    let files = files.into_iter();
+    files
+        .map(|(path, content)| SourceFile {
+            path,
+            content: content.into(),
+        })
+        .collect()
 }
 
 /// The program that a Python file on the host is, with the files beside it that it imports.

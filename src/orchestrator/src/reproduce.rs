@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ::egress::Proxy;
 use futures::future::BoxFuture;
-use runner::{Broker, ImageId, Observer, Program, RunHost, SandboxSpec, SourceFile, ToolRequest};
+use runner::{Broker, ImageId, Observer, Program, RunHost, SandboxSpec, ToolRequest};
 use serde_json::{Value, json};
 use spec::wire::{OutcomeJson, RunContext, RunJson};
 use spec::{ByteSize, Digest, OutputStream, RunId, Tree};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blobs::StoreBlobs;
 use crate::egress::replayed;
 use crate::error::FactoryError;
-use crate::factory::Factory;
+use crate::factory::{Factory, source_files};
 use crate::task::middle;
 
 /// What came of running a recorded run again.
@@ -149,19 +149,11 @@ impl Factory {
                 source,
                 entry,
                 query,
-            } => {
-                let files = self.store.source(source)?.into_iter();
-                Program::Subagent {
-                    files: files
-                        .map(|(path, content)| SourceFile {
-                            path,
-                            content: content.into(),
-                        })
-                        .collect(),
-                    entry: entry.clone(),
-                    query: query.clone(),
-                }
-            }
+            } => Program::Subagent {
+                files: source_files(self.store.source(source)?),
+                entry: entry.clone(),
+                query: query.clone(),
+            },
         })
     }
 

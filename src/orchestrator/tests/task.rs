@@ -558,3 +558,72 @@ async fn a_version_that_lost_the_race_for_its_name_is_kept_under_a_tag() {
         report.saved[0].version
     );
 }
+
+#[tokio::test]
+async fn what_cannot_be_composed_is_refused_with_what_to_do() {
+    let script = r#"
+agent:
+  - calls:
+      - {tool: create_subagent, arguments: {name: asker, description: Asks., code: "def main(q): pass", skills: [llm]}}
+      - {tool: create_subagent, arguments: {name: early, description: x, code: "import asker", skills: [llm], depends: [asker]}}
+      - {tool: run_subagent, arguments: {name: asker, query: q}}
+      - {tool: create_subagent, arguments: {name: poor, description: x, code: "import asker", skills: [], depends: [asker]}}
+      - {tool: create_subagent, arguments: {name: twice, description: x, code: "import asker", skills: [llm], depends: [asker, asker]}}
+      - {tool: create_subagent, arguments: {name: lost, description: x, code: "import asker", skills: [llm], depends: [nobody]}}
+      - {tool: create_subagent, arguments: {name: clash, description: x, skills: [llm], depends: [asker], entry: clash.py,
+          files: [{path: clash.py, code: "import asker"}, {path: asker.py, code: ""}]}}
+      - {tool: create_subagent, arguments: {name: rich, description: x, code: "import asker", skills: [llm], depends: [asker]}}
+      - {tool: modify_subagent, arguments: {name: asker, code: "import rich", depends: [rich]}}
+      - {tool: run_subagent, arguments: {name: rich, query: q}}
+      - {tool: modify_subagent, arguments: {name: asker, code: "import rich", depends: [rich]}}
+      - {tool: modify_subagent, arguments: {name: rich, skills: []}}
+      - {tool: finish, arguments: {answer: done, save: [{name: asker}, {name: rich}]}}
+"#;
+    let bench = Bench::new(script, vec![completed("one"), completed("two")]);
+    let report = bench.solve().await.unwrap();
+    let answers = bench.answers(&report);
+    let said = |at: usize, is_error: bool, text: &str| {
+        let (skill, failed, content) = &answers[at];
+        assert_eq!(*failed, is_error, "{at} {skill}: {content}");
+        assert!(content.contains(text), "{at} {skill}: {content}");
+    };
+    said(1, true, "run it first");
+    said(3, true, "it depends on `asker`");
+    said(3, true, "add llm to its `skills`");
+    said(4, true, "names `asker` twice");
+    said(5, true, "there is no subagent `nobody`");
+    said(6, true, "a file of it has that name");
+    said(7, false, "`from asker import main`");
+    said(8, true, "run it first");
+    // A circle through the version of `asker` that `rich` was made with.
+    said(10, true, "`asker` would depend on itself");
+    said(11, true, "add llm to its `skills`");
+    assert_eq!(bench.heads(), ["asker", "rich"]);
+    let head = bench
+        .factory
+        .store
+        .resolve(&"rich".parse().unwrap())
+        .unwrap();
+    let version = bench.factory.store.version(&head.digest).unwrap();
+    let asker = bench
+        .factory
+        .store
+        .resolve(&"asker".parse().unwrap())
+        .unwrap();
+    assert_eq!(
+        version.content.depends,
+        [("asker".parse().unwrap(), asker.digest)].into()
+    );
+
+    // What ran was composed, and the record says of what.
+    let specs = bench.sandboxes.specs();
+    let Program::Subagent { files, .. } = &specs[1].program else {
+        panic!("a subagent ran");
+    };
+    let paths: Vec<_> = files.iter().map(|file| file.path.to_string()).collect();
+    let folder = format!("_depends/asker@{}", &asker.digest.hex()[..16]);
+    assert!(paths.contains(&format!("{folder}/asker.py")), "{paths:?}");
+    assert!(paths.contains(&"asker/__init__.py".to_owned()), "{paths:?}");
+    let record = bench.factory.store.run(&report.runs[1]).unwrap();
+    assert_eq!(record.depends, version.content.depends);
+}

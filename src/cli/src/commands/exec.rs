@@ -1,9 +1,12 @@
 //! `exec`: any Python file with `main(query)`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use orchestrator::{RunRequest, program_from_file};
+use spec::{Digest, SubagentName, VersionRef};
+use store::Store;
 
 use super::program::{Run, granted};
 use crate::app::{App, Models};
@@ -30,6 +33,11 @@ pub(crate) struct ExecArgs {
     /// Skills that it may use: `llm`, `shell_command`, `all` or `none` [default: none]
     #[arg(long, value_name = "SKILL,...")]
     grant: Option<Grants>,
+    /// Saved versions that it imports by their module names: NAME, NAME:TAG or NAME@DIGEST
+    ///
+    /// They run with the skills and hosts that are granted here.
+    #[arg(long, value_name = "REF,...", value_delimiter = ',')]
+    depends: Vec<String>,
     #[command(flatten)]
     folders: FolderFlags,
     #[command(flatten)]
@@ -61,9 +69,11 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
     let determinism = args.determinism.fixed();
     let limits = app.limits(&args.limits).resolve(None)?;
     let grants = args.grant.clone().unwrap_or_default().0;
+    let store = app.store()?;
+    let depends = depends(&store, &args.depends)?;
     let run = Run {
         app,
-        store: app.store()?,
+        store,
         folders,
         limits: limits.clone(),
         models: Models::of_subagents(app, &args.models, &grants)?,
@@ -77,14 +87,29 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
             name: None,
             version: None,
             shown,
+            depends,
             grants,
             egress,
             tree,
             mounts: Vec::new(),
             limits,
             determinism,
-            depends: [].into(),
         })
     })
     .await
+}
+
+/// The versions that `--depends` names.
+fn depends(store: &Store, texts: &[String]) -> anyhow::Result<BTreeMap<SubagentName, Digest>> {
+    let mut depends = BTreeMap::new();
+    for text in texts {
+        let resolved = store.resolve(&text.parse::<VersionRef>()?)?;
+        let Some(name) = resolved.name else {
+            return Err(Problem::refused(format!("`{text}` has no name to be imported by")).into());
+        };
+        if depends.insert(name.clone(), resolved.digest).is_some() {
+            return Err(Problem::usage(format!("--depends names `{name}` twice")).into());
+        }
+    }
+    Ok(depends)
 }

@@ -1,5 +1,7 @@
 //! `show`: everything about one version.
 
+mod tree;
+
 use clap::Args;
 use spec::wire::FileJson;
 use spec::{ByteSize, Digest, PartialLimits, VersionRef};
@@ -20,6 +22,9 @@ pub(crate) struct ShowArgs {
     /// Show the source too
     #[arg(long)]
     code: bool,
+    /// Show what it depends on instead, and what that depends on
+    #[arg(long, conflicts_with = "code")]
+    tree: bool,
 }
 
 /// Shows one version.
@@ -27,6 +32,9 @@ pub(crate) fn show(app: &App, args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let reference: VersionRef = args.reference.parse()?;
     let store = app.store()?;
     let resolved = store.resolve(&reference)?;
+    if args.tree {
+        return tree::show(&app.ui, &store, resolved);
+    }
     let version = store.version(&resolved.digest)?;
     let document = document(&store, resolved, &version, args.code)?;
     if app.ui.is_json() {

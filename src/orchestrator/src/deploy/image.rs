@@ -82,8 +82,9 @@ pub async fn deploy_image(
     let resolved = store.resolve(&request.reference)?;
     let version = store.version(&resolved.digest)?;
     let name = super::named(resolved, request.scratch)?;
+    let source = super::sources(store, &name, &version)?;
     let parent = Parent::inspect(engine, &request.parent).await?;
-    let (code, layer) = code_layer(assets, &name, &version, request.scratch)?;
+    let (code, layer) = code_layer(assets, &name, &version, source, request.scratch)?;
     let mut assembly = parent.with(vec![layer]);
     let labels = labels(&name, &version.digest, &version.content, &parent);
     let config = &mut assembly.config;
@@ -203,6 +204,7 @@ fn code_layer(
     assets: &Assets,
     name: &SubagentName,
     version: &store::Version,
+    source: store::SourceFiles,
     scratch: &Path,
 ) -> Result<(NamedTempFile, (Digest, LayerFile)), FactoryError> {
     let content = &version.content;
@@ -225,7 +227,7 @@ fn code_layer(
         let text = assets.text(&format!("deploy/scripts/{script}"))?;
         add(script.as_bytes(), text.into_bytes());
     }
-    for (path, content) in super::sources(version) {
+    for (path, content) in source {
         add(&[b"subagent/", path.as_bytes()].concat(), content);
     }
     let failed = |error: io::Error| wrong(scratch, error.to_string());

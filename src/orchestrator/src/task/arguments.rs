@@ -21,6 +21,8 @@ pub(super) struct CreateSubagent {
     #[serde(default)]
     pub(super) skills: Vec<String>,
     #[serde(default)]
+    pub(super) depends: Vec<String>,
+    #[serde(default)]
     pub(super) egress: Vec<String>,
     #[serde(default)]
     pub(super) limits: LimitsAsked,
@@ -85,6 +87,8 @@ pub(super) struct ModifySubagent {
     pub(super) code: Option<String>,
     #[serde(default)]
     pub(super) skills: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) depends: Option<Vec<String>>,
     #[serde(default)]
     pub(super) egress: Option<Vec<String>>,
     #[serde(default)]

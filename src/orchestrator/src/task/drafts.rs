@@ -19,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) files: BTreeMap<WorkspacePath, Vec<u8>>,
     pub(crate) entry: WorkspacePath,
     pub(crate) skills: BTreeSet<Skill>,
+    /// The saved versions that it imports, by name.
+    pub(crate) depends: BTreeMap<SubagentName, Digest>,
     /// The hosts that it may reach.
     pub(crate) egress: BTreeSet<HostRule>,
     /// The limits that it asks for.
@@ -56,6 +58,7 @@ impl Draft {
             files,
             entry,
             skills,
+            depends: BTreeMap::new(),
             egress: BTreeSet::new(),
             limits: PartialLimits::default(),
             parent,
@@ -77,6 +80,7 @@ impl Draft {
                 .collect(),
             entry: version.content.entry,
             skills: version.content.skills,
+            depends: version.content.depends,
             egress: crate::egress::rules(&version.content.egress),
             limits: version.content.limits.unwrap_or_default(),
             parent: Some(version.digest),
@@ -181,7 +185,7 @@ impl Draft {
             description: self.description.clone(),
             files,
             skills: self.skills.clone(),
-            depends: BTreeMap::new(),
+            depends: self.depends.clone(),
             egress: self.egress.iter().map(ToString::to_string).collect(),
             limits: (!self.limits.is_empty()).then(|| self.limits.clone()),
             python: PYTHON.to_owned(),
@@ -198,6 +202,10 @@ impl Draft {
             hosts if hosts.is_empty() => String::new(),
             hosts => format!("Hosts that it reaches: {hosts}.\n"),
         };
+        let depends = match imported(&self.depends) {
+            depends if depends.is_empty() => String::new(),
+            depends => format!("Subagents that it imports: {depends}.\n"),
+        };
         let limits = match asked(&self.limits) {
             limits if limits.is_empty() => String::new(),
             limits => format!("Limits that it asks for: {limits}.\n"),
@@ -205,7 +213,7 @@ impl Draft {
         format!(
             "---\nname: {name}\ndescription: {quoted}\nentry_file: {entry}\n---\n\n# {name}\n\n{description}\n\n\
              ## Use\n\n`main(query: str) -> {{\"answer\": str, \"summary\": str}}` in `{entry}`.\n\n\
-             Granted skills: {skills}.\n{hosts}{limits}",
+             Granted skills: {skills}.\n{depends}{hosts}{limits}",
             name = self.name,
             entry = self.entry,
             description = self.description,
@@ -230,6 +238,14 @@ pub(crate) fn list<'a>(skills: impl Iterator<Item = &'a Skill>) -> String {
 pub(crate) fn hosts<'a>(hosts: impl Iterator<Item = &'a HostRule>) -> String {
     let names: Vec<_> = hosts.map(ToString::to_string).collect();
     names.join(", ")
+}
+
+/// Dependencies as people write them; nothing for none.
+pub(crate) fn imported(depends: &BTreeMap<SubagentName, Digest>) -> String {
+    let names = depends
+        .iter()
+        .map(|(name, digest)| format!("{name}@{digest}"));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Limits as people write them; nothing for none.

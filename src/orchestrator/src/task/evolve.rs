@@ -2,11 +2,11 @@
 
 use spec::SubagentName;
 
-use super::Session;
 use super::arguments::{ModifySubagent, name, path};
 use super::drafts::{Draft, granted};
 use super::install::notes;
 use super::skills::{Answer, Refusal};
+use super::{Session, composition};
 
 impl Session<'_> {
     pub(super) fn modify(&mut self, given: ModifySubagent) -> Result<Answer, Refusal> {
@@ -43,6 +43,7 @@ impl Session<'_> {
             (None, None, Some(code)) => draft.write(path.clone(), code.into_bytes())?,
             (None, None, None)
                 if given.skills.is_some()
+                    || given.depends.is_some()
                     || given.egress.is_some()
                     || given.limits.is_some()
                     || given.description.is_some() => {}
@@ -51,6 +52,12 @@ impl Session<'_> {
         if let Some(skills) = &given.skills {
             draft.skills = self.grants(skills)?;
             if draft.skills != before.skills {
+                draft.unprove();
+            }
+        }
+        if let Some(depends) = &given.depends {
+            draft.depends = self.depends(depends)?;
+            if draft.depends != before.depends {
                 draft.unprove();
             }
         }
@@ -72,10 +79,12 @@ impl Session<'_> {
         if draft == before {
             return Err("nothing is different from before".to_owned().into());
         }
+        self.check_composition(&draft)?;
         let mut content = format!(
             "modified `{name}` ({path}, {})",
             granted(&draft.skills, &draft.egress)
         );
+        content.push_str(&composition::said(&draft));
         content.push_str(if draft.is_proven {
             ""
         } else {

@@ -8,7 +8,7 @@ use store::{Move, Publication};
 use super::arguments::{CreateSubagent, Finish, FinishStatus, name, path};
 use super::drafts::{Draft, granted};
 use super::skills::{Answer, Refusal};
-use super::{Saved, Session, TaskStatus};
+use super::{Saved, Session, TaskStatus, composition};
 use crate::python;
 
 /// What is better said before a run is spent on it: what the compiler is going to say, and what
@@ -85,11 +85,14 @@ impl Session<'_> {
         )?;
         draft.egress = egress;
         draft.limits = self.asked(&given.limits)?;
+        draft.depends = self.depends(&given.depends)?;
+        self.check_composition(&draft)?;
         let mut content = format!(
             "created `{name}` (entry {}, {}); run it with run_subagent",
             draft.entry,
             granted(&draft.skills, &draft.egress)
         );
+        content.push_str(&composition::said(&draft));
         if parent.is_some() {
             content
                 .push_str("\nnote: a saved subagent has this name; saving this one supersedes it");

@@ -1,6 +1,7 @@
 //! A task: the Meta-Agent's turns from the question to `finish`.
 
 mod arguments;
+mod composition;
 mod drafts;
 mod evolve;
 mod install;

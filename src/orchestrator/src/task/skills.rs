@@ -17,7 +17,7 @@ use super::render;
 use super::{Session, TaskStatus};
 use crate::assets::Assets;
 use crate::error::FactoryError;
-use crate::factory::RunRequest;
+use crate::factory::{RunRequest, source_files};
 
 /// The meta skills. Source: the paper, section 3, and its reference implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,14 +288,7 @@ impl Session<'_> {
                 let limits = self.limits(content.limits.as_ref())?;
                 RunRequest {
                     program: runner::Program::Subagent {
-                        files: content
-                            .files
-                            .into_iter()
-                            .map(|(path, content)| runner::SourceFile {
-                                path,
-                                content: content.into(),
-                            })
-                            .collect(),
+                        files: source_files(content.files),
                         entry: content.entry,
                         query: given.query,
                     },
