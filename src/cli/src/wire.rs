@@ -8,7 +8,10 @@ use orchestrator::wire::TaskJson;
 use serde::Serialize;
 use spec::wire::{FileJson, RunJson};
 use spec::{ByteSize, Digest, Limits, PartialLimits, RunId, Skill, SubagentName};
-use store::{Change, ConfigDiff, FileDiff, FileDiffKind, FindingKind, FsckReport, Operation};
+use store::{
+    Change, ConfigDiff, FileDiff, FileDiffKind, FindingKind, FsckReport, Operation, PinMove,
+    Renaming,
+};
 
 use crate::exit::Failure;
 use crate::ui::ErrorJson;
@@ -177,15 +180,41 @@ pub(crate) struct OperationJson {
     pub(crate) operation: u64,
     pub(crate) id: Digest,
     pub(crate) at: Timestamp,
-    /// `publish`, `tag` or `undo`.
+    /// `publish`, `tag`, `untag`, `undo`, `pin`, `unpin`, `rename`, `remove` or `restore`.
     pub(crate) kind: &'static str,
     pub(crate) heads: Vec<MoveJson>,
     pub(crate) tags: Vec<MoveJson>,
+    /// Heads that were pinned or let go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pins: Vec<PinJson>,
+    /// Subagents that got another name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) renamed: Vec<RenamedJson>,
     /// The number of the operation that this one undoes.
     pub(crate) undoes: Option<u64>,
     pub(crate) task: Option<String>,
+    /// Who did it, where that is not a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<String>,
+    /// Why, in their words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
     pub(crate) evidence: Vec<RunId>,
     pub(crate) note: String,
+}
+
+/// A head that was pinned or let go.
+#[derive(Debug, Serialize)]
+pub(crate) struct PinJson {
+    pub(crate) name: SubagentName,
+    pub(crate) pinned: bool,
+}
+
+/// A subagent that got another name.
+#[derive(Debug, Serialize)]
+pub(crate) struct RenamedJson {
+    pub(crate) from: SubagentName,
+    pub(crate) to: SubagentName,
 }
 
 /// A head or a tag that moved.
@@ -574,8 +603,13 @@ impl From<&Operation> for OperationJson {
                 note,
                 ..
             } => (None, task.clone(), evidence.clone(), note.clone()),
-            Change::Tag { .. } => (None, None, Vec::new(), String::new()),
             Change::Undo { seq, .. } => (Some(*seq), None, Vec::new(), String::new()),
+            Change::Tag { .. }
+            | Change::Pin { .. }
+            | Change::Unpin { .. }
+            | Change::Rename { .. }
+            | Change::Remove { .. }
+            | Change::Restore { .. } => (None, None, Vec::new(), String::new()),
         };
         Self {
             operation: operation.seq,
@@ -584,10 +618,40 @@ impl From<&Operation> for OperationJson {
             kind: operation.change.kind(),
             heads: heads.collect(),
             tags: tags.collect(),
+            pins: operation
+                .change
+                .pin_moves()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            renamed: operation
+                .change
+                .renamings()
+                .iter()
+                .map(Into::into)
+                .collect(),
             undoes,
             task,
+            by: operation.by.clone(),
+            why: operation.why.clone(),
             evidence,
             note,
+        }
+    }
+}
+
+impl From<PinMove> for PinJson {
+    fn from(one: PinMove) -> Self {
+        let PinMove { name, pinned } = one;
+        Self { name, pinned }
+    }
+}
+
+impl From<&Renaming> for RenamedJson {
+    fn from(one: &Renaming) -> Self {
+        Self {
+            from: one.from.clone(),
+            to: one.to.clone(),
         }
     }
 }

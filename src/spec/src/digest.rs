@@ -26,6 +26,11 @@ impl Digest {
         Self(bytes)
     }
 
+    /// The digest itself.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex digits without the algorithm.
     pub fn hex(&self) -> String {
         use fmt::Write as _;

@@ -10,6 +10,8 @@ use crate::{Digest, SubagentName};
 pub enum VersionRef {
     /// `NAME`: the version its head points at.
     Head(SubagentName),
+    /// `NAME@{N}`: the version its head pointed at before its last `N` moves.
+    Back(SubagentName, u64),
     /// `NAME:TAG`: the version that carries a tag.
     Tag(SubagentName, String),
     /// `sha256:<64 hex>` or `NAME@sha256:<64 hex>`; with a name, it must be in that name's history.
@@ -28,7 +30,10 @@ pub struct ReferenceError {
 impl ReferenceError {
     /// What a caller can do about it.
     pub fn hint(&self) -> Option<String> {
-        Some("write NAME, NAME:TAG, NAME@DIGEST or at least 8 hex digits of a digest".to_owned())
+        Some(
+            "write NAME, NAME:TAG, NAME@{2}, NAME@DIGEST or at least 8 hex digits of a digest"
+                .to_owned(),
+        )
     }
 }
 
@@ -56,6 +61,13 @@ fn parse_digest(name: Option<SubagentName>, text: &str) -> Option<VersionRef> {
     }
 }
 
+/// A number in braces, written in the one way.
+fn parse_back(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix('{')?.strip_suffix('}')?;
+    let back: u64 = digits.parse().ok()?;
+    (back.to_string() == digits).then_some(back)
+}
+
 impl FromStr for VersionRef {
     type Err = ReferenceError;
 
@@ -70,6 +82,9 @@ impl FromStr for VersionRef {
         }
         if let Some((name, digest)) = text.split_once('@') {
             let name = name.parse().map_err(|_| error())?;
+            if let Some(back) = parse_back(digest) {
+                return Ok(Self::Back(name, back));
+            }
             return parse_digest(Some(name), digest).ok_or_else(error);
         }
         if let Some((name, tag)) = text.split_once(':') {
@@ -91,6 +106,7 @@ impl fmt::Display for VersionRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Head(name) => write!(f, "{name}"),
+            Self::Back(name, back) => write!(f, "{name}@{{{back}}}"),
             Self::Tag(name, tag) => write!(f, "{name}:{tag}"),
             Self::Exact(Some(name), digest) => write!(f, "{name}@{digest}"),
             Self::Exact(None, digest) => write!(f, "{digest}"),
@@ -110,6 +126,8 @@ mod tests {
         for text in [
             "readme-writer",
             "readme-writer:stable",
+            "readme-writer@{0}",
+            "readme-writer@{12}",
             &format!("readme-writer@sha256:{hex}"),
             &format!("sha256:{hex}"),
             "2d711642",
@@ -130,6 +148,13 @@ mod tests {
             "../x",
             "a@",
             "a@123",
+            "a@{}",
+            "a@{-1}",
+            "a@{+1}",
+            "a@{01}",
+            "a@{1",
+            "@{1}",
+            "a@{99999999999999999999}",
             "a@xyzxyzxyz",
             "a:",
             "a:-x",

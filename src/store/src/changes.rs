@@ -3,12 +3,16 @@
 use jiff::Timestamp;
 use spec::{ByteSize, Digest, RunId, SubagentName, VersionRef};
 
-use crate::history::State;
-use crate::operation::{Change, Move, Operation, TagMove};
+use crate::change::{Change, Move, TagMove};
+use crate::operation::{Act, Operation};
+use crate::query::known;
+use crate::rules::{self, Fault, Subagent, View};
 use crate::{Store, StoreError};
 
-/// Bytes of the texts in one operation: the log is read as a whole.
+/// Bytes of the texts in one operation.
 const TEXT_MAX: ByteSize = ByteSize::kib(64);
+/// Bytes of who did it.
+const BY_MAX: usize = 256;
 /// Heads that one operation moves, and runs that it names.
 const ITEMS_MAX: usize = 1_000;
 
@@ -31,24 +35,34 @@ impl Store {
     /// Moves several heads in one step, if each of them still is where the caller saw it.
     ///
     /// Every version, and what it depends on, must be in the store and valid; every run must be
-    /// recorded. When this returns the operation is on disk.
+    /// recorded. A former name means the subagent that had it. When this returns the operation is
+    /// on disk.
     ///
     /// # Errors
-    /// [`StoreError::HeadMoved`] when another publish or undo came first,
-    /// [`StoreError::Refused`] for a publication that makes no sense, the errors of
-    /// [`Self::version`] and [`Self::run`], and the file system's. Nothing has changed then.
+    /// [`StoreError::HeadMoved`] when another operation came first, [`StoreError::Pinned`] for a
+    /// head that does not move by itself, [`StoreError::Refused`] for a publication that makes no
+    /// sense, the errors of [`Self::version`] and [`Self::run`], and the file system's. Nothing
+    /// has changed then.
     pub fn publish(&self, publication: Publication) -> Result<Operation, StoreError> {
+        let act = publication.at.into();
+        self.publish_by(publication, &act)
+    }
+
+    /// [`Self::publish`], by somebody: what they say goes over a pin, if they say so.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn publish_by(&self, publication: Publication, act: &Act) -> Result<Operation, StoreError> {
         let Publication {
-            mut moves,
+            moves,
             at,
             task,
             mut evidence,
             note,
         } = publication;
-        moves.sort_by(|a, b| a.name.cmp(&b.name));
         evidence.sort_unstable();
         evidence.dedup();
-        check_moves(&moves)?;
+        check_moves(moves.clone())?;
         check_size("the operation's evidence", evidence.len(), ITEMS_MAX)?;
         check_text("the note", &note)?;
         check_text("the name of the task", task.as_deref().unwrap_or_default())?;
@@ -58,22 +72,30 @@ impl Store {
         for run in &evidence {
             self.run_digest(run)?;
         }
-        self.append(at, |state| {
+        let act = Act { at, ..act.clone() };
+        self.append(&act, |view| {
+            let mut present = Vec::new();
             for one in &moves {
-                let found = state.head(&one.name);
-                if found != one.from {
+                let found = view.subagent(&one.name)?;
+                let head = found.as_ref().and_then(Subagent::digest);
+                if head != one.from {
                     return Err(StoreError::HeadMoved {
                         name: one.name.clone(),
                         expected: one.from,
-                        found,
+                        found: head,
                     });
                 }
+                check_pin(found.as_ref(), &act)?;
+                present.push(Move {
+                    name: found.map_or_else(|| one.name.clone(), |found| found.name),
+                    ..one.clone()
+                });
             }
             Ok(Change::Publish {
-                moves,
-                task,
-                evidence,
-                note,
+                moves: check_moves(present)?,
+                task: task.clone(),
+                evidence: evidence.clone(),
+                note: note.clone(),
             })
         })
     }
@@ -90,7 +112,7 @@ impl Store {
         name: &SubagentName,
         tag: &str,
         version: &Digest,
-        at: Timestamp,
+        act: impl Into<Act>,
     ) -> Result<Operation, StoreError> {
         let reference = format!("{name}:{tag}").parse();
         if !matches!(reference, Ok(VersionRef::Tag(_, parsed)) if parsed == tag) {
@@ -98,9 +120,12 @@ impl Store {
             return Err(StoreError::refused(format!("`{shown}` cannot be a tag")));
         }
         self.check_whole(name, version)?;
-        self.append(at, |state| {
-            let key = (name.clone(), tag.to_owned());
-            let from = state.tags.get(&key).copied();
+        self.append(&act.into(), |view| {
+            let found = view.subagent(name)?;
+            let from = match &found {
+                Some(found) => view.tag(found.id, tag)?,
+                None => None,
+            };
             if from == Some(*version) {
                 return Err(StoreError::refused(format!(
                     "`{name}:{tag}` is that version already"
@@ -108,10 +133,34 @@ impl Store {
             }
             Ok(Change::Tag {
                 moved: TagMove {
-                    name: name.clone(),
+                    name: found.map_or_else(|| name.clone(), |found| found.name),
                     tag: tag.to_owned(),
                     from,
                     to: Some(*version),
+                },
+            })
+        })
+    }
+
+    /// Takes a tag away. The version that carried it stays in the history.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownName`], [`StoreError::UnknownTag`], and the file system's.
+    pub fn untag(
+        &self,
+        name: &SubagentName,
+        tag: &str,
+        act: impl Into<Act>,
+    ) -> Result<Operation, StoreError> {
+        self.append(&act.into(), |view| {
+            let found = known(view, name)?;
+            let from = crate::query::tagged(view, &found, tag)?;
+            Ok(Change::Tag {
+                moved: TagMove {
+                    name: found.name,
+                    tag: tag.to_owned(),
+                    from: Some(from),
+                    to: None,
                 },
             })
         })
@@ -121,112 +170,102 @@ impl Store {
     ///
     /// An operation is reversed as a whole, with every head that it moved. Undoing the first
     /// publish of a name removes its head; its versions stay. Repeated, it walks further back: an
-    /// undo is never undone itself. To go forward again, [`Self::set_head`].
+    /// undo is never undone itself. To go forward again, [`Self::restore`].
     ///
     /// # Errors
     /// [`StoreError::NothingToUndo`]; [`StoreError::UnknownName`];
-    /// [`StoreError::UndoBlocked`] when a head that the operation moved has moved since, which
-    /// can be only with a name; and the file system's errors. Nothing has changed then.
+    /// [`StoreError::UndoBlocked`] when something that the operation moved has moved since, which
+    /// can be only with a name; [`StoreError::Pinned`] when it would move a pinned head; and the
+    /// file system's errors. Nothing has changed then.
     pub fn undo(
         &self,
         name: Option<&SubagentName>,
-        at: Timestamp,
+        act: impl Into<Act>,
     ) -> Result<Operation, StoreError> {
-        self.append(at, |state| {
-            if let Some(name) = name {
-                state.known(name)?;
-            }
-            let target = state
-                .last_in_effect(name)
-                .ok_or_else(|| StoreError::NothingToUndo {
-                    name: name.cloned(),
-                })?;
-            if let Some((later, name)) = state.later(target) {
+        let act = act.into();
+        self.append(&act, |view| {
+            let target = last_in_effect(view, name)?.ok_or_else(|| StoreError::NothingToUndo {
+                name: name.cloned(),
+            })?;
+            if let Some((by, name)) = rules::later(view, &target)? {
                 return Err(StoreError::UndoBlocked {
                     seq: target.seq,
                     name,
-                    by: later.seq,
+                    by,
                 });
             }
-            let (moves, tags) = state
-                .reversed(target.seq)
-                .expect("the last operation in effect that nothing blocks can be reversed");
+            for one in target.change.head_moves() {
+                check_pin(view.subagent(&one.name)?.as_ref(), &act)?;
+            }
+            let reverse = match rules::reversed(view, target.seq) {
+                Ok(reverse) => reverse,
+                Err(Fault::View(error)) => return Err(error),
+                Err(Fault::Broken(why)) => return Err(StoreError::refused(why)),
+            };
             Ok(Change::Undo {
                 seq: target.seq,
-                moves,
-                tags,
+                moves: reverse.heads,
+                tags: reverse.tags,
+                pins: reverse.pins,
+                names: reverse.names,
             })
         })
     }
 
-    /// Moves the head of one name to any version that it ever had, from wherever it is.
-    ///
-    /// That is the way forward after an undo too many. It is a publish as any other, without a task
-    /// or evidence, and can be undone.
+    /// The operation that [`Self::undo`] would reverse, and the subagents that it did something to.
     ///
     /// # Errors
-    /// [`StoreError::UnknownName`]; [`StoreError::NotInHistory`] for a version that was never
-    /// published or tagged under the name; [`StoreError::Refused`] when it is the head already; the
-    /// errors of [`Self::version`], and the file system's. Nothing has changed then.
-    pub fn set_head(
+    /// [`StoreError::UnknownName`], and as [`Self::heads`].
+    pub fn next_undo(
         &self,
-        name: &SubagentName,
-        version: &Digest,
-        at: Timestamp,
-        note: &str,
-    ) -> Result<Operation, StoreError> {
-        check_text("the note", note)?;
-        self.state()?.check_had(name, version)?;
-        self.check_whole(name, version)?;
-        self.append(at, |state| {
-            let moves = vec![Move {
-                name: name.clone(),
-                from: state.head(name),
-                to: *version,
-            }];
-            check_moves(&moves)?;
-            Ok(Change::Publish {
-                moves,
-                task: None,
-                evidence: Vec::new(),
-                note: note.to_owned(),
-            })
+        name: Option<&SubagentName>,
+    ) -> Result<Option<(Operation, Vec<SubagentName>)>, StoreError> {
+        self.ask(|view| {
+            let Some(target) = last_in_effect(view, name)? else {
+                return Ok(None);
+            };
+            let names = target.change.names().into_iter();
+            let names: Result<_, StoreError> = names
+                .map(|name| Ok(view.subagent(&name)?.map_or(name, |found| found.name)))
+                .collect();
+            Ok(Some((target.as_ref().clone(), names?)))
         })
     }
 }
 
-impl State {
-    /// Refuses a version that the name never had. One that it had stays in its history.
-    pub(crate) fn check_had(
-        &self,
-        name: &SubagentName,
-        version: &Digest,
-    ) -> Result<(), StoreError> {
-        self.known(name)?;
-        if self.versions[name].contains(version) {
-            return Ok(());
-        }
-        Err(StoreError::NotInHistory {
-            name: name.clone(),
-            digest: *version,
-        })
-    }
-
-    /// Refuses a name that no operation ever moved, naming the one that was probably meant.
-    pub(crate) fn known(&self, name: &SubagentName) -> Result<(), StoreError> {
-        if self.versions.contains_key(name) {
-            return Ok(());
-        }
-        let names: Vec<&str> = self.heads.keys().map(SubagentName::as_str).collect();
-        let nearest = similar::get_close_matches(name.as_str(), &names, 1, 0.6);
-        Err(StoreError::UnknownName {
-            name: name.clone(),
-            nearest: nearest.first().and_then(|name| name.parse().ok()),
-        })
+fn last_in_effect(
+    view: &dyn View,
+    name: Option<&SubagentName>,
+) -> Result<Option<std::sync::Arc<Operation>>, StoreError> {
+    let id = name.map(|name| known(view, name)).transpose()?;
+    match view.last_in_effect(id.map(|found| found.id))? {
+        Some(seq) => view.operation(seq),
+        None => Ok(None),
     }
 }
 
-fn check_moves(moves: &[Move]) -> Result<(), StoreError> {
+/// Refuses to move a pinned head, unless whoever does it says so.
+pub(crate) fn check_pin(found: Option<&Subagent>, act: &Act) -> Result<(), StoreError> {
+    match found {
+        Some(found) if found.is_pinned && !act.over_pins => Err(StoreError::Pinned {
+            name: found.name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Act {
+    /// Refuses texts that are no remarks any more.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let by = self.by.as_deref().unwrap_or_default();
+        check_size("who does it", by.len(), BY_MAX)?;
+        check_text("the reason", self.why.as_deref().unwrap_or_default())
+    }
+}
+
+/// Gives moves in their order, if they make sense.
+fn check_moves(mut moves: Vec<Move>) -> Result<Vec<Move>, StoreError> {
+    moves.sort_by(|a, b| a.name.cmp(&b.name));
     if moves.is_empty() {
         return Err(StoreError::refused("there is nothing to publish"));
     }
@@ -243,7 +282,7 @@ fn check_moves(moves: &[Move]) -> Result<(), StoreError> {
             "`{name}` would be moved to where it is"
         )));
     }
-    Ok(())
+    Ok(moves)
 }
 
 fn check_text(what: &str, text: &str) -> Result<(), StoreError> {

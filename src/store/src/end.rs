@@ -11,13 +11,13 @@
 //! Whoever has no lock reads it before the log, which only grows.
 
 use std::io;
-use std::sync::Arc;
 
 use spec::Digest;
 
 use crate::layout::Layout;
 use crate::operation::Operation;
 use crate::persist::{self, Temporary};
+use crate::rules::View;
 use crate::{Store, StoreError};
 
 /// The last operation that was acknowledged.
@@ -61,25 +61,29 @@ impl LogEnd {
     ///
     /// # Errors
     /// What is wrong with the log.
-    pub(crate) fn check(&self, operations: &[Arc<Operation>]) -> Result<(), String> {
-        let first_lost = operations.len() as u64 + 1;
+    pub(crate) fn check(&self, view: &dyn View) -> Result<Result<(), String>, StoreError> {
+        let last = view.last()?;
+        if last == Some((self.seq, self.id)) {
+            return Ok(Ok(()));
+        }
+        let first_lost = last.map_or(1, |(seq, _)| seq + 1);
         if first_lost == self.seq {
-            return Err(format!("operation {first_lost} is missing"));
+            return Ok(Err(format!("operation {first_lost} is missing")));
         }
         if first_lost < self.seq {
-            return Err(format!("operations {first_lost}..{} are missing", self.seq));
+            let last_lost = self.seq;
+            return Ok(Err(format!(
+                "operations {first_lost}..{last_lost} are missing"
+            )));
         }
-        let at = self
-            .seq
-            .checked_sub(1)
-            .and_then(|at| usize::try_from(at).ok());
-        match at.and_then(|at| operations.get(at)) {
-            Some(found) if found.id == self.id => Ok(()),
-            _ => Err(format!(
-                "operation {} is not the one that was acknowledged, {}",
-                self.seq, self.id
-            )),
+        let found = view.operation(self.seq)?;
+        if found.is_some_and(|found| found.id == self.id) {
+            return Ok(Ok(()));
         }
+        Ok(Err(format!(
+            "operation {} is not the one that was acknowledged, {}",
+            self.seq, self.id
+        )))
     }
 
     /// The digest at the end is of what is before it: a changed byte shows here, not as damage of
@@ -103,12 +107,8 @@ impl LogEnd {
 
 impl Store {
     /// Checks that the log reaches as far as was acknowledged.
-    pub(crate) fn check_end(
-        &self,
-        end: Option<LogEnd>,
-        operations: &[Arc<Operation>],
-    ) -> Result<(), StoreError> {
-        end.map_or(Ok(()), |end| end.check(operations))
+    pub(crate) fn check_end(&self, end: Option<LogEnd>, view: &dyn View) -> Result<(), StoreError> {
+        end.map_or(Ok(Ok(())), |end| end.check(view))?
             .map_err(|why| StoreError::corrupt(&self.layout.log, why))
     }
 }

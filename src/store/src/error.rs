@@ -17,13 +17,39 @@ pub enum StoreError {
         /// The name with a head that is most like it.
         nearest: Option<SubagentName>,
     },
-    /// The name has a history, but each publish of it was undone.
-    #[error("the subagent `{name}` has no head: its publishes were undone")]
+    /// The name has a history, but each publish of it was undone, or it was removed.
+    #[error("the subagent `{name}` has no head: {}", if *.is_removed { "it was removed" } else { "its publishes were undone" })]
     NoHead {
         /// What was asked for.
         name: SubagentName,
         /// The version that was published last, the newest of those undone.
         last: Digest,
+        /// Whether it was removed.
+        is_removed: bool,
+    },
+    /// The name had no head that many moves ago.
+    #[error("`{name}` had no head {back} moves ago")]
+    NoHeadThen {
+        /// What was asked for.
+        name: SubagentName,
+        /// How many moves back.
+        back: u64,
+        /// How often its head moved.
+        moves: u64,
+    },
+    /// The head does not move by itself.
+    #[error("`{name}` is pinned")]
+    Pinned {
+        /// The subagent.
+        name: SubagentName,
+    },
+    /// Another subagent has this name, or had it.
+    #[error("the name `{name}` is taken")]
+    NameTaken {
+        /// The name.
+        name: SubagentName,
+        /// What it means.
+        by: SubagentName,
     },
     /// The name has no such tag.
     #[error("`{name}` has no tag `{tag}`")]
@@ -153,6 +179,14 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The index of the history could not be made or used. The log itself is not concerned.
+    #[error("the index `{}` cannot be used: {why}", .path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A newer program made this store.
     #[error("the store at `{}` has format {found}; this program knows up to {supported}", .path.display())]
     NewerFormat {
@@ -226,6 +260,7 @@ impl StoreError {
         match self {
             Self::UnknownName { .. }
             | Self::NoHead { .. }
+            | Self::NoHeadThen { .. }
             | Self::UnknownTag { .. }
             | Self::UnknownVersion { .. }
             | Self::NotInHistory { .. }
@@ -237,14 +272,16 @@ impl StoreError {
             | Self::UndoBlocked { .. }
             | Self::RunExists { .. }
             | Self::Busy { .. } => StoreErrorKind::Conflict,
-            Self::Refused { .. } | Self::TooLarge { .. } | Self::BadVersion { .. } => {
-                StoreErrorKind::Refused
-            }
+            Self::Pinned { .. }
+            | Self::NameTaken { .. }
+            | Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::BadVersion { .. } => StoreErrorKind::Refused,
             Self::Corrupt { .. } => StoreErrorKind::Corrupt,
             Self::NewerFormat { .. } | Self::NotAStore { .. } => StoreErrorKind::Unsupported,
             Self::DiskFull { .. } => StoreErrorKind::DiskFull,
             Self::ReadOnly { .. } => StoreErrorKind::ReadOnly,
-            Self::Io { .. } => StoreErrorKind::Io,
+            Self::Index { .. } | Self::Io { .. } => StoreErrorKind::Io,
         }
     }
 
@@ -256,8 +293,26 @@ impl StoreError {
                 ..
             } => format!("did you mean `{nearest}`?"),
             Self::UnknownName { nearest: None, .. } => "list the saved subagents".to_owned(),
-            Self::NoHead { name, last } => {
-                format!("its last version is still `{name}@{}`", last.short())
+            Self::NoHead {
+                name,
+                last,
+                is_removed: false,
+            } => format!("its last version is still `{name}@{}`", last.short()),
+            Self::NoHead { name, last, .. } => {
+                format!("`restore {name}@{}` brings it back", last.short())
+            }
+            Self::NoHeadThen { name, moves, .. } => {
+                format!("its head moved {moves} times; the log of `{name}` lists them")
+            }
+            Self::Pinned { name } => {
+                format!("`unpin {name}` lets its head go; a person can also move it with --force")
+            }
+            Self::NameTaken { name, by } if name == by => "choose another name".to_owned(),
+            Self::NameTaken { by, .. } => {
+                format!("it is a former name of `{by}` and goes on meaning that")
+            }
+            Self::Index { .. } => {
+                "remove it: it is made anew from the log when it is needed".to_owned()
             }
             Self::UnknownTag { name, known, .. } if known.is_empty() => {
                 format!("`{name}` alone is its head")

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use spec::{Digest, RunId, Tree};
 
+use crate::change::Change;
 use crate::end::LogEnd;
-use crate::history::{self, State};
-use crate::layout::{LOG, LOG_END, Layout, OCI_LAYOUT, TOP};
-use crate::operation::{Change, Operation};
+use crate::layout::{INDEX, INDEX_FILES, LOG, LOG_END, Layout, OCI_LAYOUT, TOP};
+use crate::log::Lines;
+use crate::memory::Memory;
+use crate::operation::Operation;
 use crate::record::RECORD_MAX;
 use crate::{Store, StoreError, blobs, persist};
 
@@ -82,6 +84,9 @@ impl Finding {
             FindingKind::Damaged if self.path.ends_with(LOG_END) => {
                 "restore it from a backup; or, if the log itself was not touched, remove it: the \
                  next operation writes it"
+            }
+            FindingKind::Damaged if self.path.ends_with(INDEX) => {
+                "`agentfactory reindex` makes it anew from the log"
             }
             FindingKind::Damaged => "restore it from a backup",
             FindingKind::Missing => "restore it from a backup, or save the same content again",
@@ -175,7 +180,8 @@ impl Check<'_> {
         let root = self.layout().root.clone();
         for path in list(&root)? {
             let name = path.file_name().unwrap_or_default();
-            if !TOP.iter().any(|known| name == *known) {
+            let mut known = TOP.iter().chain(&INDEX_FILES);
+            if !known.any(|known| name == *known) {
                 self.find(FindingKind::Stray, path, None, "it is not part of a store");
             }
         }
@@ -219,26 +225,31 @@ impl Check<'_> {
     }
 
     /// Each line by itself, that each follows the one before, and that none is missing at the end.
-    fn log(&mut self) -> State {
+    fn log(&mut self) -> Memory {
         let end = LogEnd::read(self.layout()).unwrap_or_else(|error| {
             self.failed(self.layout().log_end(), None, &error);
             None
         });
         let path = self.layout().log.clone();
-        let mut state = State::default();
-        let read = persist::open_regular(&path).and_then(|mut file| {
-            let mut bytes = Vec::new();
-            io::Read::read_to_end(&mut file, &mut bytes).map(|_| bytes)
-        });
-        let bytes = match read {
-            Ok(bytes) => bytes,
+        let mut state = Memory::default();
+        let file = match persist::open_regular(&path) {
+            Ok(file) => file,
             Err(source) => {
                 self.failed(path.clone(), None, &StoreError::read("read", &path, source));
                 return state;
             }
         };
+        let mut lines = Lines::after(0, 0, file);
         let mut whole = true;
-        for line in history::lines(&bytes) {
+        loop {
+            let line = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(source) => {
+                    self.failed(path.clone(), None, &StoreError::read("read", &path, source));
+                    return state;
+                }
+            };
             self.report.operations += 1;
             let read = Operation::from_line(line.bytes);
             // After a damaged line nothing follows any more; the lines still speak for themselves.
@@ -253,8 +264,13 @@ impl Check<'_> {
                 self.find(FindingKind::Damaged, path.clone(), None, why);
             }
         }
-        if whole && let Err(error) = self.store.check_end(end, &state.operations) {
+        if whole && let Err(error) = self.store.check_end(end, &state) {
             self.failed(path, None, &error);
+        } else if whole
+            && let Ok(log) = self.store.open_log()
+            && let Err(why) = self.store.index.compare(self.layout(), &log, &state)
+        {
+            self.find(FindingKind::Damaged, self.layout().index(), None, why);
         }
         state
     }
@@ -330,15 +346,13 @@ impl Check<'_> {
     }
 
     /// What operations name.
-    fn history(&mut self, state: &State) {
-        let versions: BTreeSet<Digest> = state.versions.values().flatten().copied().collect();
+    fn history(&mut self, state: &Memory) {
+        let versions: BTreeSet<Digest> = state.versions.iter().map(|(_, one)| *one).collect();
         self.report.versions = versions.len() as u64;
-        let of_name = |(name, all): (_, &BTreeSet<Digest>)| -> Vec<(Digest, String)> {
-            all.iter()
-                .map(|digest| (*digest, format!("`{name}`")))
-                .collect()
-        };
-        let mut open: Vec<_> = state.versions.iter().flat_map(of_name).collect();
+        let named = state.named_versions();
+        let mut open: Vec<_> = named
+            .map(|(name, digest)| (digest, format!("`{name}`")))
+            .collect();
         let mut seen = versions;
         while let Some((digest, by)) = open.pop() {
             if self.bad.contains(&digest) {

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use spec::{Digest, RunId};
 
-use crate::history::HistoryCache;
+use crate::ask::HistoryCache;
+use crate::index::IndexSlot;
 use crate::{StoreError, persist};
 
 /// A content-addressed library of versions and runs in one directory.
@@ -20,6 +21,7 @@ use crate::{StoreError, persist};
 pub struct Store {
     pub(crate) layout: Arc<Layout>,
     pub(crate) history: Arc<HistoryCache>,
+    pub(crate) index: Arc<IndexSlot>,
 }
 
 /// The paths of a store.
@@ -33,6 +35,7 @@ pub struct Store {
 /// runs/<run id>       the digest of the run's record
 /// tmp/                files being written; each is locked by its writer
 /// lock                held by whoever appends an operation
+/// index.db            a view of the log, which can be removed at any time; `index.db-*` too
 /// ```
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -56,7 +59,12 @@ pub(crate) const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 pub(crate) const LOG: &str = "operations.log";
 /// How far they reach.
 pub(crate) const LOG_END: &str = "operations.head";
-/// Everything that can be at the top of a store.
+/// A view of them.
+pub(crate) const INDEX: &str = "index.db";
+/// Its files: the journal is there while the database is made. Source: SQLite, temporary files.
+pub(crate) const INDEX_FILES: [&str; 4] =
+    [INDEX, "index.db-wal", "index.db-shm", "index.db-journal"];
+/// Everything that can be at the top of a store, beside the index.
 pub(crate) const TOP: &[&str] = &[
     "blobs",
     "format",
@@ -87,6 +95,7 @@ impl Store {
         Ok(Self {
             layout: Arc::new(layout),
             history: Arc::default(),
+            index: Arc::default(),
         })
     }
 
@@ -171,7 +180,11 @@ impl Layout {
             .map_err(|source| StoreError::read("list", &self.root, source))?;
         for entry in entries {
             let entry = entry.map_err(|source| StoreError::read("list", &self.root, source))?;
-            if !TOP.iter().any(|name| entry.file_name() == *name) {
+            if !TOP
+                .iter()
+                .chain(&INDEX_FILES)
+                .any(|name| entry.file_name() == *name)
+            {
                 return Err(StoreError::NotAStore {
                     path: self.root.clone(),
                 });

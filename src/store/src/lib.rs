@@ -9,25 +9,33 @@
 //! [`Store::fsck`] finds any changed byte.
 
 mod archive;
+mod ask;
 mod blobs;
+mod change;
 mod changes;
 mod closure;
 mod diff;
 mod end;
 mod error;
 mod fsck;
-mod history;
+mod index;
 mod layout;
+mod log;
+mod memory;
+mod names;
 mod operation;
 mod persist;
 mod query;
 mod record;
 mod runs;
+mod rules;
 mod version;
 mod wire;
 
 pub use archive::SourceFiles;
+pub use ask::Reindexed;
 pub use blobs::{BlobReader, BlobWriter, GET_MAX};
+pub use change::{Change, HeadMove, Move, PinMove, Renaming, TagMove};
 pub use changes::Publication;
 pub use closure::{
     BlobRef, Closure, ClosureVersion, DEPENDS_DEPTH, DEPENDS_MAX, FILE_MEDIA_TYPE,
@@ -37,7 +45,7 @@ pub use diff::{ConfigDiff, FileDiff, FileDiffKind, VersionDiff};
 pub use error::{StoreError, StoreErrorKind};
 pub use fsck::{Finding, FindingKind, FsckProgress, FsckReport};
 pub use layout::Store;
-pub use operation::{Change, HeadMove, Move, Operation, TagMove};
+pub use operation::{Act, Operation};
 pub use query::{Head, LineageStep, Resolved};
 pub use record::{
     CASSETTE_MEDIA_TYPE, Exchange, ExchangeKind, RUN_MEDIA_TYPE, RunEnvironment, RunPlace,

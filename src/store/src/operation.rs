@@ -2,10 +2,35 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spec::{Digest, RunId, SubagentName};
+use spec::Digest;
 
 use crate::StoreError;
+use crate::change::Change;
 use crate::version::canonical;
+
+/// Who does something to the history, when and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// When.
+    pub at: Timestamp,
+    /// Who: a person, a host; none where nobody says, or a task does it.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub why: Option<String>,
+    /// Whether heads that are pinned are moved too.
+    pub over_pins: bool,
+}
+
+impl From<Timestamp> for Act {
+    fn from(at: Timestamp) -> Self {
+        Self {
+            at,
+            by: None,
+            why: None,
+            over_pins: false,
+        }
+    }
+}
 
 /// One recorded change. It is never changed or removed itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,122 +45,12 @@ pub struct Operation {
     pub previous: Option<Digest>,
     /// What it did.
     pub change: Change,
-}
-
-/// What an operation did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Change {
-    /// Heads moved to versions that passed.
-    Publish {
-        /// Which heads, from where, to where; by name.
-        moves: Vec<Move>,
-        /// The task that it came from.
-        task: Option<String>,
-        /// The runs that speak for it.
-        evidence: Vec<RunId>,
-        /// What a person or a model said about it.
-        note: String,
-    },
-    /// A version got a tag.
-    Tag {
-        /// Which tag, from where, to where.
-        #[serde(rename = "move")]
-        moved: TagMove,
-    },
-    /// An earlier operation was reversed.
-    Undo {
-        /// The place of that operation in the log.
-        seq: u64,
-        /// What happened to heads.
-        moves: Vec<HeadMove>,
-        /// What happened to tags.
-        tags: Vec<TagMove>,
-    },
-}
-
-/// A head that is published: `from` is what it must be, `to` what it becomes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Move {
-    /// The subagent.
-    pub name: SubagentName,
-    /// Its head before; none for a new name.
-    pub from: Option<Digest>,
-    /// Its head after.
-    pub to: Digest,
-}
-
-/// A head that moved; none means that there is no head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeadMove {
-    /// The subagent.
-    pub name: SubagentName,
-    /// Its head before.
-    pub from: Option<Digest>,
-    /// Its head after.
-    pub to: Option<Digest>,
-}
-
-/// A tag that moved; none means that there is no such tag.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TagMove {
-    /// The subagent.
-    pub name: SubagentName,
-    /// The tag.
-    pub tag: String,
-    /// The version that carried it before.
-    pub from: Option<Digest>,
-    /// The version that carries it after.
-    pub to: Option<Digest>,
-}
-
-impl Change {
-    /// The word for it in the log.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Publish { .. } => "publish",
-            Self::Tag { .. } => "tag",
-            Self::Undo { .. } => "undo",
-        }
-    }
-
-    /// The heads that it moved.
-    pub fn head_moves(&self) -> Vec<HeadMove> {
-        match self {
-            Self::Publish { moves, .. } => moves
-                .iter()
-                .map(|one| HeadMove {
-                    name: one.name.clone(),
-                    from: one.from,
-                    to: Some(one.to),
-                })
-                .collect(),
-            Self::Tag { .. } => Vec::new(),
-            Self::Undo { moves, .. } => moves.clone(),
-        }
-    }
-
-    /// The tags that it moved.
-    pub fn tag_moves(&self) -> &[TagMove] {
-        match self {
-            Self::Publish { .. } => &[],
-            Self::Tag { moved } => std::slice::from_ref(moved),
-            Self::Undo { tags, .. } => tags,
-        }
-    }
-
-    /// Whether it moved the head or a tag of this subagent.
-    pub fn touches(&self, name: &SubagentName) -> bool {
-        let heads = match self {
-            Self::Publish { moves, .. } => moves.iter().any(|one| one.name == *name),
-            Self::Tag { .. } => false,
-            Self::Undo { moves, .. } => moves.iter().any(|one| one.name == *name),
-        };
-        heads || self.tag_moves().iter().any(|one| one.name == *name)
-    }
+    /// Who did it, where that is not a task: a person, a host.
+    pub by: Option<String>,
+    /// Why, in their words. A publish has its note.
+    pub why: Option<String>,
+    /// Whether it could move pinned heads.
+    pub over_pins: bool,
 }
 
 /// An operation without its digest, as it stands in the log.
@@ -146,6 +61,18 @@ struct Body {
     at: Timestamp,
     previous: Option<Digest>,
     change: Change,
+    // Left out where they say nothing: so are they from the lines of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    over_pins: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde gives")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 // A line is canonical JSON of two fields. The digest is of the exact bytes of the second, so that
@@ -155,17 +82,21 @@ const LINE_MIDDLE: &str = "\",\"operation\":";
 const LINE_END: &str = "}";
 
 impl Operation {
-    /// Makes the operation that follows `previous`, and its line without the line feed.
+    /// Makes the operation that follows the one that `previous` names, and its line without the
+    /// line feed.
     pub(crate) fn after(
-        previous: Option<&Self>,
-        at: Timestamp,
+        previous: Option<(u64, Digest)>,
+        act: Act,
         change: Change,
     ) -> Result<(Self, String), StoreError> {
         let body = Body {
-            seq: previous.map_or(1, |operation| operation.seq + 1),
-            at,
-            previous: previous.map(|operation| operation.id),
+            seq: previous.map_or(1, |(seq, _)| seq + 1),
+            at: act.at,
+            previous: previous.map(|(_, id)| id),
             change,
+            by: act.by,
+            why: act.why,
+            over_pins: act.over_pins,
         };
         let text = String::from_utf8(canonical(&body)?)
             .expect("canonical JSON is UTF-8 by its definition");
@@ -216,6 +147,9 @@ impl Body {
             at: self.at,
             previous: self.previous,
             change: self.change,
+            by: self.by,
+            why: self.why,
+            over_pins: self.over_pins,
         }
     }
 }
@@ -223,6 +157,9 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spec::SubagentName;
+
+    use crate::change::{HeadMove, Move, PinMove, Renaming, TagMove};
 
     fn example() -> (Operation, String) {
         let change = Change::Publish {
@@ -235,7 +172,8 @@ mod tests {
             evidence: vec!["01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap()],
             note: "first \"try\"\n".to_owned(),
         };
-        Operation::after(None, "2026-01-02T03:04:05.678Z".parse().unwrap(), change).unwrap()
+        let at: Timestamp = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        Operation::after(None, at.into(), change).unwrap()
     }
 
     /// Golden: a change of these bytes makes every log unreadable.
@@ -252,6 +190,139 @@ mod tests {
             )
         );
         assert_eq!(Operation::from_line(line.as_bytes()), Ok(operation));
+    }
+
+    /// Golden: one operation of each kind, and that a program that knows fewer fields wrote it.
+    #[test]
+    fn the_digest_of_each_kind_of_operation_never_changes() {
+        let name: SubagentName = "readme-writer".parse().unwrap();
+        let other: SubagentName = "writer".parse().unwrap();
+        let [one, two] = [b"1", b"2"].map(|bytes| Digest::of(bytes));
+        let act = Act {
+            by: Some("ada".to_owned()),
+            why: Some("it \"works\"".to_owned()),
+            over_pins: true,
+            ..Timestamp::UNIX_EPOCH.into()
+        };
+        let plain: Act = Timestamp::UNIX_EPOCH.into();
+        let undo = |pins, names| Change::Undo {
+            seq: 3,
+            moves: vec![HeadMove {
+                name: name.clone(),
+                from: Some(one),
+                to: None,
+            }],
+            tags: vec![TagMove {
+                name: name.clone(),
+                tag: "stable".to_owned(),
+                from: Some(two),
+                to: Some(one),
+            }],
+            pins,
+            names,
+        };
+        let moved = Move {
+            name: name.clone(),
+            from: None,
+            to: two,
+        };
+        let tag = |to| Change::Tag {
+            moved: TagMove {
+                name: name.clone(),
+                tag: "stable".to_owned(),
+                from: Some(one),
+                to,
+            },
+        };
+        let pins = vec![PinMove {
+            name: name.clone(),
+            pinned: true,
+        }];
+        let renaming = Renaming {
+            from: name.clone(),
+            to: other,
+        };
+        let kinds = [
+            (
+                &plain,
+                tag(Some(two)),
+                "13eb83c8c908d872135af25a0fe5feb2151c8b1f8b0eea23b7f33dc56c39ee9f",
+            ),
+            (
+                &act,
+                tag(None),
+                "e7c0a23f2d66c90bf13d068f2b3df06f8633dd0bb4738a54b4c1ec05982e23a1",
+            ),
+            (
+                &plain,
+                undo(Vec::new(), Vec::new()),
+                "7e34ab190d7d01273663672556d8e5e7b724e164a9ecb1c6d2cb16867a96b542",
+            ),
+            (
+                &act,
+                undo(pins, vec![renaming.clone()]),
+                "b6c4afce03ed31c4ed4969adb42775f14a0d2f311c05b3bbcdfbf51525ca78ee",
+            ),
+            (
+                &plain,
+                Change::Pin { name: name.clone() },
+                "e3a5180dc789a115cd2092f403de649f41d194fb6978d9c50f1567a04d0d524b",
+            ),
+            (
+                &act,
+                Change::Unpin { name: name.clone() },
+                "5b7af7ee4c5b9e4c587c7928a85d9450f3bbfe5a0c1c1c5250c3cd316477a226",
+            ),
+            (
+                &act,
+                Change::Rename { moved: renaming },
+                "18205582994c5e2f1d00b01470c8cf6261d8505b1e312d8339f4d9458d90bbd5",
+            ),
+            (
+                &act,
+                Change::Remove {
+                    name: name.clone(),
+                    from: one,
+                },
+                "71b526efc55962dd008737b72b0f49400c5e0028d41ec79a84d47eb687025909",
+            ),
+            (
+                &act,
+                Change::Restore { moved },
+                "f8efbcb3983d36215b92848b797b7201681427f4d4b26b5f60ff514d4f2cdd7b",
+            ),
+        ];
+        let mut found = Vec::new();
+        let mut expected = Vec::new();
+        for (act, change, digest) in kinds {
+            let previous = Some((16, Digest::of(b"before")));
+            let kind = change.kind();
+            let (operation, line) = Operation::after(previous, act.clone(), change).unwrap();
+            expected.push((kind, digest.to_owned()));
+            found.push((kind, operation.id.hex()));
+            assert_eq!(Operation::from_line(line.as_bytes()), Ok(operation));
+        }
+        assert_eq!(found, expected);
+    }
+
+    /// Golden: what was written before there were pins is read, and says nothing about them.
+    #[test]
+    fn an_undo_of_an_older_program_is_read() {
+        let text = concat!(
+            r#"{"at":"2026-01-02T03:04:05Z","change":{"kind":"undo","moves":[],"seq":1,"tags":[]},"#,
+            r#""previous":"sha256:c1f442777cb64bbc6de26c925cb637632176e25c40751512ab5c397960f3cb98","seq":2}"#
+        );
+        let id = Digest::of(text.as_bytes());
+        let line = format!("{LINE_BEGIN}{id}{LINE_MIDDLE}{text}{LINE_END}");
+        let read = Operation::from_line(line.as_bytes()).unwrap();
+        assert_eq!(
+            (read.by.clone(), read.why.clone(), read.over_pins),
+            (None, None, false)
+        );
+        let act = read.at.into();
+        let previous = read.previous.map(|id| (1, id));
+        let written = Operation::after(previous, act, read.change.clone()).unwrap();
+        assert_eq!(written, (read, line));
     }
 
     #[test]

@@ -168,6 +168,13 @@ pub(crate) struct Locked {
     _file: File,
 }
 
+/// Takes the lock if nobody holds it, and it can be taken at all.
+pub(crate) fn try_lock(path: &Path) -> Option<Locked> {
+    let file = append_handle(path, true).ok()?;
+    file.try_lock().ok()?;
+    Some(Locked { _file: file })
+}
+
 /// Waits for the lock.
 pub(crate) fn lock(path: &Path) -> Result<Locked, StoreError> {
     let file = append_handle(path, true)?;

@@ -1,14 +1,17 @@
 //! Questions to the history: what there is, what a reference means, how it came to be.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use spec::{Digest, RunId, SubagentName, VersionRef};
 
-use crate::history::State;
-use crate::operation::{Change, Operation};
+use crate::change::Change;
+use crate::operation::Operation;
+use crate::rules::{Subagent, View};
 use crate::{Store, StoreError};
+
+/// Names among which the one that was probably meant is looked for.
+const NEAREST_MAX: usize = 10_000;
+/// Versions that are listed when a prefix could be several.
+const CANDIDATES_MAX: usize = 100;
 
 /// A name and where it points.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,22 @@ pub struct Head {
     pub versions: usize,
     /// The number of the operation that moved it there.
     pub operation: u64,
+    /// Whether it is pinned: then it does not move by itself.
+    pub is_pinned: bool,
+}
+
+impl Head {
+    fn of(subagent: Subagent) -> Option<Self> {
+        let now = subagent.head?;
+        Some(Self {
+            name: subagent.name,
+            digest: now.digest,
+            at: now.at,
+            versions: usize::try_from(subagent.versions).unwrap_or(usize::MAX),
+            operation: now.seq,
+            is_pinned: subagent.is_pinned,
+        })
+    }
 }
 
 /// What a reference means.
@@ -32,6 +51,18 @@ pub struct Resolved {
     pub name: Option<SubagentName>,
     /// The version.
     pub digest: Digest,
+    /// The former name by which the reference called the subagent.
+    pub former: Option<SubagentName>,
+}
+
+impl Resolved {
+    fn of(subagent: &Subagent, asked: &SubagentName, digest: Digest) -> Self {
+        Self {
+            name: Some(subagent.name.clone()),
+            digest,
+            former: (subagent.name != *asked).then(|| asked.clone()),
+        }
+    }
 }
 
 /// One step in the history of a name.
@@ -49,6 +80,8 @@ pub struct LineageStep {
     pub task: Option<String>,
     /// The runs that spoke for it.
     pub evidence: Vec<RunId>,
+    /// Who did it, where that is not a task.
+    pub by: Option<String>,
     /// What was said about it.
     pub note: String,
     /// Whether it was undone.
@@ -56,20 +89,42 @@ pub struct LineageStep {
 }
 
 impl Store {
-    /// Every name that has a head, by name.
+    /// Every name that has a head, by name. There can be very many: [`Self::heads_page`].
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when the log is damaged, and the file system's errors.
     pub fn heads(&self) -> Result<Vec<Head>, StoreError> {
-        let state = self.state()?;
-        let heads = state.heads.iter().map(|(name, (digest, operation))| Head {
-            name: name.clone(),
-            digest: *digest,
-            at: operation.at,
-            versions: state.versions.get(name).map_or(0, BTreeSet::len),
-            operation: operation.seq,
-        });
-        Ok(heads.collect())
+        self.heads_page(None, usize::MAX)
+    }
+
+    /// The names after one that have a head, by name; at most so many.
+    ///
+    /// # Errors
+    /// As [`Self::heads`].
+    pub fn heads_page(
+        &self,
+        after: Option<&SubagentName>,
+        most: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        let heads = self.ask(|view| view.heads(after, most))?;
+        Ok(heads.into_iter().filter_map(Head::of).collect())
+    }
+
+    /// How many names have a head.
+    ///
+    /// # Errors
+    /// As [`Self::heads`].
+    pub fn heads_total(&self) -> Result<u64, StoreError> {
+        self.ask(|view| view.heads_total())
+    }
+
+    /// The head of a name, present or former; none when there is none.
+    ///
+    /// # Errors
+    /// As [`Self::heads`].
+    pub fn head(&self, name: &SubagentName) -> Result<Option<Head>, StoreError> {
+        let found = self.ask(|view| view.subagent(name))?;
+        Ok(found.and_then(Head::of))
     }
 
     /// The tags of a name and their versions, by tag.
@@ -77,9 +132,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::UnknownName`], and as [`Self::heads`].
     pub fn tags(&self, name: &SubagentName) -> Result<Vec<(String, Digest)>, StoreError> {
-        let state = self.state()?;
-        state.known(name)?;
-        Ok(state.tags_of(name))
+        self.ask(|view| view.tags(known(view, name)?.id))
     }
 
     /// The version that a reference means.
@@ -89,40 +142,23 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::UnknownName`] with the name that was probably meant, [`StoreError::NoHead`],
-    /// [`StoreError::UnknownTag`], [`StoreError::UnknownVersion`], [`StoreError::NotInHistory`],
-    /// [`StoreError::AmbiguousVersion`], and as [`Self::heads`].
+    /// [`StoreError::NoHeadThen`], [`StoreError::UnknownTag`], [`StoreError::UnknownVersion`],
+    /// [`StoreError::NotInHistory`], [`StoreError::AmbiguousVersion`], and as [`Self::heads`].
     pub fn resolve(&self, reference: &VersionRef) -> Result<Resolved, StoreError> {
-        let state = self.state()?;
-        match reference {
-            VersionRef::Head(name) => state.resolve_head(name),
+        self.ask(|view| match reference {
+            VersionRef::Head(name) => head(view, name),
+            VersionRef::Back(name, back) => earlier_head(view, name, *back),
             VersionRef::Tag(name, tag) => {
-                state.known(name)?;
-                let key = (name.clone(), tag.clone());
-                let digest = state.tags.get(&key).copied();
-                digest
-                    .map(|digest| Resolved {
-                        name: Some(name.clone()),
-                        digest,
-                    })
-                    .ok_or_else(|| StoreError::UnknownTag {
-                        name: name.clone(),
-                        tag: tag.clone(),
-                        known: state
-                            .tags_of(name)
-                            .into_iter()
-                            .map(|(tag, _)| tag)
-                            .collect(),
-                    })
+                let found = known(view, name)?;
+                let digest = tagged(view, &found, tag)?;
+                Ok(Resolved::of(&found, name, digest))
             }
             VersionRef::Exact(Some(name), digest) => {
-                state.check_had(name, digest)?;
-                Ok(Resolved {
-                    name: Some(name.clone()),
-                    digest: *digest,
-                })
+                let found = had(view, name, digest)?;
+                Ok(Resolved::of(&found, name, *digest))
             }
             VersionRef::Exact(None, digest) => {
-                let name = state.name_of(digest);
+                let name = view.owner(digest)?;
                 // A staged version has no name yet; any other blob is refused when it is read.
                 if name.is_none() && !self.contains(digest)? {
                     return Err(StoreError::UnknownVersion {
@@ -132,141 +168,234 @@ impl Store {
                 Ok(Resolved {
                     name,
                     digest: *digest,
+                    former: None,
                 })
             }
-            VersionRef::Prefix(name, hex) => state.resolve_prefix(name.as_ref(), hex),
-        }
+            VersionRef::Prefix(name, hex) => prefix(view, name.as_ref(), hex),
+        })
     }
 
-    /// The operations, oldest first: those that touched a name, or all.
+    /// The operations, oldest first: those of a subagent, or all. There can be very many:
+    /// [`Self::log_page`].
     ///
     /// # Errors
     /// [`StoreError::UnknownName`], and as [`Self::heads`].
     pub fn log(&self, name: Option<&SubagentName>) -> Result<Vec<Operation>, StoreError> {
-        let state = self.state()?;
-        if let Some(name) = name {
-            state.known(name)?;
-        }
-        let operations = state.operations.iter().map(Arc::as_ref);
-        Ok(operations
-            .filter(|operation| name.is_none_or(|name| operation.change.touches(name)))
-            .cloned()
-            .collect())
+        let mut operations = self.log_page(name, None, usize::MAX)?;
+        operations.reverse();
+        Ok(operations)
     }
 
-    /// The versions that were the head of a name, oldest first, each with where it came from.
+    /// The operations before the one of a number, newest first: those of a subagent, or all; at
+    /// most so many.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub fn log_page(
+        &self,
+        name: Option<&SubagentName>,
+        before: Option<u64>,
+        most: usize,
+    ) -> Result<Vec<Operation>, StoreError> {
+        self.ask(|view| {
+            let found = name.map(|name| known(view, name)).transpose()?;
+            let numbers = view.log(found.map(|found| found.id), before, most)?;
+            let operations = numbers.into_iter().map(|seq| view.operation(seq));
+            let operations = operations.filter_map(Result::transpose);
+            operations
+                .map(|operation| Ok(operation?.as_ref().clone()))
+                .collect()
+        })
+    }
+
+    /// The versions that were published under a name, oldest first, each with where it came from.
     ///
     /// # Errors
     /// [`StoreError::UnknownName`], and as [`Self::heads`].
     pub fn lineage(&self, name: &SubagentName) -> Result<Vec<LineageStep>, StoreError> {
-        let state = self.state()?;
-        state.known(name)?;
-        let mut steps = Vec::new();
-        for (operation, undone) in state.operations.iter().zip(&state.undone) {
-            let Change::Publish {
-                moves,
-                task,
-                evidence,
-                note,
-            } = &operation.change
-            else {
-                continue;
-            };
-            steps.extend(
-                moves
-                    .iter()
-                    .filter(|one| one.name == *name)
-                    .map(|one| LineageStep {
-                        digest: one.to,
-                        parent: one.from,
-                        at: operation.at,
-                        operation: operation.seq,
-                        task: task.clone(),
-                        evidence: evidence.clone(),
-                        note: note.clone(),
-                        is_undone: *undone,
-                    }),
-            );
-        }
-        Ok(steps)
+        self.ask(|view| {
+            let found = known(view, name)?;
+            let mut steps = Vec::new();
+            for seq in view.moves_to(found.id, None)? {
+                steps.extend(step(view, &found, seq)?);
+            }
+            steps.reverse();
+            Ok(steps)
+        })
+    }
+
+    /// How a version was published under a name the last time; none when it never was.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownName`], and as [`Self::heads`].
+    pub fn published(
+        &self,
+        name: &SubagentName,
+        version: &Digest,
+    ) -> Result<Option<LineageStep>, StoreError> {
+        self.ask(|view| {
+            let found = known(view, name)?;
+            for seq in view.moves_to(found.id, Some(version))? {
+                if let Some(step) = step(view, &found, seq)? {
+                    return Ok(Some(step));
+                }
+            }
+            Ok(None)
+        })
     }
 }
 
-impl State {
-    fn tags_of(&self, name: &SubagentName) -> Vec<(String, Digest)> {
-        let tags = self.tags.iter().filter(|((of, _), _)| of == name);
-        tags.map(|((_, tag), digest)| (tag.clone(), *digest))
-            .collect()
-    }
-
-    fn resolve_head(&self, name: &SubagentName) -> Result<Resolved, StoreError> {
-        self.known(name)?;
-        match (self.head(name), self.last.get(name)) {
-            (Some(digest), _) => Ok(Resolved {
-                name: Some(name.clone()),
-                digest,
-            }),
-            (None, Some(last)) => Err(StoreError::NoHead {
-                name: name.clone(),
-                last: *last,
-            }),
-            (None, None) => unreachable!("a known name had at least one version"),
+/// The step of a subagent that an operation was; none when it published nothing of it.
+fn step(view: &dyn View, subagent: &Subagent, seq: u64) -> Result<Option<LineageStep>, StoreError> {
+    let Some(operation) = view.operation(seq)? else {
+        return Ok(None);
+    };
+    let Change::Publish {
+        moves,
+        task,
+        evidence,
+        note,
+    } = &operation.change
+    else {
+        return Ok(None);
+    };
+    for one in moves {
+        // It may have had another name then.
+        let is_of = one.name == subagent.name
+            || view
+                .subagent(&one.name)?
+                .is_some_and(|found| found.id == subagent.id);
+        if is_of {
+            return Ok(Some(LineageStep {
+                digest: one.to,
+                parent: one.from,
+                at: operation.at,
+                operation: seq,
+                task: task.clone(),
+                evidence: evidence.clone(),
+                by: operation.by.clone(),
+                note: note.clone(),
+                is_undone: view.is_undone(seq)?,
+            }));
         }
     }
+    Ok(None)
+}
 
-    /// The name whose head this is, else the first that ever had it.
-    fn name_of(&self, digest: &Digest) -> Option<SubagentName> {
-        let mut heads = self.heads.iter().filter(|(_, (head, _))| head == digest);
-        let mut names = self.versions.iter().filter(|(_, all)| all.contains(digest));
-        heads
-            .next()
-            .map(|(name, _)| name.clone())
-            .or_else(|| names.next().map(|(name, _)| name.clone()))
+/// Refuses a name that nothing ever had, naming the one that was probably meant.
+pub(crate) fn known(view: &dyn View, name: &SubagentName) -> Result<Subagent, StoreError> {
+    if let Some(found) = view.subagent(name)? {
+        return Ok(found);
     }
+    let heads = view.heads(None, NEAREST_MAX)?;
+    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
+    let nearest = similar::get_close_matches(name.as_str(), &names, 1, 0.6);
+    Err(StoreError::UnknownName {
+        name: name.clone(),
+        nearest: nearest.first().and_then(|name| name.parse().ok()),
+    })
+}
 
-    fn resolve_prefix(
-        &self,
-        name: Option<&SubagentName>,
-        hex: &str,
-    ) -> Result<Resolved, StoreError> {
-        if let Some(name) = name {
-            self.known(name)?;
-        }
-        let of_name = self
-            .versions
-            .iter()
-            .filter(|(of, _)| name.is_none_or(|name| *of == name));
-        let candidates: BTreeSet<Digest> = of_name
-            .flat_map(|(_, all)| all)
-            .filter(|digest| digest.hex().starts_with(hex))
-            .copied()
-            .collect();
-        let mut candidates: Vec<Digest> = candidates.into_iter().collect();
-        match (candidates.len(), candidates.pop()) {
-            (1, Some(digest)) => Ok(Resolved {
-                name: name.cloned().or_else(|| self.name_of(&digest)),
+/// Refuses a version that the name never had. One that it had stays in its history.
+pub(crate) fn had(
+    view: &dyn View,
+    name: &SubagentName,
+    version: &Digest,
+) -> Result<Subagent, StoreError> {
+    let found = known(view, name)?;
+    if view.had(found.id, version)? {
+        return Ok(found);
+    }
+    Err(StoreError::NotInHistory {
+        name: name.clone(),
+        digest: *version,
+    })
+}
+
+/// Where a tag points.
+pub(crate) fn tagged(
+    view: &dyn View,
+    subagent: &Subagent,
+    tag: &str,
+) -> Result<Digest, StoreError> {
+    match view.tag(subagent.id, tag)? {
+        Some(digest) => Ok(digest),
+        None => Err(StoreError::UnknownTag {
+            name: subagent.name.clone(),
+            tag: tag.to_owned(),
+            known: view
+                .tags(subagent.id)?
+                .into_iter()
+                .map(|(tag, _)| tag)
+                .collect(),
+        }),
+    }
+}
+
+fn head(view: &dyn View, name: &SubagentName) -> Result<Resolved, StoreError> {
+    let found = known(view, name)?;
+    match (found.digest(), found.last) {
+        (Some(digest), _) => Ok(Resolved::of(&found, name, digest)),
+        (None, Some(last)) => Err(StoreError::NoHead {
+            name: found.name,
+            last,
+            is_removed: found.is_removed,
+        }),
+        (None, None) => Err(StoreError::UnknownName {
+            name: name.clone(),
+            nearest: None,
+        }),
+    }
+}
+
+/// Where a head was before its last moves.
+fn earlier_head(view: &dyn View, name: &SubagentName, back: u64) -> Result<Resolved, StoreError> {
+    let found = known(view, name)?;
+    if back == 0 {
+        return head(view, name);
+    }
+    let digest = match found.moves.checked_sub(back) {
+        Some(number) => view.head_after(found.id, number)?,
+        None => None,
+    };
+    match digest {
+        Some(digest) => Ok(Resolved::of(&found, name, digest)),
+        None => Err(StoreError::NoHeadThen {
+            name: found.name,
+            back,
+            moves: found.moves,
+        }),
+    }
+}
+
+fn prefix(view: &dyn View, name: Option<&SubagentName>, hex: &str) -> Result<Resolved, StoreError> {
+    let of = name.map(|name| known(view, name)).transpose()?;
+    let id = of.as_ref().map(|found| found.id);
+    let candidates = view.versions(id, hex, CANDIDATES_MAX)?;
+    match candidates[..] {
+        [digest] => match of.as_ref().zip(name) {
+            Some((found, name)) => Ok(Resolved::of(found, name, digest)),
+            None => Ok(Resolved {
+                name: view.owner(&digest)?,
                 digest,
+                former: None,
             }),
-            (_, Some(last)) => {
-                candidates.push(last);
-                Err(StoreError::AmbiguousVersion {
-                    prefix: hex.to_owned(),
-                    candidates,
-                })
-            }
-            (_, None) => {
-                // A name such as `deadbeef` reads as a prefix; it means the name if it is one.
-                match hex
-                    .parse()
-                    .ok()
-                    .filter(|named| self.heads.contains_key(named))
-                {
-                    Some(named) if name.is_none() => self.resolve_head(&named),
-                    _ => Err(StoreError::UnknownVersion {
-                        reference: hex.to_owned(),
-                    }),
+        },
+        [] => {
+            // A name such as `deadbeef` reads as a prefix; it means the name if it is one.
+            let named = hex.parse().ok().filter(|_| name.is_none());
+            match named {
+                Some(named) if view.subagent(&named)?.is_some_and(|one| one.head.is_some()) => {
+                    head(view, &named)
                 }
+                _ => Err(StoreError::UnknownVersion {
+                    reference: hex.to_owned(),
+                }),
             }
         }
+        _ => Err(StoreError::AmbiguousVersion {
+            prefix: hex.to_owned(),
+            candidates,
+        }),
     }
 }

@@ -1,11 +1,8 @@
 //! `undo`: takes back the last change.
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use jiff::Timestamp;
 use spec::SubagentName;
-use store::{Change, Operation};
 
 use super::joined;
 use super::log::lines;
@@ -26,27 +23,6 @@ pub(crate) struct UndoArgs {
     all: bool,
 }
 
-/// What the change that would be undone moved beside this name.
-fn others(log: &[Operation], name: &SubagentName) -> BTreeSet<SubagentName> {
-    let undone: BTreeSet<u64> = log
-        .iter()
-        .filter_map(|operation| match &operation.change {
-            Change::Undo { seq, .. } => Some(*seq),
-            _ => None,
-        })
-        .collect();
-    let in_effect = |operation: &&Operation| {
-        let is_undo = matches!(operation.change, Change::Undo { .. });
-        !is_undo && !undone.contains(&operation.seq) && operation.change.touches(name)
-    };
-    let Some(last) = log.iter().rfind(in_effect) else {
-        return BTreeSet::new();
-    };
-    let heads = last.change.head_moves().into_iter().map(|one| one.name);
-    let tags = last.change.tag_moves().iter().map(|one| one.name.clone());
-    heads.chain(tags).filter(|moved| moved != name).collect()
-}
-
 /// Undoes one operation.
 pub(crate) fn undo(app: &App, args: &UndoArgs) -> anyhow::Result<ExitCode> {
     let name = args
@@ -56,7 +32,12 @@ pub(crate) fn undo(app: &App, args: &UndoArgs) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let store = app.store()?;
     if let Some(name) = name.as_ref().filter(|_| !args.all) {
-        let others = others(&store.log(None)?, name);
+        let next = store.next_undo(Some(name))?;
+        let mut others = next.map_or_else(Vec::new, |(_, names)| names);
+        let name = store
+            .head(name)?
+            .map_or_else(|| name.clone(), |head| head.name);
+        others.retain(|other| *other != name);
         if !others.is_empty() {
             return Err(Problem::refused(format!(
                 "the last change of `{name}` moved other subagents too, and is taken back as a whole"

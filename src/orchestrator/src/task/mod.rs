@@ -247,12 +247,7 @@ impl Factory {
 
     /// The version that a name's head points at.
     pub(crate) fn head(&self, name: &SubagentName) -> Result<Option<Digest>, store::StoreError> {
-        Ok(self
-            .store
-            .heads()?
-            .into_iter()
-            .find(|head| head.name == *name)
-            .map(|head| head.digest))
+        Ok(self.store.head(name)?.map(|head| head.digest))
     }
 }
 

@@ -11,7 +11,7 @@ use spec::{
     Digest, FileEntry, Limits, RunId, RunOutcome, RunReport, RunResult, Skill, SubagentName, Tree,
     WorkspacePath,
 };
-use store::{Exchange, Move, Publication, RunProgram, RunRecord, Store, VersionContent};
+use store::{Act, Exchange, Move, Publication, RunProgram, RunRecord, Store, VersionContent};
 use tempfile::TempDir;
 
 pub(crate) struct Home {
@@ -59,6 +59,15 @@ pub(crate) fn path(text: &str) -> WorkspacePath {
 
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + second).unwrap()
+}
+
+/// A person who says why.
+pub(crate) fn by(why: &str) -> Act {
+    Act {
+        by: Some("ada".to_owned()),
+        why: Some(why.to_owned()),
+        ..at(3).into()
+    }
 }
 
 pub(crate) fn content(source: &str) -> VersionContent {

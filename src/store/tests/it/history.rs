@@ -3,7 +3,7 @@
 use spec::{Digest, VersionRef};
 use store::{Change, Operation, Resolved, StoreError, StoreErrorKind, VersionContent};
 
-use crate::fixtures::{Home, at, content, name, path, publication, record, run_id};
+use crate::fixtures::{Home, at, by, content, name, path, publication, record, run_id};
 
 fn reference(text: &str) -> VersionRef {
     text.parse().unwrap()
@@ -98,12 +98,14 @@ fn after_an_undo_too_many_any_version_can_be_the_head_again() {
         home.store.undo(Some(&writer), at(2)).unwrap();
     }
     assert_eq!(home.head("writer"), Some(one));
-    let set = |version: &Digest| home.store.set_head(&writer, version, at(3), "forward");
+    let set = |version: &Digest| home.store.restore(&writer, version, by("forward"));
     let moved = set(&three).unwrap();
+    assert_eq!(moved.why.as_deref(), Some("forward"));
     assert_eq!(moved.change.head_moves()[0].from, Some(one));
     assert_eq!((home.head("writer"), home.head("b")), (Some(three), None));
+    // It came from where it was published.
     let last = home.store.lineage(&writer).unwrap().pop().unwrap();
-    assert_eq!((last.note.as_str(), last.task), ("forward", None));
+    assert_eq!((last.digest, last.parent), (three, Some(two)));
 
     // It is an operation as any other, and works when there is no head either.
     home.store.undo(Some(&writer), at(4)).unwrap();
@@ -116,7 +118,7 @@ fn after_an_undo_too_many_any_version_can_be_the_head_again() {
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
     let error = set(&other).unwrap_err();
     assert!(matches!(error, StoreError::NotInHistory { .. }), "{error}");
-    let error = home.store.set_head(&name("writr"), &two, at(3), "");
+    let error = home.store.restore(&name("writr"), &two, at(3));
     assert!(matches!(error, Err(StoreError::UnknownName { .. })));
     std::fs::remove_file(home.blob(&one)).unwrap();
     assert!(matches!(set(&one), Err(StoreError::UnknownVersion { .. })));
@@ -252,6 +254,7 @@ fn references_resolve() {
         let expected = Resolved {
             name: of.map(name),
             digest,
+            former: None,
         };
         assert_eq!(
             home.again().resolve(&reference(text)).unwrap(),
