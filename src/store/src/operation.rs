@@ -192,20 +192,13 @@ mod tests {
         assert_eq!(Operation::from_line(line.as_bytes()), Ok(operation));
     }
 
-    /// Golden: one operation of each kind, and that a program that knows fewer fields wrote it.
-    #[test]
-    fn the_digest_of_each_kind_of_operation_never_changes() {
-        let name: SubagentName = "readme-writer".parse().unwrap();
-        let other: SubagentName = "writer".parse().unwrap();
-        let [one, two] = [b"1", b"2"].map(|bytes| Digest::of(bytes));
-        let act = Act {
-            by: Some("ada".to_owned()),
-            why: Some("it \"works\"".to_owned()),
-            over_pins: true,
-            ..Timestamp::UNIX_EPOCH.into()
-        };
-        let plain: Act = Timestamp::UNIX_EPOCH.into();
-        let undo = |pins, names| Change::Undo {
+    fn undo(
+        name: &SubagentName,
+        [one, two]: [Digest; 2],
+        pins: Vec<PinMove>,
+        names: Vec<Renaming>,
+    ) -> Change {
+        Change::Undo {
             seq: 3,
             moves: vec![HeadMove {
                 name: name.clone(),
@@ -220,7 +213,23 @@ mod tests {
             }],
             pins,
             names,
+        }
+    }
+
+    /// Golden: one operation of each kind, and that a program that knows fewer fields wrote it.
+    #[test]
+    fn the_digest_of_each_kind_of_operation_never_changes() {
+        let name: SubagentName = "readme-writer".parse().unwrap();
+        let other: SubagentName = "writer".parse().unwrap();
+        let [one, two] = [b"1", b"2"].map(|bytes| Digest::of(bytes));
+        let act = Act {
+            by: Some("ada".to_owned()),
+            why: Some("it \"works\"".to_owned()),
+            over_pins: true,
+            ..Timestamp::UNIX_EPOCH.into()
         };
+        let plain: Act = Timestamp::UNIX_EPOCH.into();
+        let undo = |pins, names| undo(&name, [one, two], pins, names);
         let moved = Move {
             name: name.clone(),
             from: None,
