@@ -27,8 +27,8 @@ mod operation;
 mod persist;
 mod query;
 mod record;
-mod runs;
 mod rules;
+mod runs;
 mod version;
 mod wire;
 
