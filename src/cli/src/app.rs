@@ -14,16 +14,18 @@ use runner::{
     DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Owner, Permit, PoolOptions,
     RunnerError, Runtimes, Sandboxes, Slots, Warm,
 };
-use spec::{LimitSources, Limits, Skill};
-use store::Store;
+use spec::{LimitSources, Limits, Skill, VersionRef};
+use store::{Act, Operation, Resolved, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{LimitFlags, ModelFlags, SandboxFlags};
+use crate::args::{LimitFlags, ModelFlags, SandboxFlags, WhyFlags};
 use crate::closing::Closing;
+use crate::commands::lines;
 use crate::config::Settings;
-use crate::exit::{Interrupted, Problem};
+use crate::exit::{ExitCode, Interrupted, Problem};
 use crate::interrupt::Interrupts;
 use crate::ui::{Live, Ui};
+use crate::wire::{ChangeJson, OperationJson};
 
 /// The program, ready for a command.
 #[derive(Debug)]
@@ -67,6 +69,48 @@ impl App {
     /// The store's.
     pub(crate) fn store(&self) -> anyhow::Result<Arc<Store>> {
         Ok(Arc::new(Store::ensure(&self.settings.home.join("store"))?))
+    }
+
+    /// That the user does something now, and why.
+    pub(crate) fn act(&self, flags: &WhyFlags, over_pins: bool) -> Act {
+        Act {
+            at: Timestamp::now(),
+            by: self.settings.user.clone(),
+            why: flags.why.clone(),
+            over_pins,
+        }
+    }
+
+    /// The version that a reference means. A former name is said to be one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn resolve(
+        &self,
+        store: &Store,
+        reference: &VersionRef,
+    ) -> Result<Resolved, StoreError> {
+        let resolved = store.resolve(reference)?;
+        if let (Some(former), Some(name)) = (&resolved.former, &resolved.name) {
+            self.ui.note(format!("`{former}` is called `{name}` now"));
+        }
+        Ok(resolved)
+    }
+
+    /// Shows the operation that a command added.
+    ///
+    /// # Errors
+    /// When it cannot be printed.
+    pub(crate) fn show_change(&self, operation: &Operation) -> anyhow::Result<ExitCode> {
+        let operation = OperationJson::from(operation);
+        if self.ui.is_json() {
+            self.ui.json(&ChangeJson { operation })?;
+        } else {
+            for line in lines(&operation) {
+                self.ui.data(line)?;
+            }
+        }
+        Ok(ExitCode::Success)
     }
 
     /// Skills and prompts.

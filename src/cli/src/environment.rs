@@ -43,6 +43,10 @@ pub(crate) const ANTHROPIC_BASE_URL: &str = "ANTHROPIC_BASE_URL";
 pub(crate) const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
 /// The user's home directory.
 const USER_HOME: &str = "HOME";
+/// The user's name. Source: POSIX, `LOGNAME`.
+const LOGNAME: &str = "LOGNAME";
+/// The same, as most systems set it.
+const USER: &str = "USER";
 /// Source: XDG base directory specification.
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 /// Source: XDG base directory specification.
@@ -75,6 +79,8 @@ const NOT_FROM_FILE: &[(&str, &str)] = &[
     (DOCKER_TLS_VERIFY, IN_ENVIRONMENT),
     (DOCKER_CERT_PATH, IN_ENVIRONMENT),
     (USER_HOME, IN_ENVIRONMENT),
+    (USER, IN_ENVIRONMENT),
+    (LOGNAME, IN_ENVIRONMENT),
     (XDG_DATA_HOME, IN_ENVIRONMENT),
     (XDG_CONFIG_HOME, IN_ENVIRONMENT),
     (XDG_CACHE_HOME, IN_ENVIRONMENT),
@@ -172,6 +178,15 @@ impl Environment {
     pub(crate) fn user_home(&self) -> Option<PathBuf> {
         // Without the variable, the system's list of users knows it.
         self.path(USER_HOME).or_else(std::env::home_dir)
+    }
+
+    /// What the user is called, for the log of what was changed.
+    pub(crate) fn user(&self) -> Option<String> {
+        let names = [USER, LOGNAME]
+            .into_iter()
+            .filter_map(|name| self.raw(name));
+        let mut names = names.filter_map(|name| name.into_string().ok());
+        names.find(|name| !name.is_empty())
     }
 
     /// The directory for data. Source: XDG base directory specification.

@@ -31,8 +31,8 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    deploy, diff, doctor, exec, fsck, images, list, log, pool, reproduce, run, runs, shell, show,
-    solve, undo,
+    deploy, diff, doctor, exec, fsck, images, list, log, pin, pool, remove, rename, reproduce,
+    restore, run, runs, shell, show, solve, tag, undo,
 };
 use config::Settings;
 use environment::Environment;
@@ -169,11 +169,17 @@ fn log_to_stderr(flags: &GlobalFlags, environment: &Environment) -> anyhow::Resu
 
 fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::List => list::list(app),
+        Command::List(args) => list::list(app, args),
         Command::Show(args) => show::show(app, args),
         Command::Log(args) => log::log(app, args),
         Command::Diff(args) => diff::diff(app, args),
         Command::Undo(args) => undo::undo(app, args),
+        Command::Restore(args) => restore::restore(app, args),
+        Command::Tag(args) => tag::tag(app, args),
+        Command::Pin(args) => pin::pin(app, args),
+        Command::Unpin(args) => pin::unpin(app, args),
+        Command::Rename(args) => rename::rename(app, args),
+        Command::Remove(args) => remove::remove(app, args),
         Command::Fsck => fsck::fsck(app),
         Command::Runs(command) => runs::runs(app, command),
         Command::Deploy(args) if !args.needs_engine() => deploy::deploy(app, args),

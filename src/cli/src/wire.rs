@@ -47,8 +47,12 @@ pub(crate) struct PoolStopJson<'a> {
 /// `list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListJson {
-    /// The subagents that have a head, by name.
+    /// The subagents that have a head, by name: one page of them.
     pub(crate) subagents: Vec<SubagentJson>,
+    /// How many there are.
+    pub(crate) total: u64,
+    /// What `--after` takes for the next page; null on the last one.
+    pub(crate) next: Option<SubagentName>,
 }
 
 /// One saved subagent.
@@ -61,6 +65,8 @@ pub(crate) struct SubagentJson {
     pub(crate) versions: usize,
     /// Since when its head is this version.
     pub(crate) since: Timestamp,
+    /// Whether its head is pinned: it does not move by itself.
+    pub(crate) pinned: bool,
     /// What it is granted; null when the version cannot be read.
     pub(crate) skills: Option<Vec<Skill>>,
     /// The hosts that it names; null when the version cannot be read.
@@ -162,13 +168,43 @@ pub(crate) struct CodeJson {
 /// `log`.
 #[derive(Debug, Serialize)]
 pub(crate) struct LogJson {
-    /// Newest first.
+    /// Newest first: one page of them.
     pub(crate) operations: Vec<OperationJson>,
+    /// What `--before` takes for the next page; null on the last one.
+    pub(crate) next: Option<u64>,
 }
 
-/// `undo`.
+/// `log --graph`.
 #[derive(Debug, Serialize)]
-pub(crate) struct UndoJson {
+pub(crate) struct GraphJson {
+    pub(crate) name: SubagentName,
+    /// Its publications, newest first.
+    pub(crate) versions: Vec<GraphVersionJson>,
+}
+
+/// One publication of a subagent.
+#[derive(Debug, Serialize)]
+pub(crate) struct GraphVersionJson {
+    pub(crate) version: Digest,
+    /// The version that it was made from.
+    pub(crate) parent: Option<Digest>,
+    /// The number of the operation, and of the one that published its parent.
+    pub(crate) operation: u64,
+    pub(crate) parent_operation: Option<u64>,
+    pub(crate) at: Timestamp,
+    pub(crate) task: Option<String>,
+    pub(crate) by: Option<String>,
+    pub(crate) note: String,
+    /// The runs that spoke for it.
+    pub(crate) evidence: Vec<RunId>,
+    pub(crate) undone: bool,
+    pub(crate) is_head: bool,
+    pub(crate) tags: Vec<String>,
+}
+
+/// A command that changes the history: `undo`, `restore`, `tag`, `pin`, `unpin`, `rename`, `remove`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChangeJson {
     /// The operation that was added.
     pub(crate) operation: OperationJson,
 }

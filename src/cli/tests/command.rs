@@ -35,7 +35,8 @@ fn each_command_explains_itself() {
         insta::assert_snapshot!(format!("help_{command}"), help.stdout);
     }
     for command in [
-        "list", "show", "log", "diff", "undo", "fsck", "runs", "deploy", "images", "doctor",
+        "list", "show", "log", "diff", "undo", "restore", "tag", "pin", "unpin", "rename",
+        "remove", "fsck", "runs", "deploy", "images", "doctor",
     ] {
         let help = env.run([command, "--help"]).status(0).stdout;
         assert!(help.contains("Usage: agentfactory"), "{help}");
@@ -128,11 +129,11 @@ fn an_empty_home_is_no_error() {
     assert_eq!(env.run(["list"]).status(0).stdout, "");
     assert_eq!(
         env.run(["list", "--json"]).status(0).stdout,
-        "{\"subagents\":[]}\n"
+        "{\"subagents\":[],\"total\":0,\"next\":null}\n"
     );
     assert_eq!(
         env.run(["log", "--json"]).status(0).stdout,
-        "{\"operations\":[]}\n"
+        "{\"operations\":[],\"next\":null}\n"
     );
     assert_eq!(
         env.run(["runs", "list", "--json"]).status(0).stdout,

@@ -328,6 +328,41 @@ agent:
 }
 
 #[tokio::test]
+async fn a_pinned_head_stays_and_what_a_task_made_of_it_is_kept_under_a_tag() {
+    let mut bench = Bench::new(
+        INSTALL,
+        vec![raised("no file"), completed("3"), completed("5")],
+    );
+    let first = bench.solve().await.unwrap();
+    let name = "line-counter".parse().unwrap();
+    let store = Arc::clone(&bench.factory.store);
+    store.pin(&name, Timestamp::UNIX_EPOCH).unwrap();
+    bench.script(
+        r#"
+agent:
+  - calls:
+      - tool: modify_subagent
+        arguments: {name: line-counter, code: "def main(q):\n    return {'answer': q}\n"}
+      - tool: run_subagent
+        arguments: {name: line-counter, query: more}
+      - tool: finish
+        arguments: {answer: five, save: [{name: line-counter}]}
+"#,
+    );
+    let second = bench.solve().await.unwrap();
+    assert_eq!(second.status, TaskStatus::Success);
+    assert!(!second.saved[0].head_moved);
+    let head = store.head(&name).unwrap().unwrap();
+    assert_eq!(
+        (head.digest, head.is_pinned),
+        (first.saved[0].version, true)
+    );
+    let kept = format!("line-counter:task-{}", second.task);
+    let kept = store.resolve(&kept.parse().unwrap()).unwrap();
+    assert_eq!(kept.digest, second.saved[0].version);
+}
+
+#[tokio::test]
 async fn what_a_task_makes_stays_its_own_until_finish_accepts_it() {
     let script = r#"
 agent:

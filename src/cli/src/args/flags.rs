@@ -23,6 +23,14 @@ pub(crate) struct ModelFlags {
     pub(crate) subagent_model: Option<ModelRef>,
 }
 
+/// What is said about a change, for the log.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WhyFlags {
+    /// Say why, at most 64 KiB; the log keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: Option<String>,
+}
+
 /// Where the workspace comes from.
 #[derive(Clone, Debug, Default, Args)]
 #[group(skip)]

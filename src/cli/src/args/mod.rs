@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    deploy, diff, doctor, exec, images, log, pool, reproduce, run, runs, shell, show, solve, undo,
+    deploy, diff, doctor, exec, images, list, log, pin, pool, remove, rename, reproduce, restore,
+    run, runs, shell, show, solve, tag, undo,
 };
 pub(crate) use flags::{
-    DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags,
+    DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, WhyFlags,
     parse_duration_or_none,
 };
 pub(crate) use values::{Cpus, Grants, MountArg, check_length, text_or_stdin};
@@ -98,12 +99,17 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     Exec(exec::ExecArgs),
     Shell(shell::ShellArgs),
-    /// List the saved subagents
-    List,
+    List(list::ListArgs),
     Show(show::ShowArgs),
     Log(log::LogArgs),
     Diff(diff::DiffArgs),
     Undo(undo::UndoArgs),
+    Restore(restore::RestoreArgs),
+    Tag(tag::TagArgs),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
+    Rename(rename::RenameArgs),
+    Remove(remove::RemoveArgs),
     /// Check that nothing that was saved has changed on disk
     Fsck,
     #[command(subcommand)]
@@ -134,7 +140,6 @@ mod tests {
         assert!(refused("agentfactory solve"));
         assert!(refused("agentfactory solve task --question-file q.jsonl"));
         assert!(refused("agentfactory list -q -v"));
-        assert!(refused("agentfactory deploy a --as image --to x"));
         assert!(refused("agentfactory exec a.py --timeout 0"));
         assert!(!refused("agentfactory exec a.py --timeout 10"));
         assert!(!refused("agentfactory --json list --home x"));

@@ -29,9 +29,9 @@ pub(crate) fn diff(app: &App, args: &DiffArgs) -> anyhow::Result<ExitCode> {
         .map(str::parse::<VersionRef>)
         .transpose()?;
     let store = app.store()?;
-    let resolved = store.resolve(&first)?;
+    let resolved = app.resolve(&store, &first)?;
     let (from, to) = if let Some(second) = second {
-        (resolved.digest, store.resolve(&second)?.digest)
+        (resolved.digest, app.resolve(&store, &second)?.digest)
     } else {
         let parent = published(&store, &resolved)?.and_then(|step| step.parent);
         let parent = parent.ok_or_else(|| {

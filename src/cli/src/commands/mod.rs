@@ -5,19 +5,27 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod fsck;
+mod graph;
 pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod log;
 mod output;
+pub(crate) mod pin;
 pub(crate) mod pool;
 mod program;
+pub(crate) mod remove;
+pub(crate) mod rename;
 pub(crate) mod reproduce;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod solve;
+pub(crate) mod tag;
 pub(crate) mod undo;
+
+pub(crate) use log::lines;
 
 use jiff::Timestamp;
 use spec::{Digest, PartialLimits};

@@ -51,7 +51,7 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let reference: VersionRef = args.reference.parse()?;
     let folders = Folders::resolve(&args.folders)?;
     let store = app.store()?;
-    let digest = store.resolve(&reference)?.digest;
+    let digest = app.resolve(&store, &reference)?.digest;
     let content = store.version(&digest)?.content;
     let granted = content.skills;
     let egress = hosts(app, args, &content.egress)?;

@@ -31,7 +31,7 @@ pub(crate) struct ShowArgs {
 pub(crate) fn show(app: &App, args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let reference: VersionRef = args.reference.parse()?;
     let store = app.store()?;
-    let resolved = store.resolve(&reference)?;
+    let resolved = app.resolve(&store, &reference)?;
     if args.tree {
         return tree::show(&app.ui, &store, resolved);
     }
@@ -50,9 +50,7 @@ pub(super) fn published(store: &Store, resolved: &Resolved) -> anyhow::Result<Op
     let Some(name) = &resolved.name else {
         return Ok(None);
     };
-    let steps = store.lineage(name)?.into_iter().rev();
-    let mut steps = steps.filter(|step| step.digest == resolved.digest);
-    Ok(steps.next())
+    Ok(store.published(name, &resolved.digest)?)
 }
 
 fn document(
@@ -70,10 +68,8 @@ fn document(
             .filter(|(_, digest)| points_here(digest))
             .map(|(tag, _)| tag)
             .collect();
-        let heads = store.heads()?;
-        is_head = heads
-            .iter()
-            .any(|head| head.name == *name && points_here(&head.digest));
+        let head = store.head(name)?;
+        is_head = head.is_some_and(|head| points_here(&head.digest));
     }
     let content = &version.content;
     let files = content.files.iter().map(|(path, bytes)| FileJson {

@@ -341,7 +341,7 @@ fn print_summary(ui: &Ui, report: &TaskReport) {
             text
         } else {
             text.plain(format!(
-                "; another process was first: the head stays, this is {}:task-{}",
+                "; another process was first, or its head is pinned: it stays, and this is {}:task-{}",
                 saved.name, report.task
             ))
         });

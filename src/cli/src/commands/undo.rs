@@ -1,14 +1,12 @@
 //! `undo`: takes back the last change.
 
 use clap::Args;
-use jiff::Timestamp;
 use spec::SubagentName;
 
 use super::joined;
-use super::log::lines;
 use crate::app::App;
+use crate::args::WhyFlags;
 use crate::exit::{ExitCode, Problem};
-use crate::wire::{OperationJson, UndoJson};
 
 /// Take back the last change, of one subagent or of all; nothing is deleted
 ///
@@ -21,6 +19,11 @@ pub(crate) struct UndoArgs {
     /// Take the change back even if it moved other subagents too
     #[arg(long, requires = "name")]
     all: bool,
+    /// Move pinned heads too
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    why: WhyFlags,
 }
 
 /// Undoes one operation.
@@ -46,14 +49,6 @@ pub(crate) fn undo(app: &App, args: &UndoArgs) -> anyhow::Result<ExitCode> {
             .into());
         }
     }
-    let operation = store.undo(name.as_ref(), Timestamp::now())?;
-    let operation = OperationJson::from(&operation);
-    if app.ui.is_json() {
-        app.ui.json(&UndoJson { operation })?;
-    } else {
-        for line in lines(&operation) {
-            app.ui.data(line)?;
-        }
-    }
-    Ok(ExitCode::Success)
+    let act = app.act(&args.why, args.force);
+    app.show_change(&store.undo(name.as_ref(), act)?)
 }

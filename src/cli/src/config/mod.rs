@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) user_data: Option<PathBuf>,
     /// The variables that programs of ours on this machine get.
     pub(crate) program_environment: Vec<(OsString, OsString)>,
+    /// What the user is called, for the log of what was changed.
+    pub(crate) user: Option<String>,
     /// What people should know: ignored lines, addresses that a file in this folder decides.
     pub(crate) warnings: Vec<String>,
 }
@@ -93,6 +95,7 @@ impl Settings {
             user_cache: environment.cache_dir().map(|dir| dir.join("agentfactory")),
             user_data: environment.data_dir().map(|dir| dir.join("agentfactory")),
             program_environment: environment.for_programs(),
+            user: environment.user(),
             home,
             model: model(environment, env::MODEL)?.or(file.model.map(|model| model.0)),
             subagent_model: model(environment, env::SUBAGENT_MODEL)?

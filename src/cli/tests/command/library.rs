@@ -315,3 +315,259 @@ fn a_change_of_several_is_undone_as_a_whole() {
     env.run(["undo", "counter", "--all"]).status(0);
     env.run(["undo", "counter"]).status(0);
 }
+
+/// What an operation says of itself, without its id and time.
+fn changed(env: &Env, arguments: &[&str]) -> serde_json::Value {
+    let json = env
+        .run(arguments.iter().chain(&["--json"]))
+        .status(0)
+        .json();
+    let mut operation = json["operation"].clone();
+    let fields = operation.as_object_mut().unwrap();
+    fields.remove("id").unwrap();
+    fields.remove("at").unwrap();
+    operation
+}
+
+fn head(env: &Env) -> serde_json::Value {
+    env.run(["list", "--json"]).status(0).json()["subagents"][0].clone()
+}
+
+#[test]
+fn a_head_is_pinned_and_moves_only_by_force() {
+    let env = Env::new().set("USER", "ada");
+    let versions = lineage(&env);
+    let pinned = changed(&env, &["pin", "counter", "--why", "it is in use"]);
+    assert_eq!(
+        pinned,
+        serde_json::json!({
+            "operation": 4, "kind": "pin", "heads": [], "tags": [], "undoes": null, "task": null,
+            "pins": [{"name": "counter", "pinned": true}], "by": "ada", "why": "it is in use",
+            "evidence": [], "note": "",
+        })
+    );
+    assert_eq!(head(&env)["pinned"], true);
+    let refused = env.run(["restore", "counter@{1}"]).status(4);
+    assert!(
+        refused.stderr.contains("`counter` is pinned"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
+    env.run(["remove", "counter"]).status(4);
+    env.run(["restore", "counter@{1}", "--force"]).status(0);
+    assert_eq!(head(&env)["version"], versions[1].to_string());
+    env.run(["pin", "counter"]).status(4);
+    env.run(["unpin", "counter"]).status(0);
+    env.run(["unpin", "counter"]).status(4);
+    let text = env.run(["log", "counter", "-n", "5"]).status(0).stdout;
+    for expected in ["counter  is pinned", "by   ada", "why  it is in use"] {
+        assert!(text.contains(expected), "{text}");
+    }
+    env.run(["fsck"]).status(0);
+}
+
+#[test]
+fn a_subagent_is_renamed_and_its_old_name_goes_on_meaning_it() {
+    let env = Env::new();
+    let versions = lineage(&env);
+    changed(&env, &["rename", "counter", "teller"]);
+    assert_eq!(head(&env)["name"], "teller");
+    let show = env.run(["show", "counter", "--json"]).status(0).json();
+    assert_eq!(
+        (&show["name"], &show["is_head"]),
+        (&"teller".into(), &true.into())
+    );
+    let note = env.run(["show", "counter"]).status(0).stderr;
+    assert!(note.contains("`counter` is called `teller` now"), "{note}");
+    let log = env.run(["log", "teller", "--json"]).status(0).json();
+    assert_eq!(log["operations"].as_array().unwrap().len(), 4);
+    assert_eq!(
+        log["operations"][0]["renamed"],
+        serde_json::json!([{"from": "counter", "to": "teller"}])
+    );
+    // The old name is not free.
+    env.run(["rename", "teller", "teller"]).status(4);
+    let store = Store::ensure(&env.home().join("store")).unwrap();
+    let other = Publication {
+        moves: vec![Move {
+            name: "other".parse().unwrap(),
+            from: None,
+            to: versions[0],
+        }],
+        at: Timestamp::from_second(1_900_000_000).unwrap(),
+        task: None,
+        evidence: Vec::new(),
+        note: String::new(),
+    };
+    store.publish(other).unwrap();
+    let taken = env.run(["rename", "other", "counter"]).status(4);
+    assert!(
+        taken.stderr.contains("former name of `teller`"),
+        "{}",
+        taken.stderr
+    );
+    env.run(["undo", "counter"]).status(0);
+    assert_eq!(head(&env)["name"], "counter");
+    env.run(["fsck"]).status(0);
+}
+
+#[test]
+fn a_subagent_is_removed_and_brought_back() {
+    let env = Env::new();
+    let versions = lineage(&env);
+    changed(&env, &["remove", "counter", "--why", "not needed"]);
+    assert_eq!(env.run(["list", "--json"]).status(0).json()["total"], 0);
+    let gone = env.run(["show", "counter"]).status(3);
+    assert!(
+        gone.stderr.contains("it was removed") && gone.stderr.contains("restore counter@"),
+        "{}",
+        gone.stderr
+    );
+    env.run(["remove", "counter"]).status(4);
+    // Its history stays.
+    env.run(["show", "counter@{2}"]).status(0);
+    env.run(["restore", "counter"]).status(0);
+    assert_eq!(head(&env)["version"], versions[2].to_string());
+    env.run(["restore", "counter"]).status(3);
+}
+
+#[test]
+fn a_tag_is_given_moved_and_taken_away() {
+    let env = Env::new();
+    let versions = lineage(&env);
+    changed(&env, &["tag", "counter@{1}", "stable"]);
+    let show = |reference: &str| env.run(["show", reference, "--json"]);
+    let stable = show("counter:stable").status(0).json();
+    assert_eq!(stable["version"], versions[1].to_string());
+    env.run(["tag", "counter", "stable"]).status(0);
+    env.run(["tag", "counter", "stable"]).status(4);
+    env.run(["tag", "counter", "-x"]).status(2);
+    env.run(["tag", "counter", "a b"]).status(4);
+    env.run(["tag", "counter", "--remove"]).status(2);
+    let removed = changed(&env, &["tag", "counter:stable", "--remove"]);
+    assert_eq!(removed["kind"], "untag");
+    show("counter:stable").status(3);
+}
+
+#[test]
+fn earlier_heads_are_named_by_number() {
+    let env = Env::new();
+    let versions = lineage(&env);
+    for (reference, expected) in [("counter@{0}", 2), ("counter@{1}", 1), ("counter@{2}", 0)] {
+        let show = env.run(["show", reference, "--json"]).status(0).json();
+        assert_eq!(
+            show["version"],
+            versions[expected].to_string(),
+            "{reference}"
+        );
+    }
+    let before = env.run(["show", "counter@{3}"]).status(3);
+    assert!(
+        before.stderr.contains("its head moved 3 times"),
+        "{}",
+        before.stderr
+    );
+    env.run(["diff", "counter@{2}", "counter"]).status(0);
+}
+
+#[test]
+fn lists_and_logs_come_in_pages() {
+    let env = Env::new();
+    let versions = lineage(&env);
+    let store = Store::ensure(&env.home().join("store")).unwrap();
+    let moves = ["a", "b", "c"].map(|name| Move {
+        name: name.parse().unwrap(),
+        from: None,
+        to: versions[0],
+    });
+    let publication = Publication {
+        moves: moves.into(),
+        at: Timestamp::from_second(1_900_000_000).unwrap(),
+        task: None,
+        evidence: Vec::new(),
+        note: String::new(),
+    };
+    store.publish(publication).unwrap();
+    let names = |page: &serde_json::Value| -> Vec<String> {
+        let all = page["subagents"].as_array().unwrap().iter();
+        all.map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let page = env.run(["list", "-n", "3", "--json"]).status(0).json();
+    assert_eq!(names(&page), ["a", "b", "c"]);
+    assert_eq!((&page["total"], &page["next"]), (&4.into(), &"c".into()));
+    let page = env.run(["list", "--after", "c", "--json"]).status(0).json();
+    assert_eq!(
+        (names(&page), page["next"].is_null()),
+        (vec!["counter".to_owned()], true)
+    );
+    let note = env.run(["list", "-n", "1"]).status(0).stderr;
+    assert!(note.contains("4 in all: `--after a` lists more"), "{note}");
+    let log = env.run(["log", "-n", "3", "--json"]).status(0).json();
+    assert_eq!(log["next"], 2);
+    let log = env.run(["log", "--before", "2", "--json"]).status(0).json();
+    assert_eq!(
+        (&log["operations"][0]["operation"], log["next"].is_null()),
+        (&1.into(), true)
+    );
+}
+
+#[test]
+fn branches_are_drawn() {
+    let env = Env::new().set("USER", "ada");
+    let versions = lineage(&env);
+    env.run(["undo", "counter"]).status(0);
+    env.run(["restore", "counter@{3}"]).status(0);
+    let store = Store::ensure(&env.home().join("store")).unwrap();
+    let mut content = store.version(&versions[0]).unwrap().content;
+    content.description = "Counts otherwise.".to_owned();
+    let to = store.stage(&content).unwrap().digest();
+    let name: spec::SubagentName = "counter".parse().unwrap();
+    let publication = Publication {
+        moves: vec![Move {
+            name: name.clone(),
+            from: store.head(&name).unwrap().map(|head| head.digest),
+            to,
+        }],
+        at: Timestamp::from_second(1_900_000_000).unwrap(),
+        task: Some("task-4".to_owned()),
+        evidence: Vec::new(),
+        note: String::new(),
+    };
+    store.publish(publication).unwrap();
+    insta::assert_snapshot!(env.run(["log", "counter", "--graph"]).status(0).stdout, @r"
+    * 24baa6971b3d  2030-03-17 17:46:40Z  operation 6  (head)
+    |  task task-4
+    | * 5587d54b699a  2027-01-15 08:00:03Z  operation 3  (undone)
+    | |  task task-3
+    | |  why  step 3
+    | * d76f6a5c8382  2027-01-15 08:00:02Z  operation 2
+    | |  task task-2
+    | |  why  step 2
+    |/
+    * b5399fea0a9d  2027-01-15 08:00:01Z  operation 1
+      task task-1
+      why  step 1
+    ");
+    let graph = env
+        .run(["log", "counter", "--graph", "--json"])
+        .status(0)
+        .json();
+    let edges: Vec<_> = graph["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["operation"].as_u64(), one["parent_operation"].as_u64()))
+        .collect();
+    assert_eq!(
+        edges,
+        [
+            (Some(6), Some(1)),
+            (Some(3), Some(2)),
+            (Some(2), Some(1)),
+            (Some(1), None)
+        ]
+    );
+    env.run(["log", "--graph"]).status(2);
+}

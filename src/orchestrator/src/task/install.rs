@@ -149,12 +149,18 @@ impl Session<'_> {
         self.saved = self.promote(&accepted)?;
         let mut content = "finished".to_owned();
         for saved in &self.saved {
-            let _ = write!(
-                content,
-                "\nsaved {} as {}",
-                saved.name,
-                saved.version.short()
-            );
+            let version = saved.version.short();
+            let _ = if saved.head_moved {
+                write!(content, "\nsaved {} as {version}", saved.name)
+            } else {
+                write!(
+                    content,
+                    "\nkept {version} as {}:{}: the head of {} moved meanwhile or is pinned",
+                    saved.name,
+                    self.tag(),
+                    saved.name
+                )
+            };
         }
         Ok(Answer {
             content,
@@ -165,7 +171,8 @@ impl Session<'_> {
 
     /// Makes versions of drafts and moves their heads, all in one operation.
     ///
-    /// Where somebody else published a name meanwhile, theirs stays its head; ours gets a tag.
+    /// Where somebody else published a name meanwhile, or pinned it, that stays its head; ours gets
+    /// a tag.
     fn promote(&self, accepted: &[(Draft, String)]) -> Result<Vec<Saved>, Refusal> {
         let store = &self.factory.store;
         let mut saved = Vec::new();
@@ -191,14 +198,20 @@ impl Session<'_> {
                 Ok(_) => break,
                 // Another head moved since it was looked at: look again.
                 Err(error) if error.kind() == store::StoreErrorKind::Conflict => {}
+                // So was one pinned: ours gets a tag.
+                Err(store::StoreError::Pinned { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         for one in saved.iter().filter(|one| !one.head_moved) {
-            let tag = format!("task-{}", self.id);
-            store.tag(&one.name, &tag, &one.version, self.factory.now())?;
+            store.tag(&one.name, &self.tag(), &one.version, self.factory.now())?;
         }
         Ok(saved)
+    }
+
+    /// What keeps a version of this task that is no head.
+    fn tag(&self) -> String {
+        format!("task-{}", self.id)
     }
 
     /// The moves that are still possible; the others are marked.
@@ -215,14 +228,16 @@ impl Session<'_> {
             note: String::new(),
         };
         for one in saved {
-            let head = self.factory.head(&one.name)?;
+            let found = self.factory.store.head(&one.name)?;
+            let head = found.as_ref().map(|head| head.digest);
             if head == Some(one.version) {
                 one.head_moved = true; // Somebody else made the very same.
                 continue;
             }
-            one.head_moved = head == one.parent;
+            let is_pinned = found.is_some_and(|head| head.is_pinned);
+            one.head_moved = head == one.parent && !is_pinned;
             if !one.head_moved {
-                tracing::warn!(name = %one.name, "its head moved during the task: ours gets a tag");
+                tracing::warn!(name = %one.name, is_pinned, "its head stays: ours gets a tag");
                 continue;
             }
             publication.moves.push(Move {
