@@ -1,11 +1,13 @@
 //! Deploy: a version leaves as something that runs without us.
 
 mod image;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use image::{DeployedImage, ImageRequest, deploy_image};
+pub use verify::{VERIFY_RUNS, Verdict, Verification, VerifiedRun, verify_image};
 
 use spec::{Digest, SubagentName, VersionRef};
 use store::{Resolved, SourceFiles, Store, Version};

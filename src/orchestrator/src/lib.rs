@@ -28,7 +28,10 @@ pub use assets::{AssetError, Assets};
 pub use budget::TaskBudget;
 pub use compose::CompositionError;
 pub use context::{Context, SystemContext, TaskId};
-pub use deploy::{Deployed, DeployedImage, ImageRequest, deploy_image, deploy_skill};
+pub use deploy::{
+    Deployed, DeployedImage, ImageRequest, VERIFY_RUNS, Verdict, Verification, VerifiedRun,
+    deploy_image, deploy_skill, verify_image,
+};
 pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, RunRequest, program_from_file};
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};

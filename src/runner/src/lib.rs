@@ -22,7 +22,7 @@ pub use blobs::{BlobSink, Blobs, MemoryBlobs};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use docker::fuzzing;
-pub use docker::{DockerOptions, DockerSandboxes, PoolOptions, Warm};
+pub use docker::{DockerOptions, DockerSandboxes, PoolOptions, Trial, TrialEnd, Warm};
 pub use engine::runtimes::Runtimes;
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineFailure, RunnerError};

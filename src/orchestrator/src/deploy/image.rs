@@ -122,6 +122,13 @@ pub async fn deploy_image(
 }
 
 impl DeployedImage {
+    /// The interpreter in the image with its flags.
+    pub(super) fn interpreter(&self) -> Vec<String> {
+        let mut program = self.assembly.config.entrypoint.clone();
+        program.pop();
+        program
+    }
+
     /// All parts of the image, for a layout or a registry. The parent's layers come from the engine and
     /// are in a temporary file in `scratch`.
     ///

@@ -17,6 +17,7 @@ mod restore;
 mod session;
 mod start;
 mod streams;
+mod trial;
 mod watch;
 mod write;
 
@@ -42,6 +43,7 @@ use session::Ran;
 use start::{Order, Starter};
 
 pub use pool::{PoolOptions, Warm};
+pub use trial::{Trial, TrialEnd};
 
 /// How often the engine is asked for sandboxes that are to be removed.
 const REMOVE_ROUNDS: usize = 3;
