@@ -19,10 +19,10 @@ const CODE: &str = "import os\nfrom helper import double\n\ndef main(query):\n  
 const HELPER: &str = "def double(text):\n    return text + text\n";
 
 /// A name on the engine, which is gone at the end.
-struct Tag(String);
+pub(crate) struct Tag(pub(crate) String);
 
 impl Tag {
-    fn new(env: &TestEnv) -> Self {
+    pub(crate) fn new(env: &TestEnv) -> Self {
         let folder = env.home().file_name().unwrap().to_string_lossy();
         let unique: String = folder.chars().filter(char::is_ascii_alphanumeric).collect();
         Self(format!("agentfactory-test/{}:1", unique.to_lowercase()))
@@ -40,21 +40,22 @@ impl Drop for Tag {
     }
 }
 
-/// Saves a subagent that doubles a text.
-fn install(env: &TestEnv) {
+/// Saves a subagent that has answered one query.
+pub(crate) fn install(env: &TestEnv, name: &str, code: &str, skills: &[&str], query: &str) {
+    let file = format!("{name}.py");
     let script = json!({
         "format": 1,
         "agent": [{"calls": [
-            {"tool": "create_subagent", "arguments": {"name": "text_doubler", "description": "Doubles: a \"text\".",
-                "files": [{"path": "text_doubler.py", "code": CODE}, {"path": "helper.py", "code": HELPER}],
-                "entry": "text_doubler.py", "skills": []}},
-            {"tool": "run_subagent", "arguments": {"name": "text_doubler", "query": "ab"}},
-            {"tool": "finish", "arguments": {"answer": "done", "save": [{"name": "text_doubler"}]}},
+            {"tool": "create_subagent", "arguments": {"name": name, "description": "Does: a \"thing\".",
+                "files": [{"path": file, "code": code}, {"path": "helper.py", "code": HELPER}],
+                "entry": file, "skills": skills}},
+            {"tool": "run_subagent", "arguments": {"name": name, "query": query}},
+            {"tool": "finish", "arguments": {"answer": "done", "save": [{"name": name}]}},
         ]}],
     });
     let script = env.write("install.yaml", &script.to_string());
     let model = format!("scripted:{}", script.display());
-    env.agentfactory(["solve", "Double.", "--model", &model])
+    env.agentfactory(["solve", "Do it.", "--model", &model])
         .expect_status(0);
 }
 
@@ -97,7 +98,7 @@ fn two_homes_deploy_the_same_image() {
     let tags = [&first, &second].map(Tag::new);
     let mut said = Vec::new();
     for (env, tag) in [&first, &second].into_iter().zip(&tags) {
-        install(env);
+        install(env, "text_doubler", CODE, &[], "ab");
         let layout = format!("layout:{}", env.scratch().join("image").display());
         said.push(deploy(env, &tag.0, &["--output", &layout]));
     }
@@ -186,7 +187,7 @@ fn a_deployed_image_answers_as_inside_and_ends_by_its_outcome() {
     let Some(env) = TestEnv::with_engine() else {
         return;
     };
-    install(&env);
+    install(&env, "text_doubler", CODE, &[], "ab");
     let tag = Tag::new(&env);
     let said = deploy(&env, &tag.0, &[]);
     let inside = env.agentfactory(["run", "text_doubler", "a 'text'", "--json"]);

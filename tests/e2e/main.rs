@@ -6,6 +6,7 @@ mod compose;
 mod demo;
 mod deploy;
 mod deploy_image;
+mod deploy_verify;
 mod egress;
 mod engine;
 mod exec;

@@ -1,6 +1,8 @@
 //! What `--json` prints, but for the JSON of a run ([`spec::wire::RunJson`]) and of a task
 //! ([`orchestrator::wire::TaskJson`]). `JSON.md` beside this crate's manifest explains it to users.
 
+mod deploy;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +17,8 @@ use store::{
 
 use crate::exit::Failure;
 use crate::ui::ErrorJson;
+
+pub(crate) use deploy::{DeployImageJson, DeployJson, VerifiedJson};
 
 /// `pool`, when it begins to listen.
 #[derive(Debug, Serialize)]
@@ -473,34 +477,6 @@ pub(crate) struct RunFilesJson {
     /// The folder that they were written to; null when they were only listed.
     pub(crate) path: Option<String>,
     pub(crate) files: Vec<FileJson>,
-}
-
-/// `deploy`.
-#[derive(Debug, Serialize)]
-pub(crate) struct DeployJson {
-    /// The folder that was written.
-    pub(crate) path: String,
-    pub(crate) version: Digest,
-    /// Its files, relative to the folder.
-    pub(crate) files: Vec<String>,
-}
-
-/// `deploy --as image`.
-#[derive(Debug, Serialize)]
-pub(crate) struct DeployImageJson {
-    pub(crate) name: SubagentName,
-    pub(crate) version: Digest,
-    /// The image's id on the engine.
-    pub(crate) image: Digest,
-    /// The digest of its configuration.
-    pub(crate) config: Digest,
-    pub(crate) tags: Vec<String>,
-    /// The digest by which registries name it; null unless the image left the engine.
-    pub(crate) manifest: Option<Digest>,
-    /// All its blobs together; null likewise.
-    pub(crate) size_bytes: Option<u64>,
-    /// The folder with the layout; null without one.
-    pub(crate) layout: Option<String>,
 }
 
 /// `images build`.

@@ -6,7 +6,7 @@ mod verify;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use image::{DeployedImage, ImageRequest, deploy_image};
+pub use image::{DeployedImage, ImageRequest, deploy_image, push_image};
 pub use verify::{VERIFY_RUNS, Verdict, Verification, VerifiedRun, verify_image};
 
 use spec::{Digest, SubagentName, VersionRef};

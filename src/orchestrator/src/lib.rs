@@ -30,7 +30,7 @@ pub use compose::CompositionError;
 pub use context::{Context, SystemContext, TaskId};
 pub use deploy::{
     Deployed, DeployedImage, ImageRequest, VERIFY_RUNS, Verdict, Verification, VerifiedRun,
-    deploy_image, deploy_skill, verify_image,
+    deploy_image, deploy_skill, push_image, verify_image,
 };
 pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, RunRequest, program_from_file};

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use orchestrator::{DeployedImage, ImageRequest, deploy_image, deploy_skill};
+use orchestrator::{
+    DeployedImage, ImageRequest, Verdict, Verification, VerifiedRun, deploy_image, deploy_skill,
+    verify_image,
+};
 use runner::Engine;
 use runner::images::{self, Scratch};
 use spec::{ByteSize, Digest, VersionRef};
@@ -13,7 +16,7 @@ use super::field;
 use crate::app::App;
 use crate::exit::{ExitCode, Interrupted, Problem};
 use crate::ui::{Live, LiveKind};
-use crate::wire::{DeployImageJson, DeployJson};
+use crate::wire::{DeployImageJson, DeployJson, VerifiedJson};
 
 /// Export a version as something that runs without AgentFactory
 #[derive(Debug, Args)]
@@ -34,6 +37,12 @@ pub(crate) struct DeployArgs {
     /// Image: also write it as an OCI image layout; the folder must not be there
     #[arg(long, value_name = "layout:DIR")]
     output: Option<Output>,
+    /// Image: also run the version's newest completed runs in it, and compare the answers
+    ///
+    /// Files and the answers of tools come from their records; runs that used the network, folders of
+    /// the host, a fixed clock or fixed random numbers are skipped. The exit code is 1 if any differs.
+    #[arg(long)]
+    verify: bool,
 }
 
 /// What a version can become.
@@ -68,15 +77,15 @@ impl DeployArgs {
 
     /// Refuses what does not go together.
     fn check(&self) -> Result<(), Problem> {
+        let of_image = [
+            ("--tag", self.tag.is_some()),
+            ("--output", self.output.is_some()),
+            ("--verify", self.verify),
+        ];
+        let of_skill = [("--to", self.to.is_some())];
         let (form, others) = match self.form {
-            Form::Skill => (
-                "skill",
-                [
-                    ("--tag", self.tag.is_some()),
-                    ("--output", self.output.is_some()),
-                ],
-            ),
-            Form::Image => ("image", [("--to", self.to.is_some()), ("--to", false)]),
+            Form::Skill => ("skill", &of_image[..]),
+            Form::Image => ("image", &of_skill[..]),
         };
         match others.iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Problem::usage(format!(
@@ -127,7 +136,7 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
     }
     let store = app.store()?;
     let live = Live::start(&app.ui, LiveKind::Build);
-    let (deployed, manifest) = app
+    let done = app
         .interrupts
         .guard(async |cancel| {
             let progress = live.progress();
@@ -150,25 +159,45 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
                     let exported = deployed.write_layout(exported.await?, to).await?;
                     manifest = Some((exported.digest(), exported.size_bytes()));
                 }
-                Ok::<_, anyhow::Error>((deployed, manifest))
+                Ok::<_, anyhow::Error>((engine, deployed, manifest, scratch))
             };
-            tokio::select! {
-                done = work => done,
-                () = cancel.cancelled() => Err(Interrupted.into()),
+            let (engine, deployed, manifest, _scratch) = tokio::select! {
+                done = work => done?,
+                () = cancel.cancelled() => return Err(Interrupted.into()),
+            };
+            let mut verification = None;
+            if args.verify {
+                // It removes its containers itself when it is cancelled.
+                let verified = verify_image(&engine, &store, &deployed, &*progress, &cancel);
+                verification = Some(verified.await?.ok_or(Interrupted)?);
             }
+            Ok(Done {
+                deployed,
+                manifest,
+                verification,
+            })
         })
         .await?;
     live.finish()?;
-    show(app, args, &deployed, manifest)?;
-    Ok(ExitCode::Success)
+    show(app, args, &done)?;
+    let holds = done.verification.is_none_or(|verified| verified.holds());
+    Ok(if holds {
+        ExitCode::Success
+    } else {
+        ExitCode::Failed
+    })
 }
 
-fn show(
-    app: &App,
-    args: &DeployArgs,
-    deployed: &DeployedImage,
+/// What was done.
+struct Done {
+    deployed: DeployedImage,
+    /// The digest of the manifest and the bytes of all blobs, if the image left the engine.
     manifest: Option<(Digest, u64)>,
-) -> anyhow::Result<()> {
+    verification: Option<Verification>,
+}
+
+fn show(app: &App, args: &DeployArgs, done: &Done) -> anyhow::Result<()> {
+    let (deployed, manifest) = (&done.deployed, done.manifest);
     let layout = args.output.as_ref();
     let layout = layout.map(|Output(folder)| folder.display().to_string());
     if app.ui.is_json() {
@@ -181,6 +210,7 @@ fn show(
             manifest: manifest.map(|(digest, _)| digest),
             size_bytes: manifest.map(|(_, size)| size),
             layout,
+            verified: done.verification.as_ref().map(VerifiedJson::new),
         })?;
         return Ok(());
     }
@@ -193,9 +223,30 @@ fn show(
         app.ui.data(field("manifest", digest.to_string()))?;
         app.ui.data(field("layout", format!("{folder}, {size}")))?;
     }
+    if let Some(verification) = &done.verification {
+        show_verification(app, verification)?;
+    }
     let name = deployed.tags.first().map_or("IMAGE", String::as_str);
     app.ui.note(format!(
         "run it with `docker run --rm --read-only --network none --cap-drop ALL {name} \"QUERY\"`"
     ));
+    Ok(())
+}
+
+fn show_verification(app: &App, verification: &Verification) -> anyhow::Result<()> {
+    let runs = &verification.runs;
+    for VerifiedRun { run, verdict } in runs {
+        match verdict {
+            Verdict::Same => {}
+            Verdict::Different { why } => app.ui.complain(format!("run {run}: {why}")),
+            Verdict::Skipped { why } => app.ui.note(format!("run {run} was skipped: {why}")),
+        }
+    }
+    let same = verification.same();
+    let text = format!("{same} of {} completed runs answer as recorded", runs.len());
+    app.ui.data(field("verified", text))?;
+    if same == 0 {
+        app.ui.warn("no recorded run could speak for the image");
+    }
     Ok(())
 }

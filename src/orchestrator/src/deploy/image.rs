@@ -1,9 +1,10 @@
 //! Deploy as a container image: the sandbox image or the version's environment, and one layer of code.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io::{self, Cursor, Read, Write as _};
 use std::path::{Path, PathBuf};
 
+use registry::{Content, Moved, RegistryError, Repository, Sink};
 use runner::images::{Assembly, Exported, LABEL_IMAGE, LayerFile, LayerWriter, Parent, Progress};
 use runner::{Engine, ImageId};
 use serde_json::json;
@@ -169,6 +170,48 @@ impl DeployedImage {
         });
         job.await?
     }
+}
+
+/// The parts of an image, for a registry.
+#[derive(Debug)]
+struct ExportedContent<'a>(&'a Exported);
+
+impl Content for ExportedContent<'_> {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send>> {
+        let Exported { config, layers, .. } = self.0;
+        if Digest::of(config) == *digest {
+            return Ok(Box::new(Cursor::new(config.clone())));
+        }
+        let layer = layers.iter().find(|(layer, _)| layer == digest);
+        let (_, layer) = layer.ok_or(io::ErrorKind::NotFound)?;
+        layer.open().map(|reader| Box::new(reader) as _)
+    }
+
+    fn contains(&self, digest: &Digest) -> io::Result<bool> {
+        let Exported { config, layers, .. } = self.0;
+        Ok(Digest::of(config) == *digest || layers.iter().any(|(layer, _)| layer == digest))
+    }
+
+    fn create(&self) -> io::Result<Box<dyn Sink>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Pushes an image, unchanged: layers that the registry has already are not sent.
+///
+/// # Errors
+/// Those of the registry.
+pub async fn push_image(
+    exported: &Exported,
+    repository: &Repository,
+    tag: &str,
+    progress: &dyn registry::Progress,
+) -> Result<Moved, RegistryError> {
+    let manifest = exported.manifest.clone().into();
+    let content = ExportedContent(exported);
+    repository
+        .push_artifact(&content, &manifest, Some(tag), progress)
+        .await
 }
 
 /// What is said of the image. Nothing of it comes from a clock or from who deploys.

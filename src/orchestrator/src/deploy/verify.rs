@@ -12,7 +12,7 @@ use runner::images::Progress;
 use runner::{Engine, Trial, TrialEnd};
 use serde_json::{Value, json};
 use spec::wire::OutcomeJson;
-use spec::{ByteSize, Digest, RunId, Tree, limits};
+use spec::{ByteSize, Digest, RunId, SubagentName, Tree, limits};
 use store::{ExchangeKind, RunProgram, RunRecord, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -94,8 +94,8 @@ pub async fn verify_image(
     progress: &dyn Progress,
     cancel: &CancellationToken,
 ) -> Result<Option<Verification>, FactoryError> {
-    let (from, version) = (Arc::clone(store), deployed.version);
-    let found = tokio::task::spawn_blocking(move || accepted(&from, &version)).await??;
+    let (from, name, version) = (Arc::clone(store), deployed.name.clone(), deployed.version);
+    let found = tokio::task::spawn_blocking(move || accepted(&from, &name, &version)).await??;
     let mut verification = Verification::default();
     for (index, run) in found.iter().enumerate() {
         let number = index + 1;
@@ -119,9 +119,14 @@ pub async fn verify_image(
 }
 
 /// The newest completed runs of a version: those that name it, and those of the same source from before
-/// it had a name.
-fn accepted(store: &Store, version: &Digest) -> Result<Vec<RunId>, StoreError> {
-    let source = store.version(version)?.source;
+/// it was saved, which had no documentation yet.
+fn accepted(
+    store: &Store,
+    name: &SubagentName,
+    version: &Digest,
+) -> Result<Vec<RunId>, FactoryError> {
+    let files = super::sources(store, name, &store.version(version)?)?;
+    let source = store.put_source(&files)?;
     let mut found = Vec::new();
     for run in store.runs()?.into_iter().take(LOOKED_AT_MAX) {
         // A damaged record is `fsck`'s affair.

@@ -31,6 +31,18 @@ pub struct LayerFile {
     pub size: u64,
 }
 
+impl LayerFile {
+    /// Opens it for reading. Blocks.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn open(&self) -> io::Result<io::Take<File>> {
+        let mut whole = File::open(&self.path)?;
+        io::Seek::seek(&mut whole, io::SeekFrom::Start(self.offset))?;
+        Ok(whole.take(self.size))
+    }
+}
+
 /// One image, as it is sent.
 #[derive(Debug)]
 pub(super) struct Archive<'a> {

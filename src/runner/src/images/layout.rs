@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -106,22 +106,19 @@ fn plain(
     file: &LayerFile,
     scratch: &Path,
 ) -> io::Result<Option<(LayerFile, Option<TempPath>)>> {
-    let open = || {
-        let mut whole = File::open(&file.path)?;
-        whole.seek(SeekFrom::Start(file.offset))?;
-        Ok::<_, io::Error>(whole.take(file.size))
-    };
-    let found = files::hash(open()?)?;
+    let found = files::hash(file.open()?)?;
     if found.digest == diff_id && found.size == file.size {
         return Ok(Some((file.clone(), None)));
     }
     let mut magic = Vec::new();
-    open()?.take(GZIP.len() as u64).read_to_end(&mut magic)?;
+    file.open()?
+        .take(GZIP.len() as u64)
+        .read_to_end(&mut magic)?;
     if magic != GZIP {
         return Ok(None);
     }
     let mut out = NamedTempFile::new_in(scratch)?;
-    let size = io::copy(&mut MultiGzDecoder::new(open()?), out.as_file_mut())?;
+    let size = io::copy(&mut MultiGzDecoder::new(file.open()?), out.as_file_mut())?;
     let path = out.into_temp_path();
     let written = files::hash(File::open(&path)?)?;
     if written.digest != diff_id {
@@ -205,10 +202,8 @@ impl Exported {
         let blobs = folder.join("blobs/sha256");
         std::fs::create_dir_all(&blobs)?;
         for (digest, layer) in &self.layers {
-            let mut source = File::open(&layer.path)?;
-            source.seek(SeekFrom::Start(layer.offset))?;
             let mut file = File::create(blobs.join(digest.hex()))?;
-            if io::copy(&mut source.take(layer.size), &mut file)? < layer.size {
+            if io::copy(&mut layer.open()?, &mut file)? < layer.size {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             file.sync_all()?;
@@ -260,10 +255,8 @@ mod tests {
         let check = |diff_id: Digest, content: &[u8]| {
             let (_whole, layer) = file(content);
             let found = plain(diff_id, &layer, scratch.path()).unwrap()?;
-            let mut whole = File::open(&found.0.path).unwrap();
-            whole.seek(SeekFrom::Start(found.0.offset)).unwrap();
             let mut bytes = Vec::new();
-            whole.take(found.0.size).read_to_end(&mut bytes).unwrap();
+            found.0.open().unwrap().read_to_end(&mut bytes).unwrap();
             Some(bytes)
         };
         let layer = b"a layer".to_vec();
