@@ -10,6 +10,7 @@ use crate::deploy_image::{Tag, install};
 /// Does with a query what the query says.
 const CODE: &str = "
 import os, uuid
+from helper import double
 from llm import call_llm
 from tools import execute_shell_command
 
@@ -26,7 +27,7 @@ def main(query):
         return {'answer': uuid.uuid4().hex, 'summary': ''}
     if kind == 'fail':
         raise ValueError(rest)
-    return {'answer': query[::-1], 'summary': 7}
+    return {'answer': double(query), 'summary': 7}
 ";
 
 fn verify(env: &TestEnv, tag: &Tag, status: i32) -> Value {

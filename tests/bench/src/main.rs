@@ -4,6 +4,7 @@
 
 mod cli;
 mod docker;
+mod images;
 mod load;
 mod ours;
 mod report;
@@ -117,6 +118,7 @@ fn compare(arguments: &Arguments, report: &mut Report) {
     report.faster("fresh CLI call against the pool", run, 10.0);
     report.takes_at_most("cold run", run, 0.65);
     report.takes_at_most("client killed to container gone", run, 0.5);
+    images::compare(report);
 }
 
 async fn machine(

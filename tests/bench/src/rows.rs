@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::Arguments;
 use crate::cli::Program;
 use crate::docker::{self, Entered, time};
+use crate::images;
 use crate::ours::{Job, Ours};
 use crate::report::Report;
 use crate::samples::{Samples, ms};
@@ -25,14 +26,14 @@ const SLOW_ROUNDS: usize = 5;
 
 type Measure<'a> = Box<dyn Fn() -> BoxFuture<'a, anyhow::Result<Duration>> + 'a>;
 
-struct Row<'a> {
+pub(crate) struct Row<'a> {
     name: &'static str,
     rounds: usize,
     measure: Measure<'a>,
     samples: Samples,
 }
 
-fn row<'a, F>(name: &'static str, rounds: usize, measure: impl Fn() -> F + 'a) -> Row<'a>
+pub(crate) fn row<'a, F>(name: &'static str, rounds: usize, measure: impl Fn() -> F + 'a) -> Row<'a>
 where
     F: Future<Output = anyhow::Result<Duration>> + Send + 'a,
 {
@@ -66,6 +67,8 @@ pub(crate) async fn measure(
     let file = folder.path().join("empty.py");
     std::fs::write(&file, EMPTY_SUBAGENT)?;
     let file = file.to_str().context("a path that is not UTF-8")?;
+    let context = folder.path().join("context");
+    let context = context.to_str().context("a path that is not UTF-8")?;
     let mut rows = vec![
         row("bare `python3`", rounds, async || time(EMPTY).await),
         row("`docker run`", rounds, async || time(&plain).await),
@@ -96,6 +99,8 @@ pub(crate) async fn measure(
             || killed_to_gone(image),
         ));
         rows.extend(files(ours, rounds.min(2 * SLOW_ROUNDS))?);
+        images::prepare(&program, folder.path(), image).await?;
+        rows.extend(images::rows(&program, context, rounds.min(SLOW_ROUNDS)));
     }
     if let Some(python) = &arguments.llm_sandbox {
         let python = python.to_str().context("a path that is not UTF-8")?;
@@ -110,7 +115,9 @@ pub(crate) async fn measure(
     for Row { name, samples, .. } in rows {
         report.row(name, samples);
     }
-    drop(pool);
+    if pool.take().is_some() {
+        images::clean().await?;
+    }
     phases(ours, &empty, rounds, report).await?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! nor tools runs as an operator would run it; the files and the recorded answers of others are put before
 //! the image's own program. The world is never asked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -118,29 +119,28 @@ pub async fn verify_image(
     Ok(Some(verification))
 }
 
-/// The newest completed runs of a version: those that name it, and those of the same source from before
-/// it was saved, which had no documentation yet.
+/// The newest completed runs of a version: those that spoke for it when it was published, and those of it.
 fn accepted(
     store: &Store,
     name: &SubagentName,
     version: &Digest,
-) -> Result<Vec<RunId>, FactoryError> {
-    let files = super::sources(store, name, &store.version(version)?)?;
-    let source = store.put_source(&files)?;
+) -> Result<Vec<RunId>, StoreError> {
+    let steps = store.lineage(name)?.into_iter();
+    let evidence: BTreeSet<RunId> = steps
+        .filter(|step| step.digest == *version)
+        .flat_map(|step| step.evidence)
+        .collect();
+    let newest = store.runs()?.into_iter().take(LOOKED_AT_MAX);
+    // Evidence may be old, and may be gone.
+    let runs: BTreeSet<RunId> = newest.chain(evidence.iter().copied()).collect();
     let mut found = Vec::new();
-    for run in store.runs()?.into_iter().take(LOOKED_AT_MAX) {
+    for run in runs.into_iter().rev() {
         // A damaged record is `fsck`'s affair.
         let Ok(summary) = store.run_summary(&run) else {
             continue;
         };
-        let is_source = match &summary.program {
-            RunProgram::Subagent { source: ran, .. } => *ran == source,
-            RunProgram::Shell { .. } => false,
-        };
-        let is_ours = match &summary.version {
-            Some(ran) => ran == version,
-            None => is_source,
-        };
+        let spoke = evidence.contains(&run) && summary.name.as_ref() == Some(name);
+        let is_ours = spoke || summary.version.as_ref() == Some(version);
         if is_ours && matches!(summary.outcome, OutcomeJson::Completed {}) {
             found.push(run);
             if found.len() == VERIFY_RUNS {
