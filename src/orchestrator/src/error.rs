@@ -73,6 +73,14 @@ pub enum FactoryError {
         /// Why.
         why: String,
     },
+    /// What a version requires is not in the image that it is to be put on.
+    #[error("the image {} has not what the version {} requires", .parent.short(), .version.short())]
+    NoEnvironment {
+        /// The version.
+        version: spec::Digest,
+        /// The image.
+        parent: spec::Digest,
+    },
     /// A place to deploy to is not usable.
     #[error("`{}` cannot be deployed to: {why}", .path.display())]
     Target {
@@ -112,7 +120,11 @@ impl FactoryError {
                 "reproducible are runs without --mount whose hosts are not `opaque` in [egress]"
                     .to_owned(),
             ),
-            Self::Asset(_) | Self::Source { .. } | Self::Target { .. } | Self::Job(_) => None,
+            Self::Asset(_)
+            | Self::Source { .. }
+            | Self::Target { .. }
+            | Self::NoEnvironment { .. }
+            | Self::Job(_) => None,
         }
     }
 }

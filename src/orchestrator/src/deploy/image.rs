@@ -20,6 +20,8 @@ use crate::error::FactoryError;
 pub(super) const ROOT: &str = "opt/agentfactory/subagent";
 /// Where the packages of its environment are, in images that have one.
 const PACKAGES: &str = "/opt/agentfactory/env";
+/// On images of environments: what decides one.
+const ENVIRONMENT: &str = "agentfactory.environment";
 /// Who runs in it. Source: the user `nonroot` of distroless images.
 const USER: u64 = 65_532;
 /// Counts changes of how an image is put together from a version and its parent.
@@ -72,8 +74,8 @@ pub struct DeployedImage {
 /// loaded again.
 ///
 /// # Errors
-/// [`FactoryError::Store`] when there is no such version, [`FactoryError::Image`] when the image cannot be
-/// assembled or loaded.
+/// [`FactoryError::Store`] when there is no such version, [`FactoryError::NoEnvironment`] when it has
+/// requirements and the parent has not, [`FactoryError::Image`] when the image cannot be assembled or loaded.
 pub async fn deploy_image(
     engine: &Engine,
     store: &Store,
@@ -85,6 +87,12 @@ pub async fn deploy_image(
     let name = super::named(resolved, request.scratch)?;
     let source = super::sources(store, &name, &version)?;
     let parent = Parent::inspect(engine, &request.parent).await?;
+    if !version.content.requirements.is_empty() && !parent.config.labels.contains_key(ENVIRONMENT) {
+        return Err(FactoryError::NoEnvironment {
+            version: version.digest,
+            parent: parent.image.0,
+        });
+    }
     let (code, layer) = code_layer(assets, &name, &version, source, request.scratch)?;
     let mut assembly = parent.with(vec![layer]);
     let labels = labels(&name, &version.digest, &version.content, &parent);
@@ -239,7 +247,7 @@ fn labels(
         "agentfactory.base",
         "agentfactory.harness",
         "agentfactory.python",
-        "agentfactory.environment",
+        ENVIRONMENT,
         "org.opencontainers.image.base.digest",
     ] {
         if let Some(value) = parent.config.labels.get(kept) {
