@@ -43,6 +43,8 @@ WORKSPACE = b"/workspace"
 CODE = b"/code"
 HOME = "/tmp/home"
 SHIMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shims")
+# The distributions of an environment; a folder that only images of environments have.
+PACKAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "env")
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": HOME,
@@ -1380,6 +1382,9 @@ def prepare(channel_in, channel_out, out, err):
     os.nice(10)
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
+    if os.path.isdir(PACKAGES):
+        sys.path.append(PACKAGES)
+        os.environ["PYTHONPATH"] = PACKAGES  # For a Python that the program starts.
     os.chdir(WORKSPACE)
     # Lines reach the observer as they are written, and survive a crash.
     sys.stdout.reconfigure(line_buffering=True)

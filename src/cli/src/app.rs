@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use llm::{Model, ModelRef};
-use orchestrator::{Assets, Egress, Factory, ShellPolicy, SystemContext};
+use orchestrator::{Assets, Egress, EnvironmentSettings, Factory, ShellPolicy, SystemContext};
 use runner::images::{self, BuildRequest};
 use runner::pool_process::{self, Asked, OwnSandboxes, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
@@ -141,6 +141,15 @@ impl App {
             overrides_dir: settings.images.clone(),
             environment: settings.program_environment.clone(),
             progress,
+        }
+    }
+
+    /// Where environments come from and where they are remembered, which all homes of a user share.
+    pub(crate) fn environments(&self) -> EnvironmentSettings {
+        EnvironmentSettings {
+            index: self.settings.index.clone(),
+            cache: self.image_request(&()).cache_dir.join("environments"),
+            engine: self.settings.engine.clone(),
         }
     }
 
@@ -310,6 +319,7 @@ impl App {
             model: models.agent,
             subagent_model: models.subagents,
             egress: Egress::new(self.settings.egress.clone()),
+            environments: Some(self.environments()),
             shell: ShellPolicy {
                 mode: self.settings.shell,
                 approver: live.approver(),

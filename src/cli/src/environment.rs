@@ -41,6 +41,8 @@ pub(crate) const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
 pub(crate) const ANTHROPIC_BASE_URL: &str = "ANTHROPIC_BASE_URL";
 /// The address of OpenAI's API.
 pub(crate) const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
+/// The address of the package index. Source: pip.
+pub(crate) const PIP_INDEX_URL: &str = "PIP_INDEX_URL";
 /// The user's home directory.
 const USER_HOME: &str = "HOME";
 /// The user's name. Source: POSIX, `LOGNAME`.
@@ -85,6 +87,7 @@ const NOT_FROM_FILE: &[(&str, &str)] = &[
     (XDG_CONFIG_HOME, IN_ENVIRONMENT),
     (XDG_CACHE_HOME, IN_ENVIRONMENT),
     (XDG_RUNTIME_DIR, IN_ENVIRONMENT),
+    (PIP_INDEX_URL, IN_CONFIG),
     ("SSL_CERT_FILE", IN_ENVIRONMENT),
     ("SSL_CERT_DIR", IN_ENVIRONMENT),
     ("ALL_PROXY", IN_ENVIRONMENT),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use llm::LlmError;
-use orchestrator::{FactoryError, WorkspaceError};
+use orchestrator::{EnvironmentError, FactoryError, Unmet, WorkspaceError};
 use runner::images::ImageError;
 use runner::pool_process::PoolError;
 use runner::{MountError, RunnerError};
@@ -226,11 +226,30 @@ fn of_factory(error: &FactoryError) -> ExitCode {
         FactoryError::NoModel => ExitCode::Unavailable,
         FactoryError::Limits(error) => of_limits(error),
         FactoryError::Egress(_) => ExitCode::Usage,
+        FactoryError::Environment(error) => of_environment(error),
         FactoryError::Composition(_)
         | FactoryError::Target { .. }
         | FactoryError::NotReproducible { .. } => ExitCode::Refused,
         FactoryError::Job(_) => ExitCode::Internal,
         // The file system, an asset, a source file.
+        _ => ExitCode::Failed,
+    }
+}
+
+fn of_environment(error: &EnvironmentError) -> ExitCode {
+    match error {
+        EnvironmentError::Syntax { .. } | EnvironmentError::Index { .. } => ExitCode::Usage,
+        EnvironmentError::Unmet {
+            kind: Unmet::Index | Unmet::Installer,
+            ..
+        } => ExitCode::Unavailable,
+        EnvironmentError::Unmet { .. }
+        | EnvironmentError::Python { .. }
+        | EnvironmentError::NotLocked { .. }
+        | EnvironmentError::Install(_)
+        | EnvironmentError::Import { .. } => ExitCode::Refused,
+        EnvironmentError::Image(error) => of_image(error),
+        EnvironmentError::Cancelled => ExitCode::Interrupted,
         _ => ExitCode::Failed,
     }
 }

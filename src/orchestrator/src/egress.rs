@@ -86,15 +86,7 @@ impl Egress {
         if allow.is_empty() {
             return Ok(None);
         }
-        let read = || async {
-            let settings = Arc::clone(&self.settings);
-            let read = tokio::task::spawn_blocking(move || {
-                let extra = settings.authorities.as_ref();
-                Upstream::of_machine(extra.map(|extra| (extra.file.as_str(), &*extra.pem)))
-            });
-            Ok::<_, FactoryError>(read.await??)
-        };
-        let upstream = self.upstream.get_or_try_init(read).await?.clone();
+        let upstream = self.upstream().await?;
         let bodies = Arc::new(StoreBlobs(Arc::clone(store)));
         let proxy = Proxy::live(self.settings.policy(allow), bodies, upstream.clone())?;
         let mut certificates_pem = proxy.certificates_pem().to_owned();
@@ -109,6 +101,19 @@ impl Egress {
             proxy,
             certificates_pem,
         }))
+    }
+
+    /// Whom the proxies of this process trust and ask for addresses.
+    pub(crate) async fn upstream(&self) -> Result<Upstream, FactoryError> {
+        let read = || async {
+            let settings = Arc::clone(&self.settings);
+            let read = tokio::task::spawn_blocking(move || {
+                let extra = settings.authorities.as_ref();
+                Upstream::of_machine(extra.map(|extra| (extra.file.as_str(), &*extra.pem)))
+            });
+            Ok::<_, FactoryError>(read.await??)
+        };
+        Ok(self.upstream.get_or_try_init(read).await?.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::assets::AssetError;
+use crate::environments::EnvironmentError;
 use crate::workspace::WorkspaceError;
 
 /// Why the factory could not do what it was asked.
@@ -32,6 +33,9 @@ pub enum FactoryError {
     /// The way to the network cannot be made.
     #[error(transparent)]
     Egress(#[from] egress::EgressError),
+    /// The environment of a program cannot be made.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// A run's record does not hold everything that the run saw.
     #[error("the run `{run}` cannot be reproduced: {why}")]
     NotReproducible {
@@ -111,6 +115,7 @@ impl FactoryError {
             Self::Limits(error) => error.hint(),
             Self::Egress(error) => error.hint(),
             Self::Composition(error) => error.hint(),
+            Self::Environment(error) => error.hint(),
             Self::NoModel => Some(
                 "pass --model PROVIDER:ID, such as anthropic:claude-opus-4-6, or set AGENTFACTORY_MODEL"
                     .to_owned(),

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use egress::HostRule;
 use jiff::Timestamp;
 use llm::Model;
+use runner::images::Environment;
 use runner::{ImageId, Mount, Observer, Program, RunHost, SandboxSpec, Sandboxes, SourceFile};
 use spec::wire::{RunContext, RunJson};
 use spec::{
     Determinism, Digest, LimitSources, Limits, OutputStream, Place, RunOutcome, RunReport, Skill,
     SubagentName, Tree, VersionRef, WorkspacePath,
 };
-use store::{Exchange, RunPlace, RunProgram, RunRecord, Store};
+use store::{
+    Exchange, Requirement, RunEnvironment, RunPlace, RunProgram, RunRecord, Store, VersionContent,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::assets::Assets;
@@ -23,6 +26,7 @@ use crate::budget::Tokens;
 use crate::compose::Dependencies;
 use crate::context::Context;
 use crate::egress::{self as network, Egress};
+use crate::environments::EnvironmentSettings;
 use crate::error::FactoryError;
 use crate::output_log::{LogHeader, OutputLog, Queue};
 use crate::python;
@@ -52,6 +56,8 @@ pub struct Factory {
     pub subagent_model: Option<Arc<dyn Model>>,
     /// The way to the network, as far as the operator allows it.
     pub egress: Egress,
+    /// Where environments come from; none forbids requirements.
+    pub environments: Option<EnvironmentSettings>,
     /// What becomes of the shell commands of subagents.
     pub shell: ShellPolicy,
     /// Skills and prompts.
@@ -75,6 +81,8 @@ pub struct RunRequest {
     pub grants: BTreeSet<Skill>,
     /// The hosts that it may reach. None leaves it without a proxy.
     pub egress: BTreeSet<HostRule>,
+    /// The Python distributions that it finds.
+    pub requirements: Requirements,
     /// What is at `/workspace`.
     pub tree: Arc<Tree>,
     /// Host directories at `/mnt`.
@@ -85,6 +93,45 @@ pub struct RunRequest {
     pub determinism: Determinism,
     /// The versions that it can import.
     pub depends: BTreeMap<SubagentName, Digest>,
+}
+
+/// The Python distributions of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Requirements {
+    /// The standard library is all.
+    #[default]
+    None,
+    /// As people write them; what satisfies them is found out.
+    Wanted(Vec<String>),
+    /// Those of a version.
+    Locked {
+        /// Each distribution.
+        requirements: Vec<Requirement>,
+        /// The Python that they are for, as in 3.13.
+        python: String,
+    },
+}
+
+impl Requirements {
+    /// Whether the standard library is all.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Wanted(wanted) => wanted.is_empty(),
+            Self::Locked { requirements, .. } => requirements.is_empty(),
+        }
+    }
+
+    /// Those of a version.
+    pub fn of(content: &VersionContent) -> Self {
+        if content.requirements.is_empty() {
+            return Self::None;
+        }
+        Self::Locked {
+            requirements: content.requirements.clone(),
+            python: content.python.clone(),
+        }
+    }
 }
 
 /// A run that took place.
@@ -109,6 +156,13 @@ impl FinishedRun {
             _ => false,
         }
     }
+}
+
+/// What a run was of and on.
+struct Ran<'a> {
+    program: &'a Program,
+    image: &'a ImageId,
+    environment: Option<Environment>,
 }
 
 #[derive(Debug)]
@@ -156,6 +210,9 @@ impl Factory {
         let program = self.composed(request).await?;
         // A home that cannot be written is noticed before anything runs.
         self.store.put(&request.tree.to_bytes())?;
+        let environment = self.environment_of(request, watcher, &cancel).await?;
+        let image = environment.as_ref().map(|environment| &environment.image);
+        let image = image.unwrap_or(&self.image).clone();
         let door = self.egress.proxy(&request.egress, &self.store).await?;
         let proxy = door.as_ref().map(|door| door.proxy.clone());
         let header = LogHeader::new(run, at, &request.shown, request.version);
@@ -181,7 +238,7 @@ impl Factory {
         };
         let sandbox = SandboxSpec {
             run,
-            image: self.image.clone(),
+            image: image.clone(),
             program: program.clone(),
             tree: Arc::clone(&request.tree),
             mounts: request.mounts.clone(),
@@ -220,19 +277,13 @@ impl Factory {
                 replayable: network.as_ref().is_none_or(egress::Ledger::is_replayable),
             },
         );
-        let record = self.record(request, &program, at, &json, &report.place, ledger.cassette)?;
-        let store = Arc::clone(&self.store);
-        let trees = [
-            Some(request.tree.to_bytes()),
-            output.as_ref().map(Tree::to_bytes),
-        ];
-        let record = tokio::task::spawn_blocking(move || {
-            for tree in trees.into_iter().flatten() {
-                store.put(&tree)?;
-            }
-            store.record_run(&record)
-        })
-        .await??;
+        let ran = Ran {
+            program: &program,
+            image: &image,
+            environment,
+        };
+        let record = self.record(request, &ran, at, &json, &report.place, ledger.cassette)?;
+        let record = self.keep(record, &request.tree, output.as_ref()).await?;
         // Now the record says what the log said.
         if let Err(error) = log.finish(report.outcome.kind()).await {
             tracing::warn!(%run, %error, "the output of a run could not be followed to its end");
@@ -245,11 +296,52 @@ impl Factory {
         })
     }
 
+    /// Keeps the record of a run and its trees.
+    async fn keep(
+        &self,
+        record: RunRecord,
+        input: &Tree,
+        output: Option<&Tree>,
+    ) -> Result<Digest, FactoryError> {
+        let store = Arc::clone(&self.store);
+        let trees = [Some(input.to_bytes()), output.map(Tree::to_bytes)];
+        let kept = tokio::task::spawn_blocking(move || {
+            for tree in trees.into_iter().flatten() {
+                store.put(&tree)?;
+            }
+            store.record_run(&record)
+        });
+        Ok(kept.await??)
+    }
+
+    /// What a run's sandbox has on the sandbox image.
+    async fn environment_of(
+        &self,
+        request: &RunRequest,
+        watcher: &Arc<dyn Watcher>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Environment>, FactoryError> {
+        Ok(match &request.requirements {
+            Requirements::None => None,
+            Requirements::Wanted(wanted) if wanted.is_empty() => None,
+            Requirements::Wanted(wanted) => {
+                Some(self.prepare(wanted, watcher, cancel).await?.environment)
+            }
+            Requirements::Locked {
+                requirements,
+                python,
+            } => {
+                let made = self.environment(requirements, python, watcher, cancel);
+                Some(made.await?)
+            }
+        })
+    }
+
     /// Everything that is known of a run.
     fn record(
         &self,
         request: &RunRequest,
-        program: &Program,
+        ran: &Ran<'_>,
         at: Timestamp,
         json: &RunJson,
         place: &Place,
@@ -259,17 +351,20 @@ impl Factory {
             at,
             report: json.clone(),
             name: request.name.clone(),
-            program: self.record_program(program)?,
+            program: self.record_program(ran.program)?,
             grants: request.grants.clone(),
             egress: request.egress.iter().map(ToString::to_string).collect(),
             limits: request.limits.clone(),
-            image: self.image.0,
+            image: ran.image.0,
             engine: self.engine.clone(),
             place: RunPlace {
                 runtime: place.runtime.clone(),
                 python: place.python.clone(),
                 harness: self.harness,
-                environment: None,
+                environment: ran.environment.as_ref().map(|environment| RunEnvironment {
+                    key: environment.key,
+                    layer: environment.layer,
+                }),
             },
             depends: request.depends.clone(),
             determinism: request.determinism,
@@ -350,6 +445,7 @@ impl Factory {
         let limits = limits.resolve(version.content.limits.as_ref())?;
         let dependencies = Dependencies::read(&self.store, &version.content.depends)?;
         dependencies.check(resolved.name.as_ref(), &version.content)?;
+        let requirements = Requirements::of(&version.content);
         Ok(RunRequest {
             program: Program::Subagent {
                 files: source_files(version.content.files),
@@ -361,6 +457,7 @@ impl Factory {
             shown: reference.to_string(),
             grants: version.content.skills,
             egress: network::rules(&version.content.egress),
+            requirements,
             tree,
             mounts: Vec::new(),
             limits,

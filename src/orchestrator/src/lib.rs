@@ -11,11 +11,13 @@ mod compose;
 mod context;
 mod deploy;
 mod egress;
+mod environments;
 mod error;
 mod factory;
 mod output_log;
 mod python;
 mod reproduce;
+mod script;
 mod shell;
 mod task;
 mod watch;
@@ -32,10 +34,14 @@ pub use deploy::{
     Deployed, DeployedImage, ImageRequest, VERIFY_RUNS, Verdict, Verification, VerifiedRun,
     deploy_image, deploy_skill, push_image, verify_image,
 };
+pub use environments::{
+    EnvironmentError, EnvironmentSettings, EnvironmentState, PackageIndex, Prepared, Unmet,
+};
 pub use error::{FactoryError, chain};
-pub use factory::{Factory, FinishedRun, RunRequest, program_from_file};
+pub use factory::{Factory, FinishedRun, Requirements, RunRequest, program_from_file};
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};
 pub use reproduce::{Check, Reproduction, Unrecorded};
+pub use script::script_requirements;
 pub use shell::{Approver, ShellMode, ShellPolicy};
 pub use task::{Saved, TaskReport, TaskRequest, TaskStatus};
 pub use watch::{Event, Unwatched, Watcher};

@@ -55,6 +55,11 @@ pub enum Event<'a> {
         /// The first line of the answer.
         summary: &'a str,
     },
+    /// Something that a run needs is being made.
+    Preparing {
+        /// What, in words.
+        what: &'a str,
+    },
     /// A sandbox is about to run something.
     RunBegan {
         /// A subagent, a file or a command.

@@ -71,6 +71,7 @@ impl Bench {
                 model: None,
                 subagent_model: None,
                 egress: Egress::default(),
+                environments: None,
                 shell: orchestrator::ShellPolicy::default(),
                 assets: Assets::default(),
                 context: Arc::new(Fixed::default()),

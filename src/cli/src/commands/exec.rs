@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use orchestrator::{RunRequest, program_from_file};
+use orchestrator::{Requirements, RunRequest, program_from_file, script_requirements};
+use runner::Program;
 use spec::{Digest, SubagentName, VersionRef};
 use store::Store;
 
@@ -38,6 +39,12 @@ pub(crate) struct ExecArgs {
     /// They run with the skills and hosts that are granted here.
     #[arg(long, value_name = "REF,...", value_delimiter = ',')]
     depends: Vec<String>,
+    /// A Python distribution that it imports, such as `pandas` or `numpy>=2`; may be given several times
+    ///
+    /// It is fetched from the package index as wheels, in a sandbox, and installed once. The file's own
+    /// `# /// script` block (PEP 723) is read too.
+    #[arg(long, value_name = "REQUIREMENT")]
+    requirement: Vec<String>,
     #[command(flatten)]
     folders: FolderFlags,
     #[command(flatten)]
@@ -71,9 +78,16 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
     let grants = args.grant.clone().unwrap_or_default().0;
     let store = app.store()?;
     let depends = depends(&store, &args.depends)?;
+    let mut wanted = args.requirement.clone();
+    wanted.extend(named(&program).map_err(|why| {
+        Problem::refused(format!("`{shown}` cannot be run: {why}"))
+            .hint("the block `# /// script` is described in PEP 723")
+    })?);
+    let requirements = Requirements::Wanted(wanted);
     let run = Run {
         app,
         store,
+        requirements: requirements.clone(),
         folders,
         limits: limits.clone(),
         models: Models::of_subagents(app, &args.models, &grants)?,
@@ -90,6 +104,7 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
             depends,
             grants,
             egress,
+            requirements,
             tree,
             mounts: Vec::new(),
             limits,
@@ -112,4 +127,14 @@ fn depends(store: &Store, texts: &[String]) -> anyhow::Result<BTreeMap<SubagentN
         }
     }
     Ok(depends)
+}
+
+/// The requirements that the entry file names itself.
+fn named(program: &Program) -> Result<Vec<String>, String> {
+    let Program::Subagent { files, entry, .. } = program else {
+        return Ok(Vec::new());
+    };
+    let entry = files.iter().find(|file| file.path == *entry);
+    let source = entry.map(|file| String::from_utf8_lossy(&file.content));
+    source.map_or(Ok(Vec::new()), |source| script_requirements(&source))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egress::HostRule;
-use orchestrator::{Factory, FactoryError, FinishedRun, RunRequest};
+use orchestrator::{Factory, FactoryError, FinishedRun, Requirements, RunRequest};
 use runner::{Program, Warm};
 use spec::wire::{OutcomeJson, RunJson};
 use spec::{ByteSize, FileEntry, Limits, Tree, format_duration};
@@ -26,6 +26,7 @@ use crate::ui::{Live, LiveKind, Text, Tone, Ui, continued};
 pub(super) struct Run<'a> {
     pub(super) app: &'a App,
     pub(super) store: Arc<Store>,
+    pub(super) requirements: Requirements,
     pub(super) folders: Folders,
     pub(super) limits: Limits,
     pub(super) models: Models,
@@ -45,6 +46,7 @@ impl Run<'_> {
         let Self {
             app,
             store,
+            requirements,
             folders,
             limits,
             models,
@@ -63,7 +65,8 @@ impl Run<'_> {
                     LiveKind::Task | LiveKind::Subagent | LiveKind::Build => Warm::Interpreter,
                     LiveKind::Shell => Warm::Shell,
                 };
-                let wanted = folders.mounts().is_empty().then_some((warm, &limits));
+                let is_plain = folders.mounts().is_empty() && requirements.is_empty();
+                let wanted = is_plain.then_some((warm, &limits));
                 let factory = app.factory_for_run(store, models, sandbox, wanted, &live, &cancel);
                 let factory = factory.await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use egress::HostRule;
+use orchestrator::Requirements;
 use spec::VersionRef;
 
 use super::joined;
@@ -53,6 +54,7 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
     let digest = app.resolve(&store, &reference)?.digest;
     let content = store.version(&digest)?.content;
+    let requirements = Requirements::of(&content);
     let granted = content.skills;
     let egress = hosts(app, args, &content.egress)?;
     let grants = match &args.grant {
@@ -73,6 +75,7 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let run = Run {
         app,
         store,
+        requirements,
         folders,
         limits: limits.clone(),
         models: Models::of_subagents(app, &args.models, &grants)?,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use guard::Decision;
-use orchestrator::RunRequest;
+use orchestrator::{Requirements, RunRequest};
 use runner::Program;
 
 use super::program::{Run, granted};
@@ -25,6 +25,9 @@ pub(crate) struct ShellArgs {
     /// Do not run it: say what it would change, and whether a subagent would be allowed to
     #[arg(long)]
     explain: bool,
+    /// A Python distribution that it imports, such as `pandas` or `numpy>=2`; may be given several times
+    #[arg(long, value_name = "REQUIREMENT")]
+    requirement: Vec<String>,
     #[command(flatten)]
     folders: FolderFlags,
     #[command(flatten)]
@@ -44,9 +47,11 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
     let folders = Folders::resolve(&args.folders)?;
     let egress = granted(app, &args.network)?;
     let limits = app.limits(&args.limits).resolve(None)?;
+    let requirements = Requirements::Wanted(args.requirement.clone());
     let run = Run {
         app,
         store: app.store()?,
+        requirements: requirements.clone(),
         folders,
         limits: limits.clone(),
         models: Models::default(),
@@ -61,6 +66,7 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
             version: None,
             grants: [].into(),
             egress,
+            requirements,
             tree,
             mounts: Vec::new(),
             limits,

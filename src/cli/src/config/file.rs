@@ -1,6 +1,6 @@
 //! The file `config.toml`: its form, and errors that point at the line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use egress::HostRule;
 use llm::ModelRef;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -47,6 +48,9 @@ pub(crate) struct ConfigFile {
     /// What sandboxes may reach.
     #[serde(default)]
     pub(super) egress: EgressTable,
+    /// Where Python distributions come from.
+    #[serde(default)]
+    pub(crate) python: PythonTable,
     /// What becomes of the shell commands of subagents.
     #[serde(default)]
     pub(crate) shell: ShellTable,
@@ -126,6 +130,15 @@ pub(crate) struct PoolTable {
     pub(crate) is_used: Option<bool>,
     /// Relative to this file.
     pub(crate) socket: Option<PathBuf>,
+}
+
+/// `[python]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PythonTable {
+    pub(crate) index: Option<String>,
+    #[serde(default)]
+    pub(crate) index_hosts: BTreeSet<HostRule>,
 }
 
 /// `[shell]`.

@@ -8,7 +8,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
-use orchestrator::{EgressSettings, ShellMode, TaskBudget};
+use orchestrator::{EgressSettings, PackageIndex, ShellMode, TaskBudget};
 use runner::{EngineConfig, Runtimes, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
 use spec::{ByteSize, LimitSources};
@@ -16,7 +16,7 @@ use spec::{ByteSize, LimitSources};
 use crate::args::GlobalFlags;
 use crate::environment::{self as env, Environment};
 use crate::exit::Problem;
-use file::{ConfigFile, EngineTable, ProviderTable, RuntimeTable, SandboxTable};
+use file::{ConfigFile, EngineTable, ProviderTable, PythonTable, RuntimeTable, SandboxTable};
 
 /// Everything that is configured. Flags of a single command still go over it.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) uses_pool: bool,
     /// What sandboxes may reach.
     pub(crate) egress: EgressSettings,
+    /// Where Python distributions come from.
+    pub(crate) index: PackageIndex,
     /// What becomes of the shell commands of subagents.
     pub(crate) shell: ShellMode,
     /// A folder with skills and prompts that are used instead of the built-in ones.
@@ -118,6 +120,7 @@ impl Settings {
             },
             runtimes,
             egress: file.egress.settings()?,
+            index: index(file.python, environment)?,
             shell: file.shell.policy.map(|policy| policy.0).unwrap_or_default(),
             engine: engine(file.engine, environment)?,
             skills: overriding("skills", environment.path(env::SKILLS).or(file.skills))?,
@@ -305,6 +308,19 @@ fn provider(
         protocol: table.protocol.map_or(default, |protocol| protocol.0),
         base_url,
         key: key.or_else(|| known.and_then(|known| known.key.clone())),
+    })
+}
+
+/// The package index: the environment goes over the file.
+fn index(file: PythonTable, environment: &Environment) -> Result<PackageIndex, Problem> {
+    let url = environment.text(env::PIP_INDEX_URL)?.or(file.index);
+    let url = url.as_deref().unwrap_or(PackageIndex::PUBLIC);
+    PackageIndex::new(url, file.index_hosts).map_err(|error| {
+        let problem = Problem::usage(error.to_string());
+        match error.hint() {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
     })
 }
 

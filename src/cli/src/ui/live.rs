@@ -78,6 +78,8 @@ enum Message {
         ok: bool,
         summary: String,
     },
+    /// Something that a run needs is being made.
+    Preparing(String),
     RunBegan {
         what: String,
     },
@@ -228,6 +230,7 @@ impl Watcher for Sending {
                 outcome: RunOutcome::kind(outcome),
                 wall: *wall,
             },
+            Event::Preparing { what } => Message::Preparing((*what).to_owned()),
             // Events that this program does not know yet are not shown.
             _ => return,
         };
@@ -368,6 +371,7 @@ impl Printer {
                 let text = text.with(Tone::Strong, format!("{skill} {subject}").trim_end());
                 self.line(text.plain(format!(": {}", one_line(&summary, SAID))));
             }
+            Message::Preparing(what) => self.status(&what),
             Message::RunBegan { what } if is_task => self.status(&format!("running {what}")),
             Message::RunBegan { .. } => self.clear_status(),
             Message::RunEnded { outcome, wall } if is_task => {

@@ -17,7 +17,7 @@ use super::render;
 use super::{Session, TaskStatus};
 use crate::assets::Assets;
 use crate::error::FactoryError;
-use crate::factory::{RunRequest, source_files};
+use crate::factory::{Requirements, RunRequest, source_files};
 
 /// The meta skills. Source: the paper, section 3, and its reference implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,6 +286,7 @@ impl Session<'_> {
                 // Exactly what a version of it would hold: what is proven is what is saved.
                 let content = draft.content();
                 let limits = self.limits(content.limits.as_ref())?;
+                let requirements = Requirements::of(&content);
                 RunRequest {
                     program: runner::Program::Subagent {
                         files: source_files(content.files),
@@ -297,6 +298,7 @@ impl Session<'_> {
                     shown: name.to_string(),
                     grants: content.skills,
                     egress: crate::egress::rules(&content.egress),
+                    requirements,
                     tree: self.tree.clone(),
                     mounts: self.request.mounts.clone(),
                     limits,

@@ -177,7 +177,7 @@ fn assemble(output: &[u8], recipe: &Recipe) -> io::Result<(Layer, Said)> {
         layer.file(&format!("{}/{path}", &ROOT[1..]), source.as_str());
     }
     layer.file("etc/hosts", HOSTS);
-    add_parents(&mut layer);
+    layer.add_parents();
     Ok((layer, said))
 }
 
@@ -186,22 +186,6 @@ fn is_bytecode(path: &str) -> bool {
     let extension = Path::new(path).extension();
     extension.is_some_and(|extension| extension == "pyc")
         && (path.contains("/__pycache__/") || path.starts_with(&ROOT[1..]))
-}
-
-/// An engine makes a folder that is missing in a layer with whatever mode it likes.
-fn add_parents(layer: &mut Layer) {
-    let paths: Vec<Vec<u8>> = layer.0.keys().cloned().collect();
-    for path in paths {
-        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        for (slash, _) in slashes {
-            layer.0.entry(path[..slash].to_vec()).or_insert(Node {
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                kind: Kind::Directory,
-            });
-        }
-    }
 }
 
 /// Runs the container and returns what it wrote.

@@ -86,6 +86,9 @@ pub enum ImageError {
         /// What it said.
         why: String,
     },
+    /// What was installed cannot be a layer.
+    #[error("what was installed cannot be kept: {0}")]
+    Environment(String),
     /// The engine took the archive and has something else.
     #[error("the engine loaded `{0}` with other layers than it was sent")]
     NotWhatWasSent(String),
@@ -162,6 +165,7 @@ impl ImageError {
             Self::NoPython(_) | Self::OldPython { .. } => {
                 "choose a base with Python 3.11 or newer, such as `python:3.13-slim`"
             }
+            Self::Environment(_) => "require other distributions, or fewer",
             Self::File { .. }
             | Self::Compile { .. }
             | Self::NotWhatWasSent(_)

@@ -200,6 +200,23 @@ impl Layer {
         self.root(path, 0o644, Kind::File(Content::Bytes(bytes.into())));
     }
 
+    /// Adds the folders above every entry: an engine makes one that is missing in a layer with
+    /// whatever mode it likes.
+    pub(super) fn add_parents(&mut self) {
+        let paths: Vec<Vec<u8>> = self.0.keys().cloned().collect();
+        for path in paths {
+            let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            for (slash, _) in slashes {
+                self.0.entry(path[..slash].to_vec()).or_insert(Node {
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                    kind: Kind::Directory,
+                });
+            }
+        }
+    }
+
     fn root(&mut self, path: &str, mode: u32, kind: Kind) {
         let node = Node {
             mode,

@@ -15,6 +15,7 @@ mod base;
 mod bootstrap;
 mod compile;
 mod config;
+mod environment;
 mod error;
 mod files;
 mod layer;
@@ -38,6 +39,10 @@ pub use archive::LayerFile;
 pub use assemble::{Assembly, Parent};
 pub use base::image_name;
 pub use config::{ImageConfig, LABEL_IMAGE, Platform};
+pub use environment::{
+    BaseFacts, ENVIRONMENT_ROOT, Environment, EnvironmentLayer, base_facts, is_on_engine,
+    load_environment, remove_environment, write_environment_layer,
+};
 pub use error::ImageError;
 pub use layer::{LayerWriter, Written};
 pub use layout::Exported;
@@ -50,6 +55,12 @@ const REPOSITORY: &str = "agentfactory/base";
 const FORMAT: u32 = 1;
 /// Who runs in an image when nobody says otherwise; sandboxes say otherwise.
 const USER: &str = "65532:65532";
+/// On every image of ours: the format of what is in it.
+const LABEL_FORMAT: &str = "agentfactory.format";
+/// On every image of ours: the digest of what its base consists of.
+const LABEL_BASE: &str = "agentfactory.base";
+/// On every image of ours: the version of its Python.
+const LABEL_PYTHON: &str = "agentfactory.python";
 /// How many of our layers stay cached.
 const LAYERS_KEPT: usize = 4;
 
@@ -252,10 +263,10 @@ fn image_config(base: &Base, recipe: &Recipe, ours: &Cached<compile::Facts>) -> 
     layers.push(ours.layer.digest);
     let mut labels = std::collections::BTreeMap::from([
         (LABEL_IMAGE, "base".to_owned()),
-        ("agentfactory.format", FORMAT.to_string()),
+        (LABEL_FORMAT, FORMAT.to_string()),
         ("agentfactory.harness", recipe.digest().to_string()),
-        ("agentfactory.base", base.content().to_string()),
-        ("agentfactory.python", ours.facts.version.clone()),
+        (LABEL_BASE, base.content().to_string()),
+        (LABEL_PYTHON, ours.facts.version.clone()),
     ]);
     if let LockedBase::Registry { digest, .. } = base.locked {
         // Source: the OCI image specification's annotation keys.

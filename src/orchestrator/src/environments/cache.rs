@@ -1,0 +1,334 @@
+//! What is remembered of environments: files in the user's cache, each of which can be made again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runner::images::EnvironmentLayer;
+use runner::{BlobSink, Blobs};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use spec::Digest;
+use store::Requirement;
+use tokio_util::sync::CancellationToken;
+
+use super::EnvironmentError;
+
+/// The version of each of these files.
+const FORMAT: u32 = 1;
+/// How often a build looks whether another one has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// The ending of the note of an environment.
+const NOTE: &str = ".env.json";
+
+/// The folder of environments, which all homes of a user share.
+#[derive(Clone, Debug)]
+pub(super) struct Cache {
+    root: PathBuf,
+}
+
+/// A requirement, as the files hold it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LockedJson {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) wheels: BTreeSet<Digest>,
+}
+
+impl From<&Requirement> for LockedJson {
+    fn from(requirement: &Requirement) -> Self {
+        Self {
+            name: requirement.name.clone(),
+            version: requirement.version.clone(),
+            wheels: requirement.wheels.clone(),
+        }
+    }
+}
+
+impl From<LockedJson> for Requirement {
+    fn from(locked: LockedJson) -> Self {
+        Self {
+            name: locked.name,
+            version: locked.version,
+            wheels: locked.wheels,
+        }
+    }
+}
+
+/// What is known of one environment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Note {
+    format: u32,
+    pub(super) key: Digest,
+    pub(super) layer: Digest,
+    pub(super) size: u64,
+    pub(super) python: String,
+    pub(super) requirements: Vec<LockedJson>,
+    /// The importable names of each distribution.
+    pub(super) modules: BTreeMap<String, Vec<String>>,
+    /// Its images, by the digest of the sandbox image below.
+    pub(super) images: BTreeMap<Digest, Digest>,
+}
+
+impl Note {
+    pub(super) fn new(key: Digest, layer: &EnvironmentLayer, python: &str) -> Self {
+        Self {
+            format: FORMAT,
+            key,
+            layer: layer.digest,
+            size: layer.size,
+            python: python.to_owned(),
+            requirements: Vec::new(),
+            modules: BTreeMap::new(),
+            images: BTreeMap::new(),
+        }
+    }
+}
+
+/// What requirements were resolved to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LockNote {
+    format: u32,
+    requirements: Vec<LockedJson>,
+}
+
+impl Cache {
+    pub(super) fn open(root: &Path) -> Result<Self, EnvironmentError> {
+        std::fs::create_dir_all(root).map_err(EnvironmentError::file("create", root))?;
+        Ok(Self {
+            root: root.to_owned(),
+        })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Waits until no other process makes an environment. The kernel gives the lock back when its
+    /// owner ends; what a dead one left is cleared.
+    pub(super) async fn lock(&self, cancel: &CancellationToken) -> Result<Work, EnvironmentError> {
+        let path = self.root.join("build.lock");
+        let failed = || EnvironmentError::file("lock", &path);
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).write(true);
+        let lock = options.open(&path).map_err(failed())?;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(LOOK_AGAIN) => {}
+                        () = cancel.cancelled() => return Err(EnvironmentError::Cancelled),
+                    }
+                }
+                Err(std::fs::TryLockError::Error(error)) => return Err(failed()(error)),
+            }
+        }
+        let folder = self.root.join("partial");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(EnvironmentError::file("clear", &folder))?;
+        }
+        std::fs::create_dir(&folder).map_err(EnvironmentError::file("create", &folder))?;
+        Ok(Work {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Where the layer of an environment is, if it is there.
+    pub(super) fn layer_path(&self, key: &Digest) -> PathBuf {
+        self.root.join(format!("{}.tar", key.hex()))
+    }
+
+    fn note_path(&self, key: &Digest) -> PathBuf {
+        self.root.join(format!("{}{NOTE}", key.hex()))
+    }
+
+    /// What is known of an environment. What cannot be read is as good as not there.
+    pub(super) fn note(&self, key: &Digest) -> Option<Note> {
+        let note: Note = read_json(&self.note_path(key))?;
+        (note.format == FORMAT && note.key == *key).then_some(note)
+    }
+
+    pub(super) fn put_note(&self, note: &Note) -> Result<(), EnvironmentError> {
+        write_json(&self.note_path(&note.key), note)
+    }
+
+    /// Every environment that is known, by its key.
+    pub(super) fn notes(&self) -> Result<Vec<Note>, EnvironmentError> {
+        let failed = || EnvironmentError::file("read", &self.root);
+        let mut notes = Vec::new();
+        for entry in std::fs::read_dir(&self.root).map_err(failed())? {
+            let name = entry.map_err(failed())?.file_name();
+            let key = name.to_str().and_then(|name| name.strip_suffix(NOTE));
+            let key = key.and_then(|hex| format!("sha256:{hex}").parse().ok());
+            notes.extend(key.and_then(|key| self.note(&key)));
+        }
+        notes.sort_by_key(|note: &Note| note.key);
+        Ok(notes)
+    }
+
+    /// Forgets an environment and its layer.
+    pub(super) fn remove(&self, key: &Digest) -> Result<(), EnvironmentError> {
+        for path in [self.note_path(key), self.layer_path(key)] {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(EnvironmentError::file("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_path(&self, asked: &Digest) -> PathBuf {
+        self.root.join(format!("{}.lock.json", asked.hex()))
+    }
+
+    /// What these requirements were resolved to.
+    pub(super) fn locked(&self, asked: &Digest) -> Option<Vec<LockedJson>> {
+        let note: LockNote = read_json(&self.lock_path(asked))?;
+        (note.format == FORMAT).then_some(note.requirements)
+    }
+
+    pub(super) fn put_locked(
+        &self,
+        asked: &Digest,
+        requirements: Vec<LockedJson>,
+    ) -> Result<(), EnvironmentError> {
+        let note = LockNote {
+            format: FORMAT,
+            requirements,
+        };
+        write_json(&self.lock_path(asked), &note)
+    }
+
+    /// Forgets what requirements were resolved to, except those whose environment is kept.
+    pub(super) fn remove_locks(&self, kept: &[Note]) -> Result<(), EnvironmentError> {
+        let failed = || EnvironmentError::file("read", &self.root);
+        for entry in std::fs::read_dir(&self.root).map_err(failed())? {
+            let path = entry.map_err(failed())?.path();
+            let is_lock = path.to_string_lossy().ends_with(".lock.json");
+            let is_kept = || {
+                let note: Option<LockNote> = read_json(&path);
+                note.is_some_and(|note| {
+                    kept.iter().any(|one| one.requirements == note.requirements)
+                })
+            };
+            if is_lock && !is_kept() {
+                std::fs::remove_file(&path).map_err(EnvironmentError::file("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The right to make an environment, and a folder for what is not finished.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) folder: PathBuf,
+    /// The lock on this file ends when it is closed.
+    _lock: File,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // What stays is cleared by the next one.
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Files of one folder as blobs, named by their digests.
+#[derive(Clone, Debug)]
+pub(super) struct FolderBlobs(pub(super) PathBuf);
+
+impl FolderBlobs {
+    pub(super) fn path(&self, digest: &Digest) -> PathBuf {
+        self.0.join(digest.hex())
+    }
+}
+
+impl Blobs for FolderBlobs {
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn io::Read + Send>> {
+        Ok(Box::new(File::open(self.path(digest))?))
+    }
+
+    fn create(&self) -> io::Result<Box<dyn BlobSink>> {
+        Ok(Box::new(Sink {
+            file: tempfile::NamedTempFile::new_in(&self.0)?,
+            hash: Sha256::new(),
+            folder: self.clone(),
+        }))
+    }
+}
+
+struct Sink {
+    file: tempfile::NamedTempFile,
+    hash: Sha256,
+    folder: FolderBlobs,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl BlobSink for Sink {
+    fn finish(self: Box<Self>) -> io::Result<Digest> {
+        let digest = Digest::from_sha256(self.hash.finalize().into());
+        let path = self.folder.path(&digest);
+        self.file.persist(path).map_err(|error| error.error)?;
+        Ok(digest)
+    }
+}
+
+/// The digest and the length of a file.
+pub(super) fn hash(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut size = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((Digest::from_sha256(hash.finalize().into()), size));
+        }
+        hash.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let bytes = std::fs::read(path).ok()?;
+    let read = serde_json::from_slice(&bytes);
+    if let Err(error) = &read {
+        tracing::warn!(path = %path.display(), %error, "a note of an environment cannot be read");
+    }
+    read.ok()
+}
+
+/// Replaces a file at once.
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EnvironmentError> {
+    let write = || {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(EnvironmentError::file("write", path))
+}

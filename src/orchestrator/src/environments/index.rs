@@ -1,0 +1,173 @@
+//! The package index: where wheels come from, and how a sandbox reaches it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use egress::{HostRule, Policy};
+use spec::ByteSize;
+
+use super::EnvironmentError;
+use crate::egress::EgressSettings;
+
+/// Where the files of the public index are.
+const PUBLIC_FILES: &str = "files.pythonhosted.org";
+/// Bytes of all wheels of one environment, and of the pages about them.
+const BYTES_MAX: ByteSize = ByteSize::mib(2_048);
+/// Bytes of one wheel.
+const WHEEL_MAX: ByteSize = ByteSize::mib(512);
+/// Requests of one resolution: pages, metadata and wheels.
+const REQUESTS_MAX: u32 = 5_000;
+
+/// Where wheels come from. The operator's word: no version and no model can change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageIndex {
+    /// Its address, with a `/` at its end.
+    url: String,
+    /// Its host, and those where its files are.
+    hosts: BTreeSet<HostRule>,
+}
+
+impl Default for PackageIndex {
+    fn default() -> Self {
+        Self::new(Self::PUBLIC, BTreeSet::new()).expect("a test reads the address")
+    }
+}
+
+impl PackageIndex {
+    /// The address of the public index.
+    pub const PUBLIC: &str = "https://pypi.org/simple/";
+
+    /// The index at an address; its files are there too, or at these hosts.
+    ///
+    /// # Errors
+    /// [`EnvironmentError::Index`] for an address that is none, or that holds credentials: they
+    /// would enter a sandbox.
+    pub fn new(url: &str, files: BTreeSet<HostRule>) -> Result<Self, EnvironmentError> {
+        let shown = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://...@{rest}"),
+            _ => url.to_owned(),
+        };
+        let wrong = |why: &str| EnvironmentError::Index {
+            index: spec::printable(&shown(url), 200),
+            why: why.to_owned(),
+        };
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| wrong("it does not begin with https:// or http://"))?;
+        if !matches!(scheme, "https" | "http") {
+            return Err(wrong("it does not begin with https:// or http://"));
+        }
+        let plain = |c: char| c.is_ascii_graphic() && !"?#\"'\\<>".contains(c);
+        if !rest.chars().all(plain) {
+            return Err(wrong("it is not a plain address"));
+        }
+        let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
+        if host.contains('@') {
+            return Err(wrong(
+                "it holds a user name or a password, which never enter a sandbox",
+            ));
+        }
+        let rule: HostRule = host
+            .parse()
+            .map_err(|error: egress::HostError| wrong(&error.to_string()))?;
+        if rule.is_pattern() {
+            return Err(wrong("its host is a pattern"));
+        }
+        let mut hosts = files;
+        if rule.host() == "pypi.org" && rule.port().is_none() {
+            let files: Result<HostRule, _> = PUBLIC_FILES.parse();
+            hosts.extend(files.ok());
+        }
+        hosts.insert(rule);
+        Ok(Self {
+            url: format!("{}/", url.trim_end_matches('/')),
+            hosts,
+        })
+    }
+
+    /// Its address, with a `/` at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What a sandbox may reach that resolves or fetches: the index alone.
+    ///
+    /// The operator has named these hosts, so they may be in a private network: they are looked up
+    /// as this machine does, its hosts file included.
+    pub(super) async fn policy(&self, settings: &EgressSettings) -> Policy {
+        let mut places = settings.hosts.clone();
+        for rule in &self.hosts {
+            for port in rule.port().map_or(vec![443, 80], |port| vec![port]) {
+                let key = format!("{}:{port}", rule.host());
+                if places.contains_key(&key) || places.contains_key(rule.host()) {
+                    continue;
+                }
+                if let Some(address) = look_up(rule.host(), port).await {
+                    places.insert(key, address);
+                }
+            }
+        }
+        self.rules(places)
+    }
+
+    fn rules(&self, hosts: BTreeMap<String, SocketAddr>) -> Policy {
+        Policy {
+            allow: self.hosts.clone(),
+            hosts,
+            bytes_max: BYTES_MAX,
+            body_max: WHEEL_MAX,
+            exchanges_max: REQUESTS_MAX,
+            ..Policy::default()
+        }
+    }
+}
+
+/// The first address of a name; those that every machine reaches come first.
+async fn look_up(host: &str, port: u16) -> Option<SocketAddr> {
+    let found = tokio::net::lookup_host((host, port)).await.ok()?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_an_address_without_secrets() {
+        let check = |url: &str, expected: Result<&str, &str>| {
+            let index = PackageIndex::new(url, BTreeSet::new());
+            match (index, expected) {
+                (Ok(index), Ok(expected)) => assert_eq!(index.url(), expected),
+                (Err(error), Err(expected)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(expected), "{error}");
+                    assert!(!error.contains("secret"), "{error}");
+                }
+                (index, expected) => panic!("{url}: {index:?}, not {expected:?}"),
+            }
+        };
+        check(
+            "https://index.example.org/simple",
+            Ok("https://index.example.org/simple/"),
+        );
+        check(
+            "http://index.example.org:8080/a/",
+            Ok("http://index.example.org:8080/a/"),
+        );
+        check("https://u:secret@index.example.org/", Err("a password"));
+        check("ftp://index.example.org/", Err("https://"));
+        check("index.example.org", Err("https://"));
+        check("https://*.example.org/", Err("pattern"));
+        check("https://a b/", Err("plain"));
+        check("https:///simple", Err(""));
+    }
+
+    #[test]
+    fn the_public_index_has_its_files_elsewhere() {
+        let hosts = PackageIndex::default().hosts;
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["files.pythonhosted.org", "pypi.org"]);
+    }
+}
