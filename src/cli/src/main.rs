@@ -31,8 +31,8 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    deploy, diff, doctor, exec, fsck, images, list, log, pin, pool, remove, rename, reproduce,
-    restore, run, runs, shell, show, solve, tag, undo,
+    deploy, diff, doctor, exec, fsck, gc, images, list, log, pin, pool, remove, rename, reproduce,
+    restore, run, runs, shell, show, solve, stats, tag, undo,
 };
 use config::Settings;
 use environment::Environment;
@@ -181,6 +181,8 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Rename(args) => rename::rename(app, args),
         Command::Remove(args) => remove::remove(app, args),
         Command::Fsck => fsck::fsck(app),
+        Command::Gc(args) => gc::gc(app, args),
+        Command::Stats(args) => stats::stats(app, args),
         Command::Runs(command) => runs::runs(app, command),
         Command::Deploy(args) if !args.needs_engine() => deploy::deploy(app, args),
         Command::Deploy(_)

@@ -11,8 +11,8 @@ use serde::Serialize;
 use spec::wire::{FileJson, RunJson};
 use spec::{ByteSize, Digest, Limits, PartialLimits, RunId, Skill, SubagentName};
 use store::{
-    Change, ConfigDiff, FileDiff, FileDiffKind, FindingKind, FsckReport, Operation, PinMove,
-    Renaming,
+    Amount, Change, ConfigDiff, FileDiff, FileDiffKind, FindingKind, FsckReport, Operation,
+    PinMove, Renaming,
 };
 
 use crate::exit::Failure;
@@ -316,6 +316,77 @@ pub(crate) struct FindingJson {
     pub(crate) digest: Option<Digest>,
     pub(crate) why: String,
     pub(crate) hint: String,
+}
+
+/// A number of blobs and their bytes.
+#[derive(Debug, Serialize)]
+pub(crate) struct AmountJson {
+    pub(crate) blobs: u64,
+    pub(crate) bytes: u64,
+}
+
+impl From<Amount> for AmountJson {
+    fn from(amount: Amount) -> Self {
+        Self {
+            blobs: amount.blobs,
+            bytes: amount.size.get(),
+        }
+    }
+}
+
+/// `gc`.
+#[derive(Debug, Serialize)]
+pub(crate) struct GcJson {
+    pub(crate) dry_run: bool,
+    pub(crate) before: AmountJson,
+    pub(crate) removed: AmountJson,
+    pub(crate) after: AmountJson,
+    /// Versions among what was removed.
+    pub(crate) versions: u64,
+    /// Runs that were removed.
+    pub(crate) runs: u64,
+    /// Runs that are old and stay.
+    pub(crate) evidence: u64,
+    /// What nothing names and is too young.
+    pub(crate) young: AmountJson,
+    /// What only a running command may name.
+    pub(crate) leased: AmountJson,
+}
+
+/// `stats`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatsJson {
+    pub(crate) names: u64,
+    pub(crate) versions: u64,
+    pub(crate) operations: u64,
+    pub(crate) runs: u64,
+    /// All blobs of the store, and what they are for.
+    pub(crate) content: AmountJson,
+    pub(crate) of_versions: AmountJson,
+    pub(crate) of_runs: AmountJson,
+    pub(crate) of_cassettes: AmountJson,
+    pub(crate) unnamed: AmountJson,
+    /// What it would be more if nothing were kept once for many.
+    pub(crate) shared_bytes: u64,
+    pub(crate) unreadable: u64,
+    /// Files outside the content.
+    pub(crate) log_bytes: u64,
+    pub(crate) temporary: AmountJson,
+    pub(crate) tasks_bytes: u64,
+    pub(crate) outputs_bytes: u64,
+    /// The user's cache, which all homes share.
+    pub(crate) cache_bytes: u64,
+    pub(crate) largest: Vec<NameSizeJson>,
+}
+
+/// What the versions of one name take.
+#[derive(Debug, Serialize)]
+pub(crate) struct NameSizeJson {
+    pub(crate) name: SubagentName,
+    pub(crate) versions: u64,
+    pub(crate) bytes: u64,
+    /// What no other name has too.
+    pub(crate) own_bytes: u64,
 }
 
 /// `runs list`.

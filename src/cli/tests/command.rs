@@ -1,6 +1,8 @@
 //! The program from outside, as far as it needs no engine.
 #![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
+#[path = "command/care.rs"]
+mod care;
 #[path = "command/env.rs"]
 mod env;
 #[path = "command/library.rs"]
@@ -36,7 +38,7 @@ fn each_command_explains_itself() {
     }
     for command in [
         "list", "show", "log", "diff", "undo", "restore", "tag", "pin", "unpin", "rename",
-        "remove", "fsck", "runs", "deploy", "images", "doctor",
+        "remove", "fsck", "gc", "stats", "runs", "deploy", "images", "doctor",
     ] {
         let help = env.run([command, "--help"]).status(0).stdout;
         assert!(help.contains("Usage: agentfactory"), "{help}");

@@ -442,6 +442,8 @@ impl Factory {
     ) -> Result<RunRequest, FactoryError> {
         let resolved = self.store.resolve(reference)?;
         let version = self.store.version(&resolved.digest)?;
+        // Its name may be removed while it runs; its record names it all the same.
+        self.store.hold_version(&resolved.digest)?;
         let limits = limits.resolve(version.content.limits.as_ref())?;
         let dependencies = Dependencies::read(&self.store, &version.content.depends)?;
         dependencies.check(resolved.name.as_ref(), &version.content)?;

@@ -84,7 +84,12 @@ impl Factory {
         cancel: CancellationToken,
     ) -> Result<Reproduction, FactoryError> {
         let (id, store) = (*run, Arc::clone(&self.store));
-        let record = tokio::task::spawn_blocking(move || store.run(&id)).await??;
+        let read = move || {
+            // What it names is read until it has run again.
+            store.hold_run(&id)?;
+            store.run(&id)
+        };
+        let record = tokio::task::spawn_blocking(read).await??;
         if let Some(why) = missing(&record) {
             return Err(FactoryError::NotReproducible { run: id, why });
         }

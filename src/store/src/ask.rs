@@ -97,6 +97,7 @@ impl Store {
     ) -> Result<Operation, StoreError> {
         act.check()?;
         let path = &self.layout.log;
+        let _paused = self.layout.pause_gc()?;
         let _locked = persist::lock(&self.layout.lock)?;
         // Never created here: a log that vanished must not begin anew unnoticed.
         let mut log = persist::append_handle(path, false).map_err(|error| match error {
@@ -110,6 +111,7 @@ impl Store {
             // Nothing is appended to a log that was cut: that would begin another history.
             self.check_end(known_end, view)?;
             let change = decide(view)?;
+            self.check_named(&change)?;
             let (operation, line) = Operation::after(view.last()?, act.clone(), change)?;
             // What no reader would take is never written.
             match rules::effects(view, &operation) {
@@ -147,6 +149,22 @@ impl Store {
                 .ask(&self.layout, &log, Lock::Held, &mut |_| Ok(())),
         );
         Ok(operation)
+    }
+}
+
+impl Store {
+    /// Checks that the versions that an operation names are there: an undo may bring back a name of which
+    /// a collection removed them.
+    fn check_named(&self, change: &Change) -> Result<(), StoreError> {
+        let heads = change.head_moves().into_iter().filter_map(|one| one.to);
+        let tags = change.tag_moves().iter().filter_map(|one| one.to);
+        for digest in heads.chain(tags) {
+            if !self.contains(&digest)? {
+                let reference = digest.to_string();
+                return Err(StoreError::UnknownVersion { reference });
+            }
+        }
+        Ok(())
     }
 }
 

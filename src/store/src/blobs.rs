@@ -30,6 +30,7 @@ impl Store {
     /// The file system's.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
+        self.layout.hold([digest])?;
         if self.layout.holds(&digest, bytes.len() as u64)? {
             return Ok(digest);
         }
@@ -186,6 +187,7 @@ impl BlobWriter {
     /// The file system's.
     pub fn finish(self) -> Result<Digest, StoreError> {
         let digest = Digest::from_sha256(self.hash.finalize().into());
+        self.layout.hold([digest])?;
         if !self.layout.holds(&digest, self.bytes)? {
             self.file.persist(&self.layout.blob(&digest))?;
         }

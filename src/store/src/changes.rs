@@ -66,6 +66,8 @@ impl Store {
         check_size("the operation's evidence", evidence.len(), ITEMS_MAX)?;
         check_text("the note", &note)?;
         check_text("the name of the task", task.as_deref().unwrap_or_default())?;
+        // What is checked now is still there when the operation names it.
+        let _paused = self.layout.pause_gc()?;
         for one in &moves {
             self.check_whole(&one.name, &one.to)?;
         }
@@ -119,6 +121,7 @@ impl Store {
             let shown = spec::printable(tag, 120);
             return Err(StoreError::refused(format!("`{shown}` cannot be a tag")));
         }
+        let _paused = self.layout.pause_gc()?;
         self.check_whole(name, version)?;
         self.append(&act.into(), |view| {
             let found = view.subagent(name)?;

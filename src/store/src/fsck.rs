@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use spec::{Digest, RunId, Tree};
 
-use crate::change::Change;
 use crate::end::LogEnd;
 use crate::layout::{INDEX, INDEX_FILES, LOG, LOG_END, Layout, OCI_LAYOUT, TOP};
 use crate::log::Lines;
 use crate::memory::Memory;
+use crate::named::Named;
 use crate::operation::Operation;
 use crate::record::RECORD_MAX;
-use crate::{Store, StoreError, blobs, persist};
+use crate::{Store, StoreError, blobs, parallel, persist};
 
 /// What a check of the whole store found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,12 +120,17 @@ pub struct FsckProgress {
 impl Store {
     /// Reads everything in the store and checks every digest and every reference.
     ///
-    /// Others may go on writing meanwhile. `observe` is told after each blob.
+    /// Others may go on writing meanwhile; a collection is waited for. `observe` is told after each blob.
     ///
     /// # Errors
     /// None for what is wrong inside the store: that is in the report. [`StoreError::Io`] when
     /// the store as a whole cannot be listed.
     pub fn fsck(&self, observe: &mut dyn FnMut(FsckProgress)) -> Result<FsckReport, StoreError> {
+        let _nobody_collects = match persist::lock_shared(&self.layout.gc_lock) {
+            // What cannot be written cannot be collected either.
+            Err(StoreError::ReadOnly { .. }) => None,
+            other => Some(other?),
+        };
         let mut check = Check {
             store: self,
             report: FsckReport::default(),
@@ -308,26 +313,35 @@ impl Check<'_> {
             blobs_total: paths.len() as u64,
             ..FsckProgress::default()
         };
-        for path in paths {
+        // Small files cost time, large ones processors: both are shared out.
+        let read = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str());
             let digest = name.and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
+            let read = persist::open_regular(path).and_then(|file| {
+                let size = file.metadata()?.len();
+                Ok((size, blobs::hash(file)?))
+            });
+            (digest, read)
+        };
+        parallel::each(&paths, read, |path, (digest, read)| {
             match digest {
-                Some(digest) => self.blob(path, digest),
-                None => self.find(FindingKind::Stray, path, None, "its name is not a digest"),
+                Some(digest) => self.blob(path.clone(), digest, read),
+                None => self.find(
+                    FindingKind::Stray,
+                    path.clone(),
+                    None,
+                    "its name is not a digest",
+                ),
             }
             progress.blobs += 1;
             progress.bytes = self.report.bytes;
             observe(progress);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    fn blob(&mut self, path: PathBuf, digest: Digest) {
+    fn blob(&mut self, path: PathBuf, digest: Digest, read: io::Result<(u64, Digest)>) {
         self.report.blobs += 1;
-        let read = persist::open_regular(&path).and_then(|file| {
-            let size = file.metadata()?.len();
-            Ok((size, blobs::hash(file)?))
-        });
         match read {
             Ok((size, found)) => {
                 self.report.bytes += size;
@@ -347,12 +361,22 @@ impl Check<'_> {
 
     /// What operations name.
     fn history(&mut self, state: &Memory) {
-        let versions: BTreeSet<Digest> = state.versions.iter().map(|(_, one)| *one).collect();
+        let mut log = Named::default();
+        for operation in &state.operations {
+            log.apply(operation);
+        }
+        // What a removed name had may be gone, and stays gone when the name comes back.
+        let kept = log.kept();
+        let may_be_gone = |digest: &Digest| !kept.get(digest).copied().unwrap_or_default();
+        let mut versions = BTreeSet::new();
+        let mut open = Vec::new();
+        for (name, digest) in state.named_versions() {
+            let is_gone = may_be_gone(&digest) && !self.layout().blob(&digest).exists();
+            if !is_gone && versions.insert(digest) {
+                open.push((digest, format!("`{name}`")));
+            }
+        }
         self.report.versions = versions.len() as u64;
-        let named = state.named_versions();
-        let mut open: Vec<_> = named
-            .map(|(name, digest)| (digest, format!("`{name}`")))
-            .collect();
         let mut seen = versions;
         while let Some((digest, by)) = open.pop() {
             if self.bad.contains(&digest) {
@@ -370,19 +394,16 @@ impl Check<'_> {
                 Err(error) => self.unresolved(digest, error),
             }
         }
-        for operation in &state.operations {
-            let Change::Publish { evidence, .. } = &operation.change else {
-                continue;
-            };
-            for run in evidence {
-                if matches!(
-                    self.store.run_digest(run),
+        for (run, must) in log.evidence() {
+            if must
+                && matches!(
+                    self.store.run_digest(&run),
                     Err(StoreError::UnknownRun { .. })
-                ) {
-                    let path = self.layout().run(run);
-                    let why = format!("it is missing; operation {} names it", operation.seq);
-                    self.find(FindingKind::Missing, path, None, why);
-                }
+                )
+            {
+                let path = self.layout().run(&run);
+                let why = "it is missing; it is the evidence of an operation";
+                self.find(FindingKind::Missing, path, None, why);
             }
         }
     }

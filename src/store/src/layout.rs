@@ -11,6 +11,7 @@ use spec::{Digest, RunId};
 
 use crate::ask::HistoryCache;
 use crate::index::IndexSlot;
+use crate::lease::{self, Lease};
 use crate::{StoreError, persist};
 
 /// A content-addressed library of versions and runs in one directory.
@@ -36,6 +37,9 @@ pub struct Store {
 /// tmp/                files being written; each is locked by its writer
 /// lock                held by whoever appends an operation
 /// index.db            a view of the log, which can be removed at any time; `index.db-*` too
+/// leases/             what living processes may still name; each is locked by its process
+/// lease.lock          shared by whoever begins to name something, alone by `gc` while it removes
+/// gc.lock             held by `gc` from its beginning to its end, shared by `fsck`
 /// ```
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -45,8 +49,13 @@ pub(crate) struct Layout {
     pub(crate) tmp: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) lock: PathBuf,
+    pub(crate) leases: PathBuf,
+    pub(crate) lease_lock: PathBuf,
+    pub(crate) gc_lock: PathBuf,
     /// Blobs whose names this process knows to be on disk: a run puts the same trees several times.
     pub(crate) on_disk: Mutex<HashSet<Digest>>,
+    /// What this process may still name.
+    pub(crate) lease: Mutex<Option<Lease>>,
 }
 
 /// The format that this program writes, and the newest that it reads.
@@ -68,6 +77,9 @@ pub(crate) const INDEX_FILES: [&str; 4] =
 pub(crate) const TOP: &[&str] = &[
     "blobs",
     "format",
+    "gc.lock",
+    "lease.lock",
+    "leases",
     "lock",
     "oci-layout",
     LOG_END,
@@ -92,6 +104,7 @@ impl Store {
             Format::Absent => layout.create()?,
         }
         persist::clean(&layout.tmp);
+        lease::clean(&layout);
         Ok(Self {
             layout: Arc::new(layout),
             history: Arc::default(),
@@ -119,7 +132,11 @@ impl Layout {
             tmp: root.join("tmp"),
             log: root.join(LOG),
             lock: root.join("lock"),
+            leases: root.join("leases"),
+            lease_lock: root.join("lease.lock"),
+            gc_lock: root.join("gc.lock"),
             on_disk: Mutex::default(),
+            lease: Mutex::default(),
         }
     }
 
@@ -200,7 +217,7 @@ impl Layout {
 
     /// Copies of a store lose its empty directories easily.
     fn ensure_directories(&self) -> Result<(), StoreError> {
-        for directory in [&self.blobs, &self.runs, &self.tmp] {
+        for directory in [&self.blobs, &self.runs, &self.tmp, &self.leases] {
             create_directory(directory)?;
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! ([`Store::publish`], [`Store::tag`], [`Store::undo`]) in an append-only log in which each line
 //! names the one before. A *run record* ([`Store::record_run`]) holds all that a run was.
 //! [`Store::closure`] and [`Store::run_closure`] say what else a version or a run names.
-//! [`Store::fsck`] finds any changed byte.
+//! [`Store::fsck`] finds any changed byte, and [`Store::gc`] removes what nothing names.
 
 mod archive;
 mod ask;
@@ -18,17 +18,23 @@ mod diff;
 mod end;
 mod error;
 mod fsck;
+mod gc;
 mod index;
 mod layout;
+mod lease;
 mod log;
 mod memory;
+mod named;
 mod names;
 mod operation;
+mod parallel;
+mod parts;
 mod persist;
 mod query;
 mod record;
 mod rules;
 mod runs;
+mod stats;
 mod version;
 mod wire;
 
@@ -44,6 +50,7 @@ pub use closure::{
 pub use diff::{ConfigDiff, FileDiff, FileDiffKind, VersionDiff};
 pub use error::{StoreError, StoreErrorKind};
 pub use fsck::{Finding, FindingKind, FsckProgress, FsckReport};
+pub use gc::{Amount, GcOptions, GcPhase, GcProgress, GcReport};
 pub use layout::Store;
 pub use operation::{Act, Operation};
 pub use query::{Head, LineageStep, Resolved};
@@ -52,6 +59,7 @@ pub use record::{
     RunProgram, RunRecord,
 };
 pub use runs::{LAST_RUN, RUN_PREFIX_MIN, RunPage, RunQuery, RunSummary};
+pub use stats::{NameSize, StatsProgress, StoreStats};
 pub use version::{
     CONFIG_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, Requirement, SOURCE_MEDIA_TYPE, SUBAGENT_ARTIFACT_TYPE,
     StagedVersion, Version, VersionContent,

@@ -121,6 +121,7 @@ impl Store {
         act: impl Into<Act>,
     ) -> Result<Operation, StoreError> {
         let act = act.into();
+        let _paused = self.layout.pause_gc()?;
         let found = self.ask(|view| had(view, name, version))?;
         self.check_whole(&found.name, version)?;
         self.append(&act, |view| {

@@ -73,6 +73,12 @@ impl Temporary {
         }
     }
 
+    /// Leaves it where it is, no longer locked, as a writer that dies does.
+    pub(crate) fn leave(self) {
+        // What cannot be kept is removed, which is all that can be lost.
+        drop(self.file.keep());
+    }
+
     /// Puts what was written on disk: a full disk shows here at the latest.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.file
@@ -175,13 +181,36 @@ pub(crate) fn try_lock(path: &Path) -> Option<Locked> {
     Some(Locked { _file: file })
 }
 
-/// Waits for the lock.
+/// Waits for the lock, alone.
 pub(crate) fn lock(path: &Path) -> Result<Locked, StoreError> {
     let file = append_handle(path, true)?;
+    wait_for(path, || file.try_lock())?;
+    Ok(Locked { _file: file })
+}
+
+/// Waits for the lock, beside others who share it.
+pub(crate) fn lock_shared(path: &Path) -> Result<Locked, StoreError> {
+    let file = append_handle(path, true)?;
+    wait_for(path, || file.try_lock_shared())?;
+    Ok(Locked { _file: file })
+}
+
+/// The lock, beside others who share it, unless somebody has it alone.
+pub(crate) fn try_lock_shared(path: &Path) -> Option<Locked> {
+    let file = append_handle(path, true).ok()?;
+    file.try_lock_shared().ok()?;
+    Some(Locked { _file: file })
+}
+
+/// Tries until a lock is there or has been held for too long.
+pub(crate) fn wait_for(
+    path: &Path,
+    attempt: impl Fn() -> Result<(), TryLockError>,
+) -> Result<(), StoreError> {
     let begun = Instant::now();
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Locked { _file: file }),
+        match attempt() {
+            Ok(()) => return Ok(()),
             Err(TryLockError::Error(source)) => {
                 return Err(StoreError::write("lock", path, source));
             }

@@ -237,11 +237,7 @@ impl Store {
     /// [`StoreError::TooLarge`], and the file system's errors.
     pub fn record_run(&self, record: &RunRecord) -> Result<Digest, StoreError> {
         let run = record.run()?;
-        for digest in record.references()? {
-            if !self.contains(&digest)? {
-                return Err(StoreError::BlobMissing { digest });
-            }
-        }
+        self.hold_all(&record.references()?)?;
         for tree in record.trees() {
             self.check_tree(&tree)?;
         }
@@ -266,6 +262,30 @@ impl Store {
 
     /// Reads the record of a run, and the digest of its cassette.
     pub(crate) fn run_and_cassette(&self, run: &RunId) -> Result<(RunRecord, Digest), StoreError> {
+        let (mut record, digest) = self.run_without_cassette(run)?;
+        let path = self.layout.blob(&digest);
+        let cassette: WireCassette = self.get_record(&digest)?;
+        if cassette.media_type != CASSETTE_MEDIA_TYPE {
+            return Err(StoreError::corrupt(&path, "it is not a cassette"));
+        }
+        let exchanges = cassette
+            .exchanges
+            .into_iter()
+            .map(WireExchange::into_exchange);
+        record.cassette = exchanges
+            .collect::<Result<_, _>>()
+            .map_err(|why| StoreError::corrupt(&path, chain(&why)))?;
+        Ok((record, digest))
+    }
+
+    /// The record of a run with an empty cassette, and the digest of the one that it has.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn run_without_cassette(
+        &self,
+        run: &RunId,
+    ) -> Result<(RunRecord, Digest), StoreError> {
         let digest = self.run_digest(run)?;
         let path = self.layout.blob(&digest);
         let wire: WireRecord = self.get_record(&digest)?;
@@ -278,21 +298,10 @@ impl Store {
                 "it points at the record of another run",
             ));
         }
-        let cassette_path = self.layout.blob(&wire.cassette);
-        let cassette: WireCassette = self.get_record(&wire.cassette)?;
-        if cassette.media_type != CASSETTE_MEDIA_TYPE {
-            return Err(StoreError::corrupt(&cassette_path, "it is not a cassette"));
-        }
-        let exchanges = cassette
-            .exchanges
-            .into_iter()
-            .map(WireExchange::into_exchange);
-        let exchanges = exchanges
-            .collect::<Result<_, _>>()
-            .map_err(|why| StoreError::corrupt(&cassette_path, chain(&why)))?;
         let cassette = wire.cassette;
-        let record = wire.into_record(exchanges);
-        let record = record.map_err(|why| StoreError::corrupt(&path, why))?;
+        let record = wire
+            .into_record(Vec::new())
+            .map_err(|why| StoreError::corrupt(&path, why))?;
         Ok((record, cassette))
     }
 
@@ -318,14 +327,8 @@ impl Store {
         let tree = Tree::from_bytes(&self.get_at_most(digest, RECORD_MAX)?).map_err(|why| {
             StoreError::refused(format!("{digest} is not a tree: {}", chain(&why)))
         })?;
-        for entry in tree.entries() {
-            if !self.contains(&entry.digest)? {
-                return Err(StoreError::BlobMissing {
-                    digest: entry.digest,
-                });
-            }
-        }
-        Ok(())
+        let files: Vec<Digest> = tree.entries().iter().map(|entry| entry.digest).collect();
+        self.hold_all(&files)
     }
 
     fn put_record<T: Serialize>(&self, what: &str, value: &T) -> Result<Digest, StoreError> {

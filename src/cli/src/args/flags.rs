@@ -168,6 +168,16 @@ pub(crate) struct SandboxFlags {
     pub(crate) no_pool: bool,
 }
 
+/// An age: a duration, a number of days such as `30d`, or none at all.
+pub(crate) fn parse_age(text: &str) -> Result<Duration, DurationError> {
+    let days = text.strip_suffix('d').filter(|days| !days.is_empty());
+    let days = days.and_then(|days| days.parse::<u64>().ok()?.checked_mul(24 * 60 * 60));
+    days.map_or_else(
+        || parse_duration_or_none(text),
+        |seconds| Ok(Duration::from_secs(seconds)),
+    )
+}
+
 /// A duration, or none at all.
 pub(crate) fn parse_duration_or_none(text: &str) -> Result<Duration, DurationError> {
     match text {

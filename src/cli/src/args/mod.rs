@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    deploy, diff, doctor, exec, images, list, log, pin, pool, remove, rename, reproduce, restore,
-    run, runs, shell, show, solve, tag, undo,
+    deploy, diff, doctor, exec, gc, images, list, log, pin, pool, remove, rename, reproduce,
+    restore, run, runs, shell, show, solve, stats, tag, undo,
 };
 pub(crate) use flags::{
     DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, WhyFlags,
-    parse_duration_or_none,
+    parse_age, parse_duration_or_none,
 };
 pub(crate) use values::{Cpus, Grants, MountArg, check_length, text_or_stdin};
 
@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Remove(remove::RemoveArgs),
     /// Check that nothing that was saved has changed on disk
     Fsck,
+    Gc(gc::GcArgs),
+    Stats(stats::StatsArgs),
     #[command(subcommand)]
     Runs(runs::RunsCommand),
     Reproduce(reproduce::ReproduceArgs),

@@ -5,6 +5,7 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod fsck;
+pub(crate) mod gc;
 mod graph;
 pub(crate) mod images;
 pub(crate) mod list;
@@ -22,6 +23,7 @@ pub(crate) mod runs;
 pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod solve;
+pub(crate) mod stats;
 pub(crate) mod tag;
 pub(crate) mod undo;
 

@@ -1,6 +1,7 @@
 //! What people and scripts see: data on standard output, everything else on standard error.
 
 mod live;
+mod meter;
 mod table;
 mod text;
 
@@ -15,6 +16,7 @@ use crate::args::{ColorChoice, GlobalFlags};
 use crate::environment::Environment;
 use crate::exit::Failure;
 pub(crate) use live::{Live, LiveKind};
+pub(crate) use meter::Meter;
 pub(crate) use table::Table;
 pub(crate) use text::{StreamFilter, Text, Tone, continued, cut, one_line, printable};
 

@@ -14,7 +14,7 @@ use store::{RunProgram, RunRecord, Store};
 use super::env::Env;
 
 /// Records a command that left a file and ended with a status.
-fn recorded(env: &Env, status: u8) -> RunId {
+pub(crate) fn recorded(env: &Env, status: u8) -> RunId {
     fs::create_dir_all(env.home()).unwrap();
     let store = Store::ensure(&env.home().join("store")).unwrap();
     let run = RunId::from_uuid(uuid::Uuid::now_v7());
@@ -48,7 +48,7 @@ fn recorded(env: &Env, status: u8) -> RunId {
         replayable: true,
     };
     let record = RunRecord {
-        at: Timestamp::from_second(1_800_000_000).unwrap(),
+        at: Timestamp::from_second(1_700_000_000).unwrap(),
         report: RunJson::new(&report, &context),
         name: None,
         program: RunProgram::Shell {

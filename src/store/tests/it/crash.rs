@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use spec::{Digest, RunId};
-use store::{Store, StoreError};
+use store::{GcOptions, Store, StoreError};
 
 use crate::fixtures::{at, content, name, publication, record};
 
@@ -53,6 +54,29 @@ fn writes_until_it_is_killed() {
     }
 }
 
+/// Not a test: collects without pause, whatever the writers beside it are at.
+#[test]
+#[ignore = "started by the tests beside it, with a store on its standard input"]
+fn collects_until_it_is_killed() {
+    let mut root = String::new();
+    io::stdin().read_line(&mut root).unwrap();
+    let root = root.trim_end();
+    if root.is_empty() {
+        return;
+    }
+    let store = Store::ensure(Path::new(root)).unwrap();
+    loop {
+        let options = GcOptions {
+            now: Timestamp::now(),
+            grace: Duration::ZERO,
+            runs_older_than: None,
+            dry_run: false,
+        };
+        store.gc(&options, &mut |_| {}).unwrap();
+        say(format_args!("collected"));
+    }
+}
+
 /// Past the test harness, which keeps what is printed.
 fn say(text: std::fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
@@ -66,9 +90,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(root: &Path) -> Self {
+    fn start(root: &Path, what: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "crash::writes_until_it_is_killed"])
+            .args(["--ignored", "--exact", what])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -160,7 +184,12 @@ fn kill_at_random(times: u32) {
             heard = Heard::default();
         }
         let root = directory.path().join("store");
-        let mut writers: Vec<Writer> = (0..=random(2)).map(|_| Writer::start(&root)).collect();
+        let mut writers: Vec<Writer> = (0..=random(2))
+            .map(|_| Writer::start(&root, "crash::writes_until_it_is_killed"))
+            .collect();
+        if time % 2 == 0 {
+            writers.push(Writer::start(&root, "crash::collects_until_it_is_killed"));
+        }
         for writer in &mut writers {
             writer.hear(random(6), &mut heard);
         }

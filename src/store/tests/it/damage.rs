@@ -44,7 +44,10 @@ fn files(root: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
         let of_index = path.to_str().is_some_and(|path| path.contains("/index.db"));
-        if path.ends_with("lock") || path.ends_with("tmp") || of_index {
+        let is_lock = ["lock", "lease.lock", "gc.lock"]
+            .iter()
+            .any(|name| path.ends_with(name));
+        if is_lock || path.ends_with("tmp") || path.ends_with("leases") || of_index {
             continue;
         }
         if path.is_dir() {

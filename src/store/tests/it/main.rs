@@ -13,6 +13,8 @@ mod damage;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod gc;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod hostile;
