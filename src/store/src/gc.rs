@@ -302,8 +302,8 @@ impl<'a> Plan<'a> {
     }
 
     fn take_run(&mut self, parts: RunParts) -> Result<(), StoreError> {
-        if let Some(version) = parts.version {
-            match self.mark_version(version) {
+        for version in &parts.versions {
+            match self.mark_version(*version) {
                 // It is kept as the blob that it is, and leads nowhere.
                 Err(StoreError::BadVersion { .. }) => {}
                 other => other?,

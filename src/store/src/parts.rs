@@ -31,8 +31,8 @@ pub(crate) struct RunParts {
     pub(crate) record: Digest,
     /// Its cassette.
     pub(crate) cassette: Digest,
-    /// The version that ran, if it was one.
-    pub(crate) version: Option<Digest>,
+    /// The version that ran, if it was one, and those that it could import.
+    pub(crate) versions: Vec<Digest>,
     /// Workspace trees; they are among the blobs, their files are not.
     pub(crate) trees: Vec<Digest>,
     /// Every blob that it names, the record and the version's manifest included.
@@ -63,16 +63,18 @@ impl Store {
         let mut blobs = vec![record, cassette];
         blobs.extend(read.references()?);
         blobs.extend(self.bodies(&cassette)?);
+        let version = read.report.version.as_deref();
+        let version = version.and_then(|text| text.parse().ok());
+        let trees = read.trees();
         Ok(RunParts {
             at: read.at,
             record,
             cassette,
-            version: read
-                .report
-                .version
-                .as_ref()
-                .and_then(|text| text.parse().ok()),
-            trees: read.trees(),
+            versions: version
+                .into_iter()
+                .chain(read.depends.into_values())
+                .collect(),
+            trees,
             blobs,
         })
     }
