@@ -17,6 +17,7 @@ mod library;
 mod limits;
 mod output;
 mod pool;
+mod reproduce;
 mod runtimes;
 mod solve;
 mod trouble;

@@ -11,8 +11,8 @@ use orchestrator::{Assets, Egress, EnvironmentSettings, Factory, ShellPolicy, Sy
 use runner::images::{self, BuildRequest};
 use runner::pool_process::{self, Asked, OwnSandboxes, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
-    DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Owner, Permit, PoolOptions,
-    RunnerError, Runtimes, Sandboxes, Slots, Warm,
+    DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Notice, Owner, Permit,
+    PoolOptions, RunnerError, Runtimes, Sandboxes, Slots, Warm,
 };
 use spec::{LimitSources, Limits, Skill, VersionRef};
 use store::{Act, Operation, Resolved, Store, StoreError};
@@ -334,7 +334,13 @@ impl App {
         let mut options = self.settings.slots.clone();
         options.queue_timeout = flags.queue_timeout.unwrap_or(options.queue_timeout);
         self.ensure_run_dir(&options.directory)?;
-        Ok(Slots::open(options)?)
+        let ui = Arc::clone(&self.ui);
+        let notice = Notice::new(move |running| {
+            ui.note(format!(
+                "waiting: as many runs as may, {running}, are running (--queue-timeout)"
+            ));
+        });
+        Ok(Slots::open_with(options, Some(notice))?)
     }
 
     /// Makes this program's directory of locks and sockets, when it is used for this path, with the

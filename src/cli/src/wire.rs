@@ -493,12 +493,17 @@ pub(crate) struct OutputEndJson {
 /// `reproduce`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ReproduceJson {
-    pub(crate) run: RunId,
+    /// The run; null when a version was made again.
+    pub(crate) run: Option<RunId>,
+    /// The version that was made again; null for a run.
+    pub(crate) version: Option<Digest>,
     /// Whether everything is as it was.
     pub(crate) equal: bool,
     pub(crate) checks: Vec<ComparisonJson>,
     /// What it asked that its record does not hold.
     pub(crate) unrecorded: Vec<UnrecordedJson>,
+    /// What need not matter, and what may explain a difference.
+    pub(crate) notes: Vec<String>,
 }
 
 /// One thing that was compared.
@@ -508,6 +513,8 @@ pub(crate) struct ComparisonJson {
     pub(crate) equal: bool,
     pub(crate) recorded: String,
     pub(crate) reproduced: String,
+    /// Why it is not as it was; null where that is not known.
+    pub(crate) why: Option<String>,
 }
 
 /// One request that is not in the record.
@@ -520,21 +527,44 @@ pub(crate) struct UnrecordedJson {
 
 impl ReproduceJson {
     pub(crate) fn new(run: RunId, reproduction: &orchestrator::Reproduction) -> Self {
-        let checks = reproduction.checks.iter().map(|check| ComparisonJson {
-            what: check.what,
-            equal: check.is_equal(),
-            recorded: check.recorded.clone(),
-            reproduced: check.reproduced.clone(),
-        });
         let unrecorded = reproduction.unrecorded.iter().map(|one| UnrecordedJson {
             what: one.what.clone(),
             difference: one.difference.clone(),
         });
         Self {
-            run,
+            run: Some(run),
+            version: None,
             equal: reproduction.is_equal(),
-            checks: checks.collect(),
+            checks: reproduction
+                .checks
+                .iter()
+                .map(ComparisonJson::new)
+                .collect(),
             unrecorded: unrecorded.collect(),
+            notes: reproduction.notes.clone(),
+        }
+    }
+
+    pub(crate) fn of_version(rebuilt: &orchestrator::Rebuilt) -> Self {
+        Self {
+            run: None,
+            version: Some(rebuilt.version),
+            equal: rebuilt.is_equal(),
+            checks: rebuilt.checks.iter().map(ComparisonJson::new).collect(),
+            unrecorded: Vec::new(),
+            notes: rebuilt.notes.clone(),
+        }
+    }
+}
+
+impl ComparisonJson {
+    fn new(check: &orchestrator::Check) -> Self {
+        Self {
+            what: check.what,
+            equal: check.is_equal(),
+            recorded: check.recorded.clone(),
+            reproduced: check.reproduced.clone(),
+            why: check.why.clone(),
         }
     }
 }

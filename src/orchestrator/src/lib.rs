@@ -16,6 +16,7 @@ mod error;
 mod factory;
 mod output_log;
 mod python;
+mod rebuild;
 mod reproduce;
 mod script;
 mod shell;
@@ -40,6 +41,7 @@ pub use environments::{
 pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, Requirements, RunRequest, program_from_file};
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};
+pub use rebuild::{Rebuilt, rebuild_image, rebuild_version};
 pub use reproduce::{Check, Reproduction, Unrecorded};
 pub use script::script_requirements;
 pub use shell::{Approver, ShellMode, ShellPolicy};

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use runner::{Broker, ImageId, Observer, Program, RunHost, SandboxSpec, ToolRequest};
 use serde_json::{Value, json};
 use spec::wire::{OutcomeJson, RunContext, RunJson};
-use spec::{ByteSize, Digest, OutputStream, RunId, Tree};
+use spec::{ByteSize, Determinism, Digest, OutputStream, Place, RunId, Tree};
 use store::{Exchange, ExchangeKind, RunProgram, RunRecord};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
@@ -26,17 +26,23 @@ pub struct Reproduction {
     pub checks: Vec<Check>,
     /// What it asked that its record does not hold.
     pub unrecorded: Vec<Unrecorded>,
+    /// What is not as it was recorded and need not matter, and what may explain a difference.
+    pub notes: Vec<String>,
 }
 
 /// One thing that was compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What: `outcome`, `result`, `output tree`, `stdout`, `stderr`, `tool calls`, `http`.
+    /// What: of a run `outcome`, `result`, `output tree`, `left behind`, `stdout`, `stderr`, `tool calls`,
+    /// `http`; of a version `dependency`, `source`, `config`, `manifest`, and of its image `base image`,
+    /// `harness`, `harness layer`, `image`.
     pub what: &'static str,
     /// As it is in the record.
     pub recorded: String,
     /// As it is now.
     pub reproduced: String,
+    /// Why it is not as it was, where that is known.
+    pub why: Option<String>,
 }
 
 /// Something that was asked and is not in the record.
@@ -134,7 +140,9 @@ impl Factory {
                 replayable: true,
             },
         );
-        Ok(replay.compare(&record, &again))
+        let mut reproduction = replay.compare(&record, &again);
+        reproduction.notes = notes(&record, &report.place, reproduction.is_equal());
+        Ok(reproduction)
     }
 
     fn tree(&self, digest: &str) -> Result<Result<Tree, String>, FactoryError> {
@@ -199,6 +207,32 @@ fn missing(record: &RunRecord) -> Option<String> {
         OutcomeJson::Cancelled {} => Some("it was stopped from outside".to_owned()),
         _ => None,
     }
+}
+
+/// What else is to be said.
+fn notes(record: &RunRecord, place: &Place, is_equal: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    let was = &record.place;
+    if let (Some(was), Some(now)) = (&was.runtime, &place.runtime)
+        && was != now
+    {
+        notes.push(format!(
+            "it ran under the runtime `{was}`, which is not to be had here: now it was `{now}`"
+        ));
+    }
+    let Determinism { clock_ms, seed } = record.determinism;
+    let free = match (clock_ms, seed) {
+        (None, None) => Some(("clock and its random numbers", "--clock and --seed")),
+        (None, Some(_)) => Some(("clock", "--clock")),
+        (Some(_), None) => Some(("random numbers", "--seed")),
+        (Some(_), Some(_)) => None,
+    };
+    if let (false, Some((what, flags))) = (is_equal, free) {
+        notes.push(format!(
+            "its {what} were the machine's: {flags} would have made them the same each time"
+        ));
+    }
+    notes
 }
 
 /// Nobody watches.
@@ -296,6 +330,7 @@ impl Replay {
                 what,
                 recorded,
                 reproduced,
+                why: None,
             });
         };
         check("outcome", outcome(&was.outcome), outcome(&again.outcome));
@@ -303,7 +338,11 @@ impl Replay {
         check("result", result(was), result(again));
         let tree = |run: &RunJson| run.output_tree.clone().unwrap_or("unknown".to_owned());
         check("output tree", tree(was), tree(again));
-        let stream = |stream: &spec::wire::OutputJson| digest(&json!([stream.text, stream.bytes]));
+        let left = |run: &RunJson| digest(&json!(run.left_behind));
+        check("left behind", left(was), left(again));
+        let stream = |stream: &spec::wire::OutputJson| {
+            digest(&json!([stream.text, stream.base64, stream.bytes]))
+        };
         check("stdout", stream(&was.stdout), stream(&again.stdout));
         check("stderr", stream(&was.stderr), stream(&again.stderr));
 
@@ -326,7 +365,11 @@ impl Replay {
                 difference: middle(difference, DIFFERENCE_CHARS),
             }));
         }
-        Reproduction { checks, unrecorded }
+        Reproduction {
+            checks,
+            unrecorded,
+            notes: Vec::new(),
+        }
     }
 }
 

@@ -32,4 +32,6 @@ pub use sandboxes::{
     Broker, ImageId, Mount, MountError, Observer, Program, Proxy, RunHost, SandboxSpec, Sandboxes,
     SourceFile, ToolRequest,
 };
-pub use slots::{Permit, QUEUE_TIMEOUT, SANDBOXES_MAX, Slot, SlotOptions, Slots, own_directory};
+pub use slots::{
+    Notice, Permit, QUEUE_TIMEOUT, SANDBOXES_MAX, Slot, SlotOptions, Slots, own_directory,
+};

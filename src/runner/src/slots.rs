@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use spec::ByteSize;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
@@ -50,6 +51,8 @@ const WAITING_SHARE: u64 = 8;
 
 /// Between two looks at the locks of other processes: at least this, at most twice.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long a run waits before somebody is told.
+const NOTICE: Duration = Duration::from_millis(500);
 /// Locks that are tried at each look.
 const TRIED: u32 = 32;
 
@@ -89,6 +92,23 @@ impl SlotOptions {
     }
 }
 
+/// Whoever is told that a run waits, with how many may run at once.
+#[derive(Clone)]
+pub struct Notice(Arc<dyn Fn(u32) + Send + Sync>);
+
+impl Notice {
+    /// Tells this function. It must not block.
+    pub fn new(tell: impl Fn(u32) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+}
+
+impl std::fmt::Debug for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notice").finish_non_exhaustive()
+    }
+}
+
 /// The slots and permits of a directory. Cloning it is cheap; clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Slots(Arc<Shared>);
@@ -96,6 +116,7 @@ pub struct Slots(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: SlotOptions,
+    notice: Option<Notice>,
     permits: Queue,
     slots: Queue,
     /// Where the next look at the permits begins.
@@ -135,6 +156,14 @@ impl Slots {
     /// [`RunnerError::Slots`] when it cannot be made, or belongs to another user, who could take
     /// all the locks.
     pub fn open(options: SlotOptions) -> Result<Self, RunnerError> {
+        Self::open_with(options, None)
+    }
+
+    /// The same, with somebody who is told when a run waits for half a second.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn open_with(options: SlotOptions, notice: Option<Notice>) -> Result<Self, RunnerError> {
         let directory = &options.directory;
         private_directory(directory).map_err(|source| RunnerError::Slots {
             directory: directory.clone(),
@@ -148,6 +177,7 @@ impl Slots {
         };
         Ok(Self(Arc::new(Shared {
             options,
+            notice,
             permits: Queue::default(),
             slots: Queue::default(),
             next: AtomicU32::new(std::process::id()),
@@ -166,8 +196,16 @@ impl Slots {
     /// [`RunnerError::Busy`] when none may within the time for waiting, and [`RunnerError::Slots`].
     pub async fn permit(&self, cancel: &CancellationToken) -> Result<Option<Permit>, RunnerError> {
         let asked = Instant::now();
-        let got = self.wait(&self.0.permits, asked, cancel, || self.try_permit());
-        let got = got.await?;
+        let wait = self.wait(&self.0.permits, asked, cancel, || self.try_permit());
+        let mut wait = std::pin::pin!(wait);
+        let got = if let Ok(got) = tokio::time::timeout(NOTICE, &mut wait).await {
+            got?
+        } else {
+            if let Some(Notice(notice)) = &self.0.notice {
+                notice(self.0.options.runs_max);
+            }
+            wait.await?
+        };
         Ok(got.map(|lock| Permit {
             lock: Some(lock),
             shared: Arc::clone(&self.0),
@@ -261,12 +299,23 @@ impl Slots {
 
     fn try_lock(&self, name: &str) -> Result<Option<File>, RunnerError> {
         let path = self.0.options.directory.join(name);
+        // Whoever put a pipe or a device there would keep us waiting, or have us lock another's file.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let opened = OpenOptions::new()
+            .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path);
+            .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+            .open(&path);
+        let opened = opened.and_then(|file| {
+            if file.metadata()?.is_file() {
+                Ok(file)
+            } else {
+                Err(io::Error::other(format!("`{name}` is no file")))
+            }
+        });
         let locked = opened.and_then(|file| match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -448,6 +497,54 @@ mod tests {
         }
         drop(held);
         assert!(other.permit(&cancel).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn somebody_is_told_of_whoever_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Arc::new(AtomicU32::new(0));
+        let notice = {
+            let told = Arc::clone(&told);
+            Notice::new(move |running| {
+                told.fetch_add(running, Ordering::Relaxed);
+            })
+        };
+        let options = SlotOptions {
+            directory: folder.path().join("slots"),
+            runs_max: 1,
+            sandboxes_max: 2,
+            queue_timeout: NOTICE + Duration::from_millis(100),
+        };
+        let slots = Slots::open_with(options, Some(notice)).unwrap();
+        let cancel = CancellationToken::new();
+        let held = slots.permit(&cancel).await.unwrap().unwrap();
+        assert_eq!(told.load(Ordering::Relaxed), 0);
+        assert!(slots.permit(&cancel).await.is_err());
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        drop(held);
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = slots(folder.path(), 1, 2, LONG);
+        let directory = folder.path().join("slots");
+        let made = Command::new("mkfifo")
+            .arg(directory.join("run-0.lock"))
+            .status();
+        assert!(made.unwrap().success());
+        let error = slots.try_permit().unwrap_err();
+        assert!(
+            chain(&error).contains("`run-0.lock` is no file"),
+            "{error:?}"
+        );
+        std::os::unix::fs::symlink("/dev/null", directory.join("0.lock")).unwrap();
+        assert!(slots.try_slot(0..1).is_err());
+    }
+
+    fn chain(error: &dyn std::error::Error) -> String {
+        let all = std::iter::successors(Some(error), |error| error.source());
+        all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
 
     #[tokio::test]

@@ -92,28 +92,63 @@ impl From<String> for Text {
     }
 }
 
-/// Whether a character may move the cursor, change the terminal or reorder what is read.
-fn is_unsafe(character: char) -> bool {
-    let reorders = matches!(
-        character,
-        '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    (character.is_control() && character != '\n' && character != '\t') || reorders
+/// Whether a character may move the cursor or change the terminal.
+fn steers(character: char) -> bool {
+    character.is_control() && character != '\n' && character != '\t'
 }
 
-/// A text without what could steer a terminal.
+/// Whether a character is not seen, or reorders what is: text that looks harmless can hide another.
+///
+/// Those without which emoji and some scripts cannot be written are not among them: U+200C, U+200D
+/// and U+FE0F. Source: Unicode Technical Standard 39, and the property `Default_Ignorable_Code_Point`.
+fn is_hidden(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0e}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// A text without what could steer a terminal, and with what cannot be seen as its number.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|character| !is_unsafe(*character))
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_hidden(character) {
+            shown.extend(character.escape_unicode());
+        } else if !steers(character) {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// JSON in which what could steer a terminal is escaped: it can only stand in strings.
 pub(crate) fn escaped_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_unsafe(character) {
-            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        if steers(character) || is_hidden(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
         } else {
             escaped.push(character);
         }
@@ -197,7 +232,9 @@ mod tests {
         check("\u{1b}[2J\u{1b}]0;title\u{7}x", "[2J]0;titlex");
         check("a\r\nb\rc", "a\nbc");
         check("\u{9b}31mred", "31mred");
-        check("abc\u{202e}fed", "abcfed");
+        check("abc\u{202e}fed", "abc\\u{202e}fed");
+        check("a\u{200b}b\u{ad}\u{e0041}", "a\\u{200b}b\\u{ad}\\u{e0041}");
+        check("👩\u{200d}💻❤\u{fe0f}", "👩\u{200d}💻❤\u{fe0f}");
         check("\u{0}\u{8}\u{7f}", "");
         check("日本 é", "日本 é");
     }
@@ -209,7 +246,7 @@ mod tests {
 
     #[test]
     fn json_for_a_terminal_is_the_same_json() {
-        let value = serde_json::json!("a\u{9b}b\u{202e}c\u{7f}d\n\u{1b}");
+        let value = serde_json::json!("a\u{9b}b\u{202e}c\u{7f}d\n\u{1b}\u{e0041}");
         let escaped = escaped_json(&value.to_string());
         assert_eq!(printable(&escaped), escaped);
         assert_eq!(

@@ -40,6 +40,9 @@ const LINES_KEPT: usize = 12;
 /// How many bootstrapped bases stay cached: one for each of two architectures or recipes.
 const BASES_KEPT: usize = 2;
 
+/// On a bootstrapped base: what is in it.
+const PACKAGES: &str = "agentfactory.packages";
+
 /// The variables that programs of the host get; nothing else of our environment reaches them.
 pub(super) type Environment<'a> = &'a [(OsString, OsString)];
 
@@ -115,6 +118,16 @@ async fn loaded(engine: &Engine, layer: Digest) -> Result<Option<ImageInspect>, 
     Ok(same.then_some(image))
 }
 
+/// `NAME=VERSION` of each package in the base of this layer; none when the engine has no such base.
+pub(super) async fn packages(engine: &Engine, layer: Digest) -> Result<Vec<String>, ImageError> {
+    let labels = loaded(engine, layer)
+        .await?
+        .and_then(|image| image.config?.labels);
+    let packages = labels.and_then(|mut labels| labels.remove(PACKAGES));
+    let packages = packages.unwrap_or_default();
+    Ok(packages.split_whitespace().map(str::to_owned).collect())
+}
+
 async fn load(
     engine: &Engine,
     recipe: &Bootstrap,
@@ -136,7 +149,7 @@ async fn load(
         labels: [
             (LABEL_IMAGE, "bootstrap".to_owned()),
             ("agentfactory.suite", recipe.suite.clone()),
-            ("agentfactory.packages", cached.facts.packages.join(" ")),
+            (PACKAGES, cached.facts.packages.join(" ")),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into(),

@@ -21,6 +21,7 @@ mod files;
 mod layer;
 mod layout;
 mod progress;
+mod rebuild;
 mod recipe;
 mod rootfs;
 mod scratch;
@@ -47,6 +48,7 @@ pub use error::ImageError;
 pub use layer::{LayerWriter, Written};
 pub use layout::Exported;
 pub use progress::Progress;
+pub use rebuild::{ImageParts, parts, rebuild};
 pub use scratch::Scratch;
 
 /// The repository of our images on an engine.
