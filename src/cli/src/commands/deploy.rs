@@ -2,18 +2,22 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use orchestrator::{
     DeployedImage, ImageRequest, Verdict, Verification, VerifiedRun, deploy_image, deploy_skill,
     verify_image,
 };
-use runner::Engine;
 use runner::images::{self, Scratch};
+use runner::{Engine, ImageId};
 use spec::{ByteSize, Digest, VersionRef};
+use store::Store;
+use tokio_util::sync::CancellationToken;
 
 use super::field;
-use crate::app::App;
+use crate::app::{App, Models};
+use crate::args::SandboxFlags;
 use crate::exit::{ExitCode, Interrupted, Problem};
 use crate::ui::{Live, LiveKind};
 use crate::wire::{DeployImageJson, DeployJson, VerifiedJson};
@@ -140,11 +144,11 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
         .interrupts
         .guard(async |cancel| {
             let progress = live.progress();
-            let work = async {
+            let cache = app.image_request(&()).cache_dir.join("deploy");
+            let scratch = Scratch::create(&cache)?;
+            let load = async {
                 let engine = Engine::connect(&app.settings.engine).await?;
-                let request = app.image_request(&*progress);
-                let parent = images::ensure(&engine, &request).await?;
-                let scratch = Scratch::create(&request.cache_dir.join("deploy"))?;
+                let parent = parent(app, &engine, &store, &reference, &live, &cancel).await?;
                 let request = ImageRequest {
                     reference,
                     parent,
@@ -153,35 +157,35 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
                     progress: &*progress,
                 };
                 let deployed = deploy_image(&engine, &store, &app.assets(), &request).await?;
-                let mut manifest = None;
-                if let Some(Output(to)) = &args.output {
-                    let exported = deployed.export(&engine, scratch.path(), &*progress);
-                    let exported = deployed.write_layout(exported.await?, to).await?;
-                    manifest = Some((exported.digest(), exported.size_bytes()));
-                }
-                Ok::<_, anyhow::Error>((engine, deployed, manifest, scratch))
+                Ok::<_, anyhow::Error>((engine, deployed))
             };
-            let (engine, deployed, manifest, _scratch) = tokio::select! {
-                done = work => done?,
+            let (engine, deployed) = tokio::select! {
+                loaded = load => loaded?,
                 () = cancel.cancelled() => return Err(Interrupted.into()),
             };
-            let mut verification = None;
+            let mut done = Done {
+                deployed,
+                verification: None,
+                left: None,
+            };
             if args.verify {
                 // It removes its containers itself when it is cancelled.
-                let verified = verify_image(&engine, &store, &deployed, &*progress, &cancel);
-                verification = Some(verified.await?.ok_or(Interrupted)?);
+                let verified = verify_image(&engine, &store, &done.deployed, &*progress, &cancel);
+                done.verification = Some(verified.await?.ok_or(Interrupted)?);
             }
-            Ok(Done {
-                deployed,
-                manifest,
-                verification,
-            })
+            if done.holds() && args.output.is_some() {
+                let leave = leave(args, &engine, &done.deployed, &scratch, &live);
+                done.left = tokio::select! {
+                    left = leave => Some(left?),
+                    () = cancel.cancelled() => return Err(Interrupted.into()),
+                };
+            }
+            Ok(done)
         })
         .await?;
     live.finish()?;
     show(app, args, &done)?;
-    let holds = done.verification.is_none_or(|verified| verified.holds());
-    Ok(if holds {
+    Ok(if done.holds() {
         ExitCode::Success
     } else {
         ExitCode::Failed
@@ -191,43 +195,107 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
 /// What was done.
 struct Done {
     deployed: DeployedImage,
-    /// The digest of the manifest and the bytes of all blobs, if the image left the engine.
-    manifest: Option<(Digest, u64)>,
     verification: Option<Verification>,
+    /// None when it did not leave the engine.
+    left: Option<Left>,
+}
+
+/// An image that left the engine.
+struct Left {
+    /// The digest of its manifest.
+    manifest: Digest,
+    /// The bytes of all blobs.
+    size: u64,
+}
+
+impl Done {
+    /// Whether no recorded run differs.
+    fn holds(&self) -> bool {
+        self.verification.as_ref().is_none_or(Verification::holds)
+    }
+}
+
+/// What a version is put on: the sandbox image, or its environment.
+async fn parent(
+    app: &App,
+    engine: &Engine,
+    store: &Arc<Store>,
+    reference: &VersionRef,
+    live: &Live,
+    cancel: &CancellationToken,
+) -> anyhow::Result<ImageId> {
+    let content = store.version(&store.resolve(reference)?.digest)?.content;
+    if content.requirements.is_empty() {
+        let progress = live.progress();
+        return Ok(images::ensure(engine, &app.image_request(&*progress)).await?);
+    }
+    let (models, flags) = (Models::default(), SandboxFlags::default());
+    let factory = app
+        .factory(Arc::clone(store), models, flags, live, cancel)
+        .await?;
+    let (requirements, python) = (&content.requirements, &content.python);
+    let watcher = live.watcher();
+    let environment = factory.environment(requirements, python, &watcher, cancel);
+    Ok(environment.await?.image)
+}
+
+/// Writes an image that is on the engine.
+async fn leave(
+    args: &DeployArgs,
+    engine: &Engine,
+    deployed: &DeployedImage,
+    scratch: &Scratch,
+    live: &Live,
+) -> anyhow::Result<Left> {
+    let progress = live.progress();
+    let exported = deployed.export(engine, scratch.path(), &*progress);
+    let mut exported = exported.await?;
+    if let Some(Output(to)) = &args.output {
+        exported = deployed.write_layout(exported, to).await?;
+    }
+    Ok(Left {
+        manifest: exported.digest(),
+        size: exported.size_bytes(),
+    })
 }
 
 fn show(app: &App, args: &DeployArgs, done: &Done) -> anyhow::Result<()> {
-    let (deployed, manifest) = (&done.deployed, done.manifest);
-    let layout = args.output.as_ref();
+    let (deployed, left) = (&done.deployed, done.left.as_ref());
+    let layout = args.output.as_ref().filter(|_| left.is_some());
     let layout = layout.map(|Output(folder)| folder.display().to_string());
     if app.ui.is_json() {
-        app.ui.json(&DeployImageJson {
+        return app.ui.json(&DeployImageJson {
             name: deployed.name.clone(),
             version: deployed.version,
             image: deployed.image.0,
             config: deployed.config,
             tags: deployed.tags.clone(),
-            manifest: manifest.map(|(digest, _)| digest),
-            size_bytes: manifest.map(|(_, size)| size),
+            manifest: left.map(|left| left.manifest),
+            size_bytes: left.map(|left| left.size),
             layout,
             verified: done.verification.as_ref().map(VerifiedJson::new),
-        })?;
-        return Ok(());
+        });
     }
-    app.ui.data(field("image", deployed.image.0.to_string()))?;
-    app.ui.data(field("tags", deployed.tags.join(", ")))?;
+    let ui = &app.ui;
+    ui.data(field("image", deployed.image.0.to_string()))?;
+    ui.data(field("tags", deployed.tags.join(", ")))?;
     let version = format!("{}@{}", deployed.name, deployed.version);
-    app.ui.data(field("version", version))?;
-    if let (Some((digest, size)), Some(folder)) = (manifest, layout) {
-        let size = ByteSize::bytes(size);
-        app.ui.data(field("manifest", digest.to_string()))?;
-        app.ui.data(field("layout", format!("{folder}, {size}")))?;
+    ui.data(field("version", version))?;
+    if let Some(Left { manifest, size }) = left {
+        ui.data(field("manifest", manifest.to_string()))?;
+        ui.data(field("size", ByteSize::bytes(*size).to_string()))?;
+    }
+    if let Some(folder) = layout {
+        ui.data(field("layout", folder))?;
     }
     if let Some(verification) = &done.verification {
         show_verification(app, verification)?;
     }
+    if !done.holds() && args.output.is_some() {
+        ui.warn("it was not written, because it does not answer as recorded");
+    }
     let name = deployed.tags.first().map_or("IMAGE", String::as_str);
-    app.ui.note(format!(
+    ui.note(format!(
         "run it with `docker run --rm --read-only --network none --cap-drop ALL {name} \"QUERY\"`"
     ));
     Ok(())
