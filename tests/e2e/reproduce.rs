@@ -234,6 +234,47 @@ fn fifty_recorded_runs_are_the_same_again_when_the_world_is_gone() {
     assert_eq!(last["report"]["run"], **newest);
 }
 
+/// The wheels come from the package index that pip is configured to use.
+#[test]
+fn runs_in_an_environment_are_the_same_again_without_the_index() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    env.write("config.toml", "");
+    let source = "import six\ndef main(query):\n    return {'answer': six.__version__ + query}\n";
+    env.write("six_says.py", source);
+    let exec = |query: &str| {
+        let arguments = [
+            "exec",
+            "six_says.py",
+            query,
+            "--requirement",
+            "six==1.17.0",
+            "--json",
+        ];
+        agentfactory(&env, &arguments)
+    };
+    let first = exec("a");
+    if first.status == 5 {
+        eprintln!(
+            "skipped: the package index is not reached: {}",
+            first.stdout
+        );
+        return;
+    }
+    let runs = [first, exec("b")].map(|run| run.expect_status(0).json());
+    assert_eq!(runs[0]["answer"], "1.17.0a");
+    let env = env.set("PIP_INDEX_URL", "http://127.0.0.1:9/simple");
+    for json in runs {
+        let run = json["run"].as_str().unwrap();
+        let shown = agentfactory(&env, &["runs", "show", run, "--json"]).json();
+        assert!(shown["environment"]["layer"].is_string(), "{shown:#}");
+        let again = agentfactory(&env, &["reproduce", run, "--json"]).expect_status(0);
+        assert_eq!(again.json()["equal"], true);
+    }
+    agentfactory(&env, &["fsck"]).expect_status(0);
+}
+
 #[test]
 fn what_the_clock_and_chance_decide_is_named() {
     let Some(env) = TestEnv::with_engine() else {

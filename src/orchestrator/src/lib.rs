@@ -41,7 +41,7 @@ pub use environments::{
 pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, Requirements, RunRequest, program_from_file};
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};
-pub use rebuild::{Rebuilt, rebuild_image, rebuild_version};
+pub use rebuild::{Rebuilt, rebuild_environment, rebuild_image, rebuild_version};
 pub use reproduce::{Check, Reproduction, Unrecorded};
 pub use script::script_requirements;
 pub use shell::{Approver, ShellMode, ShellPolicy};

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use runner::Engine;
 use runner::images::{self, BuildRequest, ImageParts};
 use spec::{Digest, VersionRef};
 use store::{CONFIG_MEDIA_TYPE, Closure, MANIFEST_MEDIA_TYPE, SOURCE_MEDIA_TYPE, Store};
+use tokio_util::sync::CancellationToken;
 
+use crate::environments::EnvironmentSettings;
 use crate::error::FactoryError;
+use crate::factory::Factory;
 use crate::reproduce::Check;
+use crate::watch::Watcher;
 
 /// What came of making a version and its image again.
 #[derive(Clone, Debug)]
@@ -94,6 +99,53 @@ pub async fn rebuild_image(
     let was = images::parts(engine, &used).await?;
     let now = images::rebuild(engine, request, scratch).await?;
     rebuilt.checks.extend(compare(&was, &now));
+    Ok(())
+}
+
+/// Installs the requirements of a version once more: its wheels are fetched again, into an empty cache in
+/// the empty folder `scratch`, and the layer is compared with the one that its runs use.
+///
+/// # Errors
+/// As [`Factory::environment`].
+pub async fn rebuild_environment(
+    factory: &Factory,
+    scratch: &Path,
+    watcher: &Arc<dyn Watcher>,
+    cancel: &CancellationToken,
+    rebuilt: &mut Rebuilt,
+) -> Result<(), FactoryError> {
+    let content = factory.store.version(&rebuilt.version)?.content;
+    let (requirements, python) = (&content.requirements, &content.python);
+    if requirements.is_empty() {
+        return Ok(());
+    }
+    let other = Factory {
+        store: Arc::new(Store::ensure(&scratch.join("store"))?),
+        environments: factory
+            .environments
+            .clone()
+            .map(|settings| EnvironmentSettings {
+                cache: scratch.join("environments"),
+                ..settings
+            }),
+        ..factory.clone()
+    };
+    let was = factory
+        .environment(requirements, python, watcher, cancel)
+        .await?;
+    let now = other
+        .environment(requirements, python, watcher, cancel)
+        .await?;
+    let mut layer = check("environment layer", Some(was.layer), Some(now.layer));
+    if !layer.is_equal() {
+        layer.why = Some("installing the same wheels gave other files".to_owned());
+    }
+    let mut image = check("environment image", Some(was.image.0), Some(now.image.0));
+    if !image.is_equal() {
+        image.why = Some("its layer is another".to_owned());
+    }
+    let key = check("environment", Some(was.key), Some(now.key));
+    rebuilt.checks.extend([key, layer, image]);
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub struct Reproduction {
 pub struct Check {
     /// What: of a run `outcome`, `result`, `output tree`, `left behind`, `stdout`, `stderr`, `tool calls`,
     /// `http`; of a version `dependency`, `source`, `config`, `manifest`, and of its image `base image`,
-    /// `harness`, `harness layer`, `image`.
+    /// `harness`, `harness layer`, `image`, `environment`, `environment layer`, `environment image`.
     pub what: &'static str,
     /// As it is in the record.
     pub recorded: String,

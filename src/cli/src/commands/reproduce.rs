@@ -1,8 +1,10 @@
 //! `reproduce`: a recorded run again and offline, or a version and its image from nothing.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use clap::Args;
-use orchestrator::{Check, Reproduction, rebuild_image, rebuild_version};
+use orchestrator::{Check, Reproduction, rebuild_environment, rebuild_image, rebuild_version};
 use runner::Warm;
 use spec::{RunId, VersionRef};
 use store::{RunProgram, Store, StoreErrorKind};
@@ -42,7 +44,7 @@ enum Named {
 pub(crate) async fn reproduce(app: &App, args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     match named(app, &*app.store()?, &args.what)? {
         Named::Run(run) => again(app, args, run).await,
-        Named::Version(reference) => anew(app, &reference).await,
+        Named::Version(reference) => anew(app, args, &reference).await,
     }
 }
 
@@ -95,7 +97,7 @@ async fn again(app: &App, args: &ReproduceArgs, run: RunId) -> anyhow::Result<Ex
 }
 
 /// Makes a version and its image once more.
-async fn anew(app: &App, reference: &VersionRef) -> anyhow::Result<ExitCode> {
+async fn anew(app: &App, args: &ReproduceArgs, reference: &VersionRef) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
     let scratch = tempfile::Builder::new()
         .prefix("reproduce-")
@@ -108,9 +110,15 @@ async fn anew(app: &App, reference: &VersionRef) -> anyhow::Result<ExitCode> {
             let mut rebuilt = rebuild_version(&store, reference, scratch.path())?;
             let progress = live.progress();
             let request = app.image_request(&*progress);
-            let folder = scratch.path().join("images");
             let image = async {
+                let models = Models::default();
+                let library = Arc::clone(&store);
+                let factory = app.factory(library, models, args.sandbox, &live, &cancel);
+                let (factory, watcher) = (factory.await?, live.watcher());
+                let folder = scratch.path();
+                rebuild_environment(&factory, folder, &watcher, &cancel, &mut rebuilt).await?;
                 let engine = runner::Engine::connect(&app.settings.engine).await?;
+                let folder = folder.join("images");
                 rebuild_image(&engine, &request, &folder, &mut rebuilt).await?;
                 Ok::<_, anyhow::Error>(())
             };
