@@ -264,7 +264,7 @@ fn runs_in_an_environment_are_the_same_again_without_the_index() {
     }
     let runs = [first, exec("b")].map(|run| run.expect_status(0).json());
     assert_eq!(runs[0]["answer"], "1.17.0a");
-    let env = env.set("PIP_INDEX_URL", "http://127.0.0.1:9/simple");
+    let env = env.set("PIP_INDEX_URL", "https://index.invalid/simple");
     for json in runs {
         let run = json["run"].as_str().unwrap();
         let shown = agentfactory(&env, &["runs", "show", run, "--json"]).json();
