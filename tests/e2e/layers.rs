@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("testkit", &[]),
-    ("bench", &["spec", "runner"]),
+    ("bench", &["spec", "store", "runner"]),
     ("e2e", &["testkit"]),
 ];
 

@@ -5,6 +5,7 @@
 mod cli;
 mod docker;
 mod images;
+mod library;
 mod load;
 mod ours;
 mod report;
@@ -48,6 +49,12 @@ struct Arguments {
     /// The engine's runtime to measure, instead of its default
     #[arg(long)]
     runtime: Option<String>,
+    /// Measure the library alone, with so many versions; no engine is needed
+    #[arg(long)]
+    library: bool,
+    /// Versions in the library
+    #[arg(long, default_value_t = 100_000, requires = "library")]
+    versions: usize,
     /// Leave out what loads the machine: burst, sustained rate, open loop
     #[arg(long)]
     quick: bool,
@@ -62,6 +69,9 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.library {
+        return library(&arguments).await;
+    }
     let ours = ours::Ours::connect(&arguments.image, arguments.runtime.as_deref()).await?;
     if arguments.victim {
         ours.run_for_ever().await?;
@@ -72,13 +82,31 @@ async fn main() -> anyhow::Result<ExitCode> {
     ours.shutdown().await;
     measured?;
     let machine = machine(&arguments, &ours).await?;
-    let table = report.markdown(&machine);
+    tell(&arguments, &report, &machine)
+}
+
+/// Measures what needs no engine.
+async fn library(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut report = Report::default();
+    library::measure(arguments, &mut report).await?;
+    let cpus = std::thread::available_parallelism()?;
+    let machine = BTreeMap::from([("cpus", format!("{cpus} CPUs"))]);
+    tell(arguments, &report, &machine)
+}
+
+/// Prints and writes what was measured.
+fn tell(
+    arguments: &Arguments,
+    report: &Report,
+    machine: &BTreeMap<&'static str, String>,
+) -> anyhow::Result<ExitCode> {
+    let table = report.markdown(machine);
     say(&table);
     if let Some(file) = &arguments.markdown {
         std::fs::write(file, &table).with_context(|| format!("writing {}", file.display()))?;
     }
     if let Some(file) = &arguments.json {
-        let json = report.json(&machine);
+        let json = report.json(machine);
         std::fs::write(file, json).with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(if arguments.strict && !report.holds() {
