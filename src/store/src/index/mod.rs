@@ -16,6 +16,8 @@
 
 mod check;
 mod feed;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::fs::{self, File, OpenOptions};
