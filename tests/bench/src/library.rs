@@ -24,8 +24,11 @@ const PUBLISH_MS: f64 = 10.0;
 const PAGE_MS: f64 = 50.0;
 
 /// Makes a library and measures what its size costs.
-pub(crate) async fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
-    let versions = arguments.versions;
+pub(crate) async fn measure(
+    arguments: &Arguments,
+    versions: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let home = folder.path().join("home");
     std::fs::create_dir_all(&home)?;

@@ -49,12 +49,9 @@ struct Arguments {
     /// The engine's runtime to measure, instead of its default
     #[arg(long)]
     runtime: Option<String>,
-    /// Measure the library alone, with so many versions; no engine is needed
-    #[arg(long)]
-    library: bool,
-    /// Versions in the library
-    #[arg(long, default_value_t = 100_000, requires = "library")]
-    versions: usize,
+    /// Measure the library alone, with so many versions [default: 100000]; no engine is needed
+    #[arg(long, value_name = "VERSIONS", num_args = 0..=1, default_missing_value = "100000")]
+    library: Option<usize>,
     /// Leave out what loads the machine: burst, sustained rate, open loop
     #[arg(long)]
     quick: bool,
@@ -69,8 +66,8 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    if arguments.library {
-        return library(&arguments).await;
+    if let Some(versions) = arguments.library {
+        return library(&arguments, versions).await;
     }
     let ours = ours::Ours::connect(&arguments.image, arguments.runtime.as_deref()).await?;
     if arguments.victim {
@@ -86,9 +83,9 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// Measures what needs no engine.
-async fn library(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+async fn library(arguments: &Arguments, versions: usize) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
-    library::measure(arguments, &mut report).await?;
+    library::measure(arguments, versions, &mut report).await?;
     let cpus = std::thread::available_parallelism()?;
     let machine = BTreeMap::from([("cpus", format!("{cpus} CPUs"))]);
     tell(arguments, &report, &machine)
