@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    deploy, diff, doctor, exec, fsck, gc, images, list, log, pin, pool, remove, rename, reproduce,
+    deploy, diff, doctor, environments, exec, fsck, gc, images, list, log, pin, pool, remove, rename, reproduce,
     restore, run, runs, shell, show, solve, stats, tag, undo,
 };
 use config::Settings;
@@ -193,6 +193,7 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         | Command::Reproduce(_)
         | Command::Pool(_)
         | Command::Images(_)
+        | Command::Env(_)
         | Command::Doctor(_) => with_engine(app, command),
     }
 }
@@ -212,6 +213,7 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
             Command::Reproduce(args) => reproduce::reproduce(app, args).await,
             Command::Pool(args) => pool::pool(app, args).await,
             Command::Images(command) => images::images(app, command).await,
+            Command::Env(command) => environments::environments(app, command).await,
             Command::Doctor(args) => doctor::doctor(app, args).await,
             _ => unreachable!("the others need no engine"),
         };

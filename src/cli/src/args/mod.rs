@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    deploy, diff, doctor, exec, gc, images, list, log, pin, pool, remove, rename, reproduce,
+    deploy, diff, doctor, environments, exec, gc, images, list, log, pin, pool, remove, rename, reproduce,
     restore, run, runs, shell, show, solve, stats, tag, undo,
 };
 pub(crate) use flags::{
@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Pool(pool::PoolArgs),
     #[command(subcommand)]
     Images(images::ImagesCommand),
+    #[command(subcommand)]
+    Env(environments::EnvCommand),
     Doctor(doctor::DoctorArgs),
 }
 

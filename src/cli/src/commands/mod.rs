@@ -3,6 +3,7 @@
 pub(crate) mod deploy;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod environments;
 pub(crate) mod exec;
 pub(crate) mod fsck;
 pub(crate) mod gc;

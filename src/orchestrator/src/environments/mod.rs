@@ -53,6 +53,8 @@ pub struct EnvironmentSettings {
 pub struct Prepared {
     /// What is in it: the whole lock, dependencies included.
     pub requirements: Vec<Requirement>,
+    /// The Python that it is for, as in 3.13.
+    pub python: String,
     /// Where it is.
     pub environment: Environment,
 }
@@ -179,6 +181,7 @@ impl Factory {
         place.cache.put_locked(&asked, locked.clone())?;
         Ok(Prepared {
             requirements: locked.into_iter().map(Into::into).collect(),
+            python: place.minor().to_owned(),
             environment,
         })
     }
@@ -277,6 +280,7 @@ impl<'a> Place<'a> {
         let key = self.key(locked);
         let prepared = |environment| Prepared {
             requirements: locked.iter().cloned().map(Into::into).collect(),
+            python: self.minor().to_owned(),
             environment,
         };
         if let Some(note) = self.usable(&key) {

@@ -23,6 +23,8 @@ pub(super) struct CreateSubagent {
     #[serde(default)]
     pub(super) depends: Vec<String>,
     #[serde(default)]
+    pub(super) requirements: Vec<String>,
+    #[serde(default)]
     pub(super) egress: Vec<String>,
     #[serde(default)]
     pub(super) limits: LimitsAsked,
@@ -89,6 +91,8 @@ pub(super) struct ModifySubagent {
     pub(super) skills: Option<Vec<String>>,
     #[serde(default)]
     pub(super) depends: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) requirements: Option<Vec<String>>,
     #[serde(default)]
     pub(super) egress: Option<Vec<String>>,
     #[serde(default)]

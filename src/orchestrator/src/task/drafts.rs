@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use egress::HostRule;
 use spec::{Digest, PartialLimits, RunId, Skill, SubagentName, WorkspacePath, limits};
-use store::{Version, VersionContent};
+use store::{Requirement, Version, VersionContent};
 
+use super::requirements::distributions;
+use crate::environments::Prepared;
 use crate::python;
 
 /// Python's version in the base image. Source: `images/base`.
@@ -21,6 +23,10 @@ pub(crate) struct Draft {
     pub(crate) skills: BTreeSet<Skill>,
     /// The saved versions that it imports, by name.
     pub(crate) depends: BTreeMap<SubagentName, Digest>,
+    /// The Python distributions that it needs, locked.
+    pub(crate) requirements: Vec<Requirement>,
+    /// The Python that they are locked for.
+    pub(crate) python: String,
     /// The hosts that it may reach.
     pub(crate) egress: BTreeSet<HostRule>,
     /// The limits that it asks for.
@@ -59,6 +65,8 @@ impl Draft {
             entry,
             skills,
             depends: BTreeMap::new(),
+            requirements: Vec::new(),
+            python: PYTHON.to_owned(),
             egress: BTreeSet::new(),
             limits: PartialLimits::default(),
             parent,
@@ -81,6 +89,11 @@ impl Draft {
             entry: version.content.entry,
             skills: version.content.skills,
             depends: version.content.depends,
+            python: match version.content.requirements.is_empty() {
+                true => PYTHON.to_owned(),
+                false => version.content.python,
+            },
+            requirements: version.content.requirements,
             egress: crate::egress::rules(&version.content.egress),
             limits: version.content.limits.unwrap_or_default(),
             parent: Some(version.digest),
@@ -188,9 +201,18 @@ impl Draft {
             depends: self.depends.clone(),
             egress: self.egress.iter().map(ToString::to_string).collect(),
             limits: (!self.limits.is_empty()).then(|| self.limits.clone()),
-            python: PYTHON.to_owned(),
-            requirements: Vec::new(),
+            python: self.python.clone(),
+            requirements: self.requirements.clone(),
         }
+    }
+
+    /// Takes distributions instead of those that it had.
+    pub(crate) fn require(&mut self, prepared: Option<Prepared>) {
+        let (requirements, python) = match prepared {
+            Some(prepared) => (prepared.requirements, prepared.python),
+            None => (Vec::new(), PYTHON.to_owned()),
+        };
+        (self.requirements, self.python) = (requirements, python);
     }
 
     /// The documentation that is saved with it.
@@ -206,6 +228,10 @@ impl Draft {
             depends if depends.is_empty() => String::new(),
             depends => format!("Subagents that it imports: {depends}.\n"),
         };
+        let requirements = match distributions(&self.requirements) {
+            none if none.is_empty() => String::new(),
+            some => format!("Python distributions that it needs: {some}.\n"),
+        };
         let limits = match asked(&self.limits) {
             limits if limits.is_empty() => String::new(),
             limits => format!("Limits that it asks for: {limits}.\n"),
@@ -213,7 +239,7 @@ impl Draft {
         format!(
             "---\nname: {name}\ndescription: {quoted}\nentry_file: {entry}\n---\n\n# {name}\n\n{description}\n\n\
              ## Use\n\n`main(query: str) -> {{\"answer\": str, \"summary\": str}}` in `{entry}`.\n\n\
-             Granted skills: {skills}.\n{depends}{hosts}{limits}",
+             Granted skills: {skills}.\n{depends}{requirements}{hosts}{limits}",
             name = self.name,
             entry = self.entry,
             description = self.description,

@@ -9,7 +9,7 @@ use super::skills::{Answer, Refusal};
 use super::{Session, composition};
 
 impl Session<'_> {
-    pub(super) fn modify(&mut self, given: ModifySubagent) -> Result<Answer, Refusal> {
+    pub(super) async fn modify(&mut self, given: ModifySubagent) -> Result<Answer, Refusal> {
         let name = name(&given.name)?;
         let mut draft = self.begin_draft(&name)?;
         let before = draft.clone();
@@ -44,6 +44,7 @@ impl Session<'_> {
             (None, None, None)
                 if given.skills.is_some()
                     || given.depends.is_some()
+                    || given.requirements.is_some()
                     || given.egress.is_some()
                     || given.limits.is_some()
                     || given.description.is_some() => {}
@@ -58,6 +59,12 @@ impl Session<'_> {
         if let Some(depends) = &given.depends {
             draft.depends = self.depends(depends)?;
             if draft.depends != before.depends {
+                draft.unprove();
+            }
+        }
+        if let Some(wanted) = &given.requirements {
+            draft.require(self.requirements(wanted).await?);
+            if draft.requirements != before.requirements {
                 draft.unprove();
             }
         }

@@ -8,7 +8,7 @@ use store::{Move, Publication};
 use super::arguments::{CreateSubagent, Finish, FinishStatus, name, path};
 use super::drafts::{Draft, granted};
 use super::skills::{Answer, Refusal};
-use super::{Saved, Session, TaskStatus, composition};
+use super::{Saved, Session, TaskStatus, composition, requirements};
 use crate::python;
 
 /// What is better said before a run is spent on it: what the compiler is going to say, and what
@@ -43,7 +43,7 @@ pub(super) fn notes(draft: &Draft) -> String {
 }
 
 impl Session<'_> {
-    pub(super) fn create(&mut self, given: CreateSubagent) -> Result<Answer, Refusal> {
+    pub(super) async fn create(&mut self, given: CreateSubagent) -> Result<Answer, Refusal> {
         let name = name(&given.name)?;
         let mut files = BTreeMap::new();
         for file in given.files {
@@ -87,12 +87,14 @@ impl Session<'_> {
         draft.limits = self.asked(&given.limits)?;
         draft.depends = self.depends(&given.depends)?;
         self.check_composition(&draft)?;
+        draft.require(self.requirements(&given.requirements).await?);
         let mut content = format!(
             "created `{name}` (entry {}, {}); run it with run_subagent",
             draft.entry,
             granted(&draft.skills, &draft.egress)
         );
         content.push_str(&composition::said(&draft));
+        content.push_str(&requirements::said(&draft.requirements));
         if parent.is_some() {
             content
                 .push_str("\nnote: a saved subagent has this name; saving this one supersedes it");

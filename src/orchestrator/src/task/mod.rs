@@ -7,6 +7,7 @@ mod evolve;
 mod install;
 mod log;
 mod render;
+mod requirements;
 mod skills;
 
 use std::collections::{BTreeMap, BTreeSet};

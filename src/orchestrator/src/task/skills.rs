@@ -169,8 +169,8 @@ impl Session<'_> {
         given: Map<String, Value>,
     ) -> Result<Answer, Refusal> {
         match skill {
-            MetaSkill::CreateSubagent => self.create(arguments(skill, given)?),
-            MetaSkill::ModifySubagent => self.modify(arguments(skill, given)?),
+            MetaSkill::CreateSubagent => self.create(arguments(skill, given)?).await,
+            MetaSkill::ModifySubagent => self.modify(arguments(skill, given)?).await,
             MetaSkill::RunSubagent => self.run(arguments(skill, given)?).await,
             MetaSkill::GetSkillDescription => self.describe(&arguments(skill, given)?),
             MetaSkill::ListSavedSubagents => {
