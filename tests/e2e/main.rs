@@ -9,6 +9,7 @@ mod deploy_image;
 mod deploy_verify;
 mod egress;
 mod engine;
+mod environments;
 mod exec;
 mod hostile;
 mod interrupts;

@@ -31,8 +31,8 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    deploy, diff, doctor, environments, exec, fsck, gc, images, list, log, pin, pool, remove, rename, reproduce,
-    restore, run, runs, shell, show, solve, stats, tag, undo,
+    deploy, diff, doctor, environments, exec, fsck, gc, images, list, log, pin, pool, remove,
+    rename, reproduce, restore, run, runs, shell, show, solve, stats, tag, undo,
 };
 use config::Settings;
 use environment::Environment;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    deploy, diff, doctor, environments, exec, gc, images, list, log, pin, pool, remove, rename, reproduce,
-    restore, run, runs, shell, show, solve, stats, tag, undo,
+    deploy, diff, doctor, environments, exec, gc, images, list, log, pin, pool, remove, rename,
+    reproduce, restore, run, runs, shell, show, solve, stats, tag, undo,
 };
 pub(crate) use flags::{
     DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, WhyFlags,

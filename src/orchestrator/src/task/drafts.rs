@@ -89,9 +89,10 @@ impl Draft {
             entry: version.content.entry,
             skills: version.content.skills,
             depends: version.content.depends,
-            python: match version.content.requirements.is_empty() {
-                true => PYTHON.to_owned(),
-                false => version.content.python,
+            python: if version.content.requirements.is_empty() {
+                PYTHON.to_owned()
+            } else {
+                version.content.python
             },
             requirements: version.content.requirements,
             egress: crate::egress::rules(&version.content.egress),
