@@ -19,7 +19,7 @@ fn a_file_names_what_it_imports() {
     let file = env.write("a.py", &format!("{block}{IDNA}"));
     let run = env.agentfactory([Path::new("exec"), &file, Path::new("--json")]);
     let run = run.expect_status(0).json();
-    let answer = run["outcome"]["result"]["answer"].clone();
+    let answer = &run["answer"];
     assert_eq!(
         answer, "3.10 /opt/agentfactory/env/idna/__init__.py",
         "{run:#}"
