@@ -32,7 +32,7 @@ use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
     deploy, diff, doctor, environments, exec, fsck, gc, images, list, log, pin, pool, remove,
-    rename, reproduce, restore, run, runs, shell, show, solve, stats, tag, undo,
+    rename, reproduce, restore, run, runs, search, shell, show, solve, stats, tag, undo,
 };
 use config::Settings;
 use environment::Environment;
@@ -181,6 +181,8 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Rename(args) => rename::rename(app, args),
         Command::Remove(args) => remove::remove(app, args),
         Command::Fsck => fsck::fsck(app),
+        Command::Search(args) => search::search(app, args),
+        Command::Reindex => search::reindex(app),
         Command::Gc(args) => gc::gc(app, args),
         Command::Stats(args) => stats::stats(app, args),
         Command::Runs(command) => runs::runs(app, command),

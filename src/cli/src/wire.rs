@@ -353,6 +353,37 @@ pub(crate) struct GcJson {
     pub(crate) leased: AmountJson,
 }
 
+/// `search`.
+#[derive(Debug, Serialize)]
+pub(crate) struct SearchJson {
+    /// The best first.
+    pub(crate) subagents: Vec<FoundJson>,
+}
+
+/// A subagent that was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct FoundJson {
+    pub(crate) name: SubagentName,
+    pub(crate) version: Digest,
+    pub(crate) description: String,
+    /// Of 1.
+    pub(crate) fit: f64,
+    pub(crate) runs: u64,
+    pub(crate) completed: u64,
+    /// The lower bound of the share that completes.
+    pub(crate) proven: f64,
+    pub(crate) median_ms: Option<f64>,
+}
+
+/// `reindex`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReindexJson {
+    pub(crate) operations: u64,
+    pub(crate) subagents: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) runs: u64,
+}
+
 /// `stats`.
 #[derive(Debug, Serialize)]
 pub(crate) struct StatsJson {

@@ -38,7 +38,7 @@ fn each_command_explains_itself() {
     }
     for command in [
         "list", "show", "log", "diff", "undo", "restore", "tag", "pin", "unpin", "rename",
-        "remove", "fsck", "gc", "stats", "runs", "deploy", "images", "doctor",
+        "remove", "fsck", "gc", "stats", "search", "reindex", "runs", "deploy", "images", "doctor",
     ] {
         let help = env.run([command, "--help"]).status(0).stdout;
         assert!(help.contains("Usage: agentfactory"), "{help}");

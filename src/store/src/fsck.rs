@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use spec::{Digest, RunId, Tree};
 
 use crate::end::LogEnd;
-use crate::layout::{INDEX, INDEX_FILES, LOG, LOG_END, Layout, OCI_LAYOUT, TOP};
+use crate::layout::{INDEX, INDEX_FILES, LOG, LOG_END, Layout, OCI_LAYOUT, SEARCH_FILES, TOP};
 use crate::log::Lines;
 use crate::memory::Memory;
 use crate::named::Named;
@@ -185,7 +185,7 @@ impl Check<'_> {
         let root = self.layout().root.clone();
         for path in list(&root)? {
             let name = path.file_name().unwrap_or_default();
-            let mut known = TOP.iter().chain(&INDEX_FILES);
+            let mut known = TOP.iter().chain(&INDEX_FILES).chain(&SEARCH_FILES);
             if !known.any(|known| name == *known) {
                 self.find(FindingKind::Stray, path, None, "it is not part of a store");
             }

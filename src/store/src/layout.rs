@@ -37,6 +37,7 @@ pub struct Store {
 /// tmp/                files being written; each is locked by its writer
 /// lock                held by whoever appends an operation
 /// index.db            a view of the log, which can be removed at any time; `index.db-*` too
+/// search.db           a view of what can be found, likewise
 /// leases/             what living processes may still name; each is locked by its process
 /// lease.lock          shared by whoever begins to name something, alone by `gc` while it removes
 /// gc.lock             held by `gc` from its beginning to its end, shared by `fsck`
@@ -73,6 +74,13 @@ pub(crate) const INDEX: &str = "index.db";
 /// Its files: the journal is there while the database is made. Source: SQLite, temporary files.
 pub(crate) const INDEX_FILES: [&str; 4] =
     [INDEX, "index.db-wal", "index.db-shm", "index.db-journal"];
+/// What is searched: a view too.
+pub(crate) const SEARCH_FILES: [&str; 4] = [
+    "search.db",
+    "search.db-wal",
+    "search.db-shm",
+    "search.db-journal",
+];
 /// Everything that can be at the top of a store, beside the index.
 pub(crate) const TOP: &[&str] = &[
     "blobs",
@@ -144,6 +152,16 @@ impl Layout {
         self.blobs.join(digest.hex())
     }
 
+    /// The index of the search: a view of heads, versions and runs.
+    pub(crate) fn search_index(&self) -> PathBuf {
+        self.root.join(SEARCH_FILES[0])
+    }
+
+    /// The files of the index of the search, itself first.
+    pub(crate) fn search_files(&self) -> [PathBuf; 4] {
+        SEARCH_FILES.map(|name| self.root.join(name))
+    }
+
     pub(crate) fn run(&self, run: &RunId) -> PathBuf {
         self.runs.join(run.to_string())
     }
@@ -200,6 +218,7 @@ impl Layout {
             if !TOP
                 .iter()
                 .chain(&INDEX_FILES)
+                .chain(&SEARCH_FILES)
                 .any(|name| entry.file_name() == *name)
             {
                 return Err(StoreError::NotAStore {

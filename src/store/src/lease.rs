@@ -111,6 +111,15 @@ impl Layout {
 }
 
 impl Store {
+    /// Keeps a blob, if it is there, for as long as this store is open: `false` when it is not there.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn hold_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.layout.hold([*digest])?;
+        self.contains(digest)
+    }
+
     /// Keeps a version, and all that it depends on, for as long as this store is open, even if its name
     /// is removed and `gc` runs meanwhile.
     ///

@@ -34,6 +34,7 @@ mod query;
 mod record;
 mod rules;
 mod runs;
+mod search;
 mod stats;
 mod version;
 mod wire;
@@ -59,6 +60,7 @@ pub use record::{
     RunProgram, RunRecord,
 };
 pub use runs::{LAST_RUN, RUN_PREFIX_MIN, RunPage, RunQuery, RunSummary};
+pub use search::{Found, SearchIndexed};
 pub use stats::{NameSize, StatsProgress, StoreStats};
 pub use version::{
     CONFIG_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, Requirement, SOURCE_MEDIA_TYPE, SUBAGENT_ARTIFACT_TYPE,

@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     deploy, diff, doctor, environments, exec, gc, images, list, log, pin, pool, remove, rename,
-    reproduce, restore, run, runs, shell, show, solve, stats, tag, undo,
+    reproduce, restore, run, runs, search, shell, show, solve, stats, tag, undo,
 };
 pub(crate) use flags::{
     DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, WhyFlags,
@@ -100,6 +100,7 @@ pub(crate) enum Command {
     Exec(exec::ExecArgs),
     Shell(shell::ShellArgs),
     List(list::ListArgs),
+    Search(search::SearchArgs),
     Show(show::ShowArgs),
     Log(log::LogArgs),
     Diff(diff::DiffArgs),
@@ -113,6 +114,8 @@ pub(crate) enum Command {
     /// Check that nothing that was saved has changed on disk
     Fsck,
     Gc(gc::GcArgs),
+    /// Make what is derived from the store anew: the indexes of its history and of the search
+    Reindex,
     Stats(stats::StatsArgs),
     #[command(subcommand)]
     Runs(runs::RunsCommand),

@@ -21,6 +21,7 @@ pub(crate) mod reproduce;
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod search;
 pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod solve;

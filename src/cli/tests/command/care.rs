@@ -61,3 +61,22 @@ fn what_nothing_names_is_collected() {
     );
     env.run(["gc", "--runs-older-than", "1w"]).status(2);
 }
+
+#[test]
+fn subagents_are_found_and_the_indexes_made_anew() {
+    let env = Env::new();
+    let versions = lineage(&env);
+    let found = env
+        .run(["search", "cuonts to 3", "--json"])
+        .status(0)
+        .json();
+    assert_eq!(found["subagents"][0]["name"], "counter");
+    assert_eq!(found["subagents"][0]["version"], versions[2].to_string());
+    let made = env.run(["reindex", "--json"]).status(0).json();
+    assert_eq!(
+        (&made["operations"], &made["subagents"]),
+        (&3.into(), &1.into())
+    );
+    let none = env.run(["search", "quantum"]).status(0);
+    assert_eq!(none.stdout, "");
+}

@@ -377,7 +377,8 @@ impl<'a> Place<'a> {
 /// elsewhere, the cache because all homes share it.
 fn keep(store: &Store, layer: &Digest, path: &std::path::Path) -> Result<(), FactoryError> {
     let is_cached = path.exists();
-    if !store.contains(layer)? {
+    // Nothing but the run's record will name it, so it is held until then.
+    if !store.hold_blob(layer)? {
         let failed = || EnvironmentError::file("read", path);
         let mut file = File::open(path).map_err(failed())?;
         let mut writer = store.writer()?;

@@ -43,7 +43,9 @@ fn files(root: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
-        let of_index = path.to_str().is_some_and(|path| path.contains("/index.db"));
+        let of_index = path
+            .to_str()
+            .is_some_and(|path| path.contains("/index.db") || path.contains("/search.db"));
         let is_lock = ["lock", "lease.lock", "gc.lock"]
             .iter()
             .any(|name| path.ends_with(name));

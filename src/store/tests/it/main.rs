@@ -23,4 +23,6 @@ mod model;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod versions;

@@ -1,0 +1,165 @@
+//! What is found, in which order, and from an index that is always what the store holds.
+
+use std::fs;
+
+use spec::wire::OutcomeJson;
+use spec::{Digest, RunOutcome};
+use store::{Store, VersionContent};
+
+use crate::fixtures::{Home, at, content, name, publication, record, run_id};
+
+fn described(description: &str, source: &str) -> VersionContent {
+    VersionContent {
+        description: description.to_owned(),
+        ..content(source)
+    }
+}
+
+fn publish(store: &Store, named: &str, content: &VersionContent) -> Digest {
+    let from = store.head(&name(named)).unwrap().map(|head| head.digest);
+    let to = store.stage(content).unwrap().digest();
+    store.publish(publication(&[(named, from, to)])).unwrap();
+    to
+}
+
+fn found(store: &Store, query: &str) -> Vec<String> {
+    let found = store.search(query, 5, &mut |_| {}).unwrap();
+    found.iter().map(|one| one.name.to_string()).collect()
+}
+
+fn library() -> Home {
+    let home = Home::new();
+    for (named, description, source) in [
+        (
+            "readme-writer",
+            "Writes a README for a project folder.",
+            "import pathlib\n",
+        ),
+        (
+            "csv-cleaner",
+            "Removes duplicate rows from tables.",
+            "class Deduplicator:\n    pass\n",
+        ),
+        (
+            "euro-rates",
+            "Looks up exchange rates of the euro.",
+            "def main(query):\n    pass\n",
+        ),
+    ] {
+        publish(&home.store, named, &described(description, source));
+    }
+    home
+}
+
+#[test]
+fn names_descriptions_symbols_and_other_spellings_find() {
+    let home = library();
+    for (query, first) in [
+        ("readme", "readme-writer"),
+        ("remove duplicates from a table", "csv-cleaner"),
+        ("deduplicator", "csv-cleaner"),
+        ("exchange", "euro-rates"),
+        ("exchnage ratse", "euro-rates"),
+        ("REDME writter", "readme-writer"),
+    ] {
+        assert_eq!(
+            found(&home.store, query).first().map(String::as_str),
+            Some(first),
+            "{query}"
+        );
+    }
+    assert_eq!(found(&home.store, ""), [] as [&str; 0]);
+}
+
+#[test]
+fn no_text_is_syntax() {
+    let home = library();
+    for query in [
+        "\"",
+        "a OR",
+        "NOT",
+        "name:readme*",
+        "readme\" OR \"x",
+        "NEAR(a b)",
+        "(",
+        "^",
+        "'; DROP TABLE documents",
+        "\0",
+        "*",
+    ] {
+        home.store.search(query, 5, &mut |_| {}).unwrap();
+    }
+    assert_eq!(
+        found(&home.store, "\"readme\") AND NOT (").first().unwrap(),
+        "readme-writer"
+    );
+    home.store
+        .search(&"wörter ".repeat(100_000), 5, &mut |_| {})
+        .unwrap();
+}
+
+#[test]
+fn the_index_follows_the_store() {
+    let home = library();
+    assert_eq!(found(&home.store, "readme")[0], "readme-writer");
+    // Another process sees it too, and what the first one then changes.
+    let other = home.again();
+    publish(
+        &home.store,
+        "readme-writer",
+        &described("Composes sonnets.", "x = 9\n"),
+    );
+    assert_eq!(found(&other, "sonnets")[0], "readme-writer");
+    home.store
+        .rename(&name("readme-writer"), &name("poet"), at(1))
+        .unwrap();
+    let all = other.search("sonnets", 5, &mut |_| {}).unwrap();
+    assert_eq!(found(&other, "sonnets"), ["poet"], "{all:?}");
+    home.store.remove(&name("poet"), at(2)).unwrap();
+    assert!(!found(&other, "sonnets").contains(&"poet".to_owned()));
+    home.store.undo(None, at(3)).unwrap();
+    assert_eq!(found(&home.store, "sonnets"), ["poet"]);
+    // Removed, damaged, made anew: it is only a view.
+    let before = found(&home.store, "tables");
+    fs::remove_file(home.path("search.db")).unwrap();
+    assert_eq!(found(&home.store, "tables"), before);
+    fs::write(home.path("search.db"), b"not a database").unwrap();
+    assert_eq!(found(&home.again(), "tables"), before);
+    let indexed = home.store.reindex_search(&mut |_| {}).unwrap();
+    assert_eq!((indexed.subagents, indexed.unreadable), (3, 0));
+    assert_eq!(found(&home.store, "tables"), before);
+    assert_eq!(home.findings(), [] as [String; 0]);
+}
+
+#[test]
+fn what_is_proven_comes_first_among_equals() {
+    let home = Home::new();
+    let store = &home.store;
+    for named in ["a-counter", "b-counter", "c-counter"] {
+        publish(
+            store,
+            named,
+            &described("Counts words.", &format!("# {named}\n")),
+        );
+    }
+    let mut number = 0;
+    for (named, completed) in [
+        ("b-counter", true),
+        ("b-counter", true),
+        ("a-counter", false),
+    ] {
+        number += 1;
+        let mut run = record(store, run_id(number), None);
+        run.name = Some(name(named));
+        if !completed {
+            run.report.outcome = OutcomeJson::from(&RunOutcome::Cancelled);
+        }
+        store.record_run(&run).unwrap();
+    }
+    let all = store.search("counts words", 3, &mut |_| {}).unwrap();
+    assert_eq!(all[0].name, name("b-counter"), "{all:?}");
+    assert_eq!((all[0].runs, all[0].completed), (2, 2));
+    assert!(all[0].proven > 0.3 && all[0].median_ms.is_some());
+    // What somebody once asked finds what answered.
+    assert_eq!(found(store, "write it")[0], "b-counter");
+}
