@@ -20,5 +20,6 @@ mod output;
 mod pool;
 mod reproduce;
 mod runtimes;
+mod share;
 mod solve;
 mod trouble;

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use llm::{Model, ModelRef};
+use orchestrator::trust::TrustPolicy;
 use orchestrator::{Assets, Egress, EnvironmentSettings, Factory, ShellPolicy, SystemContext};
+use registry::{Repository, RepositoryName};
 use runner::images::{self, BuildRequest};
 use runner::pool_process::{self, Asked, OwnSandboxes, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
@@ -113,6 +116,24 @@ impl App {
         Ok(ExitCode::Success)
     }
 
+    /// One repository of a registry.
+    ///
+    /// # Errors
+    /// Those of its credentials.
+    pub(crate) async fn repository(&self, name: &RepositoryName) -> anyhow::Result<Repository> {
+        Ok(Repository::connect(name.clone(), &self.settings.registries).await?)
+    }
+
+    /// What is demanded of versions before they are pulled or run.
+    ///
+    /// # Errors
+    /// As [`Settings::trust`].
+    pub(crate) fn trust(&self) -> anyhow::Result<TrustPolicy> {
+        self.settings
+            .trust()
+            .context("reading [trust] of the configuration")
+    }
+
     /// Skills and prompts.
     pub(crate) fn assets(&self) -> Assets {
         Assets::new(self.settings.skills.clone())
@@ -186,7 +207,7 @@ impl App {
             slots,
         };
         let sandboxes = Arc::new(PooledSandboxes::new(lease, Arc::new(own)));
-        Ok(self.put_together(live, store, models, sandboxes, image, engine))
+        self.put_together(live, store, models, sandboxes, image, engine)
     }
 
     /// Whether a pool that another process keeps may be asked. Its sandboxes have one runtime.
@@ -257,7 +278,7 @@ impl App {
         if let Some(permit) = permit {
             sandboxes.lend(permit);
         }
-        Ok(self.put_together(live, store, models, sandboxes, image, described))
+        self.put_together(live, store, models, sandboxes, image, described)
     }
 
     /// Connects to the engine, removes what dead programs left there, and builds the sandbox image
@@ -306,9 +327,10 @@ impl App {
         sandboxes: Arc<dyn Sandboxes>,
         image: ImageId,
         engine: String,
-    ) -> Factory {
+    ) -> anyhow::Result<Factory> {
+        let trust = self.trust()?;
         self.closing.add(&sandboxes);
-        Factory {
+        Ok(Factory {
             store,
             tasks: self.tasks(),
             outputs: self.outputs(),
@@ -324,9 +346,10 @@ impl App {
                 mode: self.settings.shell,
                 approver: live.approver(),
             },
+            trust,
             assets: self.assets(),
             context: Arc::new(SystemContext),
-        }
+        })
     }
 
     /// How many sandboxes there may be.

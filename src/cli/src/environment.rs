@@ -67,6 +67,22 @@ const FOR_PROGRAMS: &[&str] = &[
     "NO_PROXY",
     "TMPDIR",
 ];
+/// What a credential helper of Docker needs, beside that, to be found and to reach the user's
+/// keyring.
+const FOR_CREDENTIAL_HELPERS: &[&str] = &[
+    "PATH",
+    USER_HOME,
+    "USER",
+    "LANG",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "DBUS_SESSION_BUS_ADDRESS",
+    XDG_RUNTIME_DIR,
+    XDG_CONFIG_HOME,
+    XDG_DATA_HOME,
+    "GNUPGHOME",
+    "PASSWORD_STORE_DIR",
+];
 /// What has a meaning for this program or its libraries but is not taken from `.env`: it says what
 /// is executed, or where files and requests go.
 const NOT_FROM_FILE: &[(&str, &str)] = &[
@@ -228,6 +244,15 @@ impl Environment {
             .map(|name| (OsString::from(name), self.raw(name)));
         set.filter_map(|(name, value)| Some((name, value?)))
             .collect()
+    }
+
+    /// The variables that a credential helper of Docker gets.
+    pub(crate) fn for_credential_helpers(&self) -> Vec<(OsString, OsString)> {
+        let set = FOR_CREDENTIAL_HELPERS
+            .iter()
+            .map(|name| (OsString::from(name), self.raw(name)));
+        let set = set.filter_map(|(name, value)| Some((name, value?)));
+        set.chain(self.for_programs()).collect()
     }
 
     fn xdg(&self, name: &str, below_home: &str) -> Option<PathBuf> {

@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 
 use llm::LlmError;
+use orchestrator::share::ShareError;
+use orchestrator::trust::TrustError;
 use orchestrator::{EnvironmentError, FactoryError, Unmet, WorkspaceError};
+use registry::RegistryError;
 use runner::images::ImageError;
 use runner::pool_process::PoolError;
 use runner::{MountError, RunnerError};
@@ -204,6 +207,18 @@ fn judge(error: &(dyn std::error::Error + 'static)) -> Option<(ExitCode, Option<
     if let Some(error) = error.downcast_ref::<LlmError>() {
         return Some((of_llm(error), error.hint()));
     }
+    if let Some(error) = error.downcast_ref::<ShareError>() {
+        return Some((of_share(error), error.hint()));
+    }
+    if let Some(error) = error.downcast_ref::<TrustError>() {
+        return Some((of_trust(error), error.hint()));
+    }
+    if let Some(error) = error.downcast_ref::<RegistryError>() {
+        return Some((of_registry(error), error.hint()));
+    }
+    if let Some(error) = error.downcast_ref::<registry::ReferenceError>() {
+        return Some((ExitCode::Usage, error.hint()));
+    }
     if let Some(error) = error.downcast_ref::<spec::LimitsError>() {
         return Some((of_limits(error), error.hint()));
     }
@@ -227,6 +242,7 @@ fn of_factory(error: &FactoryError) -> ExitCode {
         FactoryError::Limits(error) => of_limits(error),
         FactoryError::Egress(_) => ExitCode::Usage,
         FactoryError::Environment(error) => of_environment(error),
+        FactoryError::Trust(error) => of_trust(error),
         FactoryError::Composition(_)
         | FactoryError::Target { .. }
         | FactoryError::NotReproducible { .. } => ExitCode::Refused,
@@ -250,6 +266,42 @@ fn of_environment(error: &EnvironmentError) -> ExitCode {
         | EnvironmentError::Import { .. } => ExitCode::Refused,
         EnvironmentError::Image(error) => of_image(error),
         EnvironmentError::Cancelled => ExitCode::Interrupted,
+        _ => ExitCode::Failed,
+    }
+}
+
+fn of_share(error: &ShareError) -> ExitCode {
+    match error {
+        ShareError::Store(error) => of_store(error),
+        ShareError::Registry(error) => of_registry(error),
+        ShareError::Trust(error) => of_trust(error),
+        ShareError::NoName { .. } | ShareError::PushToDigest { .. } => ExitCode::Usage,
+        ShareError::Job(_) => ExitCode::Internal,
+        // A rule of ours.
+        _ => ExitCode::Refused,
+    }
+}
+
+fn of_trust(error: &TrustError) -> ExitCode {
+    match error {
+        TrustError::Store(error) => of_store(error),
+        TrustError::UnknownKey { .. } => ExitCode::NotFound,
+        TrustError::BadName { .. } | TrustError::BadPublicKey { .. } => ExitCode::Usage,
+        TrustError::KeyFile { source, .. } => code_of_io(source),
+        TrustError::Crypto { .. } => ExitCode::Failed,
+        // A rule, or a key that must not be used.
+        _ => ExitCode::Refused,
+    }
+}
+
+fn of_registry(error: &RegistryError) -> ExitCode {
+    match error {
+        RegistryError::NotFound { .. } => ExitCode::NotFound,
+        RegistryError::Denied { .. } | RegistryError::Untrue { .. } => ExitCode::Refused,
+        RegistryError::Unreachable { .. }
+        | RegistryError::TooSlow { .. }
+        | RegistryError::Tls { .. } => ExitCode::Unavailable,
+        // It refused a request, or something on this side failed.
         _ => ExitCode::Failed,
     }
 }

@@ -31,8 +31,9 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    deploy, diff, doctor, environments, exec, fsck, gc, images, list, log, pin, pool, remove,
-    rename, reproduce, restore, run, runs, search, shell, show, solve, stats, tag, undo,
+    deploy, diff, doctor, environments, exec, fsck, gc, images, key, list, log, pin, pool, pull,
+    push, remove, rename, reproduce, restore, run, runs, search, shell, show, sign, solve, stats,
+    tag, undo,
 };
 use config::Settings;
 use environment::Environment;
@@ -185,6 +186,9 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Reindex => search::reindex(app),
         Command::Gc(args) => gc::gc(app, args),
         Command::Stats(args) => stats::stats(app, args),
+        Command::Key(command) => key::key(app, command),
+        Command::Sign(args) => sign::sign(app, args),
+        Command::Verify(args) => sign::verify(app, args),
         Command::Runs(command) => runs::runs(app, command),
         Command::Deploy(args) if !args.needs_engine() => deploy::deploy(app, args),
         Command::Deploy(_)
@@ -193,6 +197,8 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         | Command::Exec(_)
         | Command::Shell(_)
         | Command::Reproduce(_)
+        | Command::Push(_)
+        | Command::Pull(_)
         | Command::Pool(_)
         | Command::Images(_)
         | Command::Env(_)
@@ -212,6 +218,8 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
             Command::Run(args) => run::run(app, args).await,
             Command::Exec(args) => exec::exec(app, args).await,
             Command::Shell(args) => shell::shell(app, args).await,
+            Command::Push(args) => push::push(app, args).await,
+            Command::Pull(args) => pull::pull(app, args).await,
             Command::Reproduce(args) => reproduce::reproduce(app, args).await,
             Command::Pool(args) => pool::pool(app, args).await,
             Command::Images(command) => images::images(app, command).await,

@@ -2,6 +2,7 @@
 //! ([`orchestrator::wire::TaskJson`]). `JSON.md` beside this crate's manifest explains it to users.
 
 mod deploy;
+mod share;
 
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use crate::exit::Failure;
 use crate::ui::ErrorJson;
 
 pub(crate) use deploy::{DeployImageJson, DeployJson, VerifiedJson};
+pub(crate) use share::{
+    KeyJson, KeysJson, MovedJson, PullJson, PushJson, SignJson, SignatureJson, VerifyJson,
+};
 
 /// `pool`, when it begins to listen.
 #[derive(Debug, Serialize)]
@@ -109,6 +113,8 @@ pub(crate) struct ShowJson {
     pub(crate) requirements: Vec<String>,
     /// Bytes of manifest, config and source together.
     pub(crate) size: u64,
+    /// Who vouches for it.
+    pub(crate) signatures: Vec<SignatureJson>,
     pub(crate) files: Vec<FileJson>,
     /// The source, with `--code`.
     #[serde(skip_serializing_if = "Option::is_none")]

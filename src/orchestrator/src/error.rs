@@ -47,6 +47,9 @@ pub enum FactoryError {
     /// What something depends on cannot be composed with it.
     #[error("it cannot be composed")]
     Composition(#[from] crate::compose::CompositionError),
+    /// Nobody who is trusted vouches for a version.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::TrustError),
     /// Solving needs a model.
     #[error("no model is configured")]
     NoModel,
@@ -114,6 +117,7 @@ impl FactoryError {
             Self::Workspace(error) => error.hint(),
             Self::Limits(error) => error.hint(),
             Self::Egress(error) => error.hint(),
+            Self::Trust(error) => error.hint(),
             Self::Composition(error) => error.hint(),
             Self::Environment(error) => error.hint(),
             Self::NoModel => Some(

@@ -31,6 +31,7 @@ use crate::error::FactoryError;
 use crate::output_log::{LogHeader, OutputLog, Queue};
 use crate::python;
 use crate::shell::ShellPolicy;
+use crate::trust::TrustPolicy;
 use crate::watch::{Event, Watcher};
 
 /// Everything that running and solving needs.
@@ -60,6 +61,8 @@ pub struct Factory {
     pub environments: Option<EnvironmentSettings>,
     /// What becomes of the shell commands of subagents.
     pub shell: ShellPolicy,
+    /// What is demanded of saved versions before they run.
+    pub trust: TrustPolicy,
     /// Skills and prompts.
     pub assets: Assets,
     /// Clock and ids.
@@ -430,8 +433,8 @@ impl Factory {
     /// The request that runs a saved version.
     ///
     /// # Errors
-    /// [`FactoryError::Store`] when there is no such version, [`FactoryError::Limits`] when it asks
-    /// for more than it may have, [`FactoryError::Composition`] when it cannot be composed with what
+    /// [`FactoryError::Store`] when there is no such version, [`FactoryError::Trust`] when nobody who
+    /// is trusted vouches for it, [`FactoryError::Limits`] when it asks for more than it may have, [`FactoryError::Composition`] when it cannot be composed with what
     /// it depends on.
     pub fn saved(
         &self,
@@ -441,6 +444,8 @@ impl Factory {
         limits: &LimitSources,
     ) -> Result<RunRequest, FactoryError> {
         let resolved = self.store.resolve(reference)?;
+        self.trust
+            .check(&self.store, &resolved.digest, resolved.name.as_ref(), None)?;
         let version = self.store.version(&resolved.digest)?;
         // Its name may be removed while it runs; its record names it all the same.
         self.store.hold_version(&resolved.digest)?;

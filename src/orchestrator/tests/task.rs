@@ -73,6 +73,7 @@ impl Bench {
                 egress: Egress::default(),
                 environments: None,
                 shell: orchestrator::ShellPolicy::default(),
+                trust: orchestrator::trust::TrustPolicy::default(),
                 assets: Assets::default(),
                 context: Arc::new(Fixed::default()),
             },

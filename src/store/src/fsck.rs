@@ -145,6 +145,7 @@ impl Store {
         check.blobs(observe)?;
         check.history(&state);
         check.runs(&runs);
+        check.attachments()?;
         Ok(check.report)
     }
 }
@@ -465,6 +466,35 @@ impl Check<'_> {
                 self.find(FindingKind::Invalid, path, Some(digest), why);
             }
         }
+    }
+
+    /// What is said about versions.
+    fn attachments(&mut self) -> Result<(), StoreError> {
+        let folder = self.layout().attachments.clone();
+        for subject in self.store.subjects()? {
+            // What was said about a version that `gc` removed goes with the next collection.
+            if !self.store.contains(&subject)? {
+                continue;
+            }
+            let below = folder.join(subject.hex());
+            for digest in self.store.attached(&subject)? {
+                let by = format!("what is said about {subject}");
+                self.needed(digest, &by);
+                if self.bad.contains(&digest) {
+                    continue;
+                }
+                match self.store.attachment(&subject, &digest) {
+                    Ok(attachment) => {
+                        let by = format!("the manifest {digest}");
+                        for needed in attachment.blobs() {
+                            self.needed(needed, &by);
+                        }
+                    }
+                    Err(error) => self.failed(below.join(digest.hex()), Some(digest), &error),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reports a blob that is named and not there. That it is intact was checked with all others.

@@ -123,6 +123,7 @@ impl Store {
         let victims = plan.judge(&blobs, &leased);
         if !options.dry_run {
             plan.remove(&victims, observe)?;
+            self.forget_attachments()?;
             persist::clean(&self.layout.leases);
         }
         Ok(plan.report)
@@ -280,6 +281,7 @@ impl<'a> Plan<'a> {
             let parts = self.store.version_parts(&digest)?;
             self.live.extend(parts.blobs);
             open.extend(parts.depends);
+            self.live.extend(self.store.attached_parts(&digest)?);
             self.versions.insert(digest);
         }
         Ok(())
@@ -288,6 +290,7 @@ impl<'a> Plan<'a> {
     /// A version that was read already.
     fn take_version(&mut self, digest: Digest, parts: VersionParts) -> Result<(), StoreError> {
         self.live.extend(parts.blobs);
+        self.live.extend(self.store.attached_parts(&digest)?);
         self.versions.insert(digest);
         parts
             .depends

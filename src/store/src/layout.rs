@@ -34,6 +34,7 @@ pub struct Store {
 /// operations.log      one line per operation, only ever appended to
 /// operations.head     the last operation in it
 /// runs/<run id>       the digest of the run's record
+/// attachments/<hex>/  the digests of the manifests about a version
 /// tmp/                files being written; each is locked by its writer
 /// lock                held by whoever appends an operation
 /// index.db            a view of the log, which can be removed at any time; `index.db-*` too
@@ -47,6 +48,7 @@ pub(crate) struct Layout {
     pub(crate) root: PathBuf,
     pub(crate) blobs: PathBuf,
     pub(crate) runs: PathBuf,
+    pub(crate) attachments: PathBuf,
     pub(crate) tmp: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) lock: PathBuf,
@@ -83,6 +85,7 @@ pub(crate) const SEARCH_FILES: [&str; 4] = [
 ];
 /// Everything that can be at the top of a store, beside the index.
 pub(crate) const TOP: &[&str] = &[
+    "attachments",
     "blobs",
     "format",
     "gc.lock",
@@ -137,6 +140,7 @@ impl Layout {
             root: root.to_owned(),
             blobs: root.join("blobs/sha256"),
             runs: root.join("runs"),
+            attachments: root.join("attachments"),
             tmp: root.join("tmp"),
             log: root.join(LOG),
             lock: root.join("lock"),
@@ -251,7 +255,7 @@ impl Layout {
 }
 
 /// Creates a directory for its owner alone: records hold what users asked.
-fn create_directory(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_directory(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }

@@ -10,6 +10,7 @@
 
 mod archive;
 mod ask;
+mod attachment;
 mod blobs;
 mod change;
 mod changes;
@@ -31,6 +32,7 @@ mod parallel;
 mod parts;
 mod persist;
 mod query;
+mod receive;
 mod record;
 mod rules;
 mod runs;
@@ -41,6 +43,7 @@ mod wire;
 
 pub use archive::SourceFiles;
 pub use ask::Reindexed;
+pub use attachment::{Attachment, Document};
 pub use blobs::{BlobReader, BlobWriter, GET_MAX};
 pub use change::{Change, HeadMove, Move, PinMove, Renaming, TagMove};
 pub use changes::Publication;
@@ -55,6 +58,7 @@ pub use gc::{Amount, GcOptions, GcPhase, GcProgress, GcReport};
 pub use layout::Store;
 pub use operation::{Act, Operation};
 pub use query::{Head, LineageStep, Resolved};
+pub use receive::Foreign;
 pub use record::{
     CASSETTE_MEDIA_TYPE, Exchange, ExchangeKind, RUN_MEDIA_TYPE, RunEnvironment, RunPlace,
     RunProgram, RunRecord,

@@ -237,19 +237,29 @@ impl Store {
     /// [`StoreError::TooLarge`], and the file system's errors.
     pub fn record_run(&self, record: &RunRecord) -> Result<Digest, StoreError> {
         let run = record.run()?;
-        self.hold_all(&record.references()?)?;
-        for tree in record.trees() {
-            self.check_tree(&tree)?;
-        }
+        self.check_record(record)?;
         let cassette = self.put_record("the cassette", &WireCassette::new(&record.cassette)?)?;
         let digest = self.put_record("the record", &WireRecord::new(record, cassette))?;
+        self.point_at_record(&run, digest)?;
+        Ok(digest)
+    }
+
+    /// Checks that everything that a record names is in the store.
+    pub(crate) fn check_record(&self, record: &RunRecord) -> Result<(), StoreError> {
+        self.hold_all(&record.references()?)?;
+        let mut trees = record.trees().into_iter();
+        trees.try_for_each(|tree| self.check_tree(&tree))
+    }
+
+    /// Makes a record the one of its run.
+    pub(crate) fn point_at_record(&self, run: &RunId, digest: Digest) -> Result<(), StoreError> {
         let mut pointer = Temporary::create(&self.layout.tmp)?;
         pointer.write(format!("{digest}\n").as_bytes())?;
-        let path = self.layout.run(&run);
-        if !pointer.persist_new(&path)? && self.run_digest(&run)? != digest {
-            return Err(StoreError::RunExists { run });
+        let path = self.layout.run(run);
+        if !pointer.persist_new(&path)? && self.run_digest(run)? != digest {
+            return Err(StoreError::RunExists { run: *run });
         }
-        Ok(digest)
+        Ok(())
     }
 
     /// Reads the record of a run.
@@ -262,7 +272,30 @@ impl Store {
 
     /// Reads the record of a run, and the digest of its cassette.
     pub(crate) fn run_and_cassette(&self, run: &RunId) -> Result<(RunRecord, Digest), StoreError> {
-        let (mut record, digest) = self.run_without_cassette(run)?;
+        let (record, cassette) = self.record_and_cassette(&self.run_digest(run)?)?;
+        self.check_run(run, &record)?;
+        Ok((record, cassette))
+    }
+
+    /// The record of a run with an empty cassette, and the digest of the one that it has.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn run_without_cassette(
+        &self,
+        run: &RunId,
+    ) -> Result<(RunRecord, Digest), StoreError> {
+        let (record, cassette) = self.record_without_cassette(&self.run_digest(run)?)?;
+        self.check_run(run, &record)?;
+        Ok((record, cassette))
+    }
+
+    /// Reads a record by its digest, and says which cassette it has.
+    pub(crate) fn record_and_cassette(
+        &self,
+        digest: &Digest,
+    ) -> Result<(RunRecord, Digest), StoreError> {
+        let (mut record, digest) = self.record_without_cassette(digest)?;
         let path = self.layout.blob(&digest);
         let cassette: WireCassette = self.get_record(&digest)?;
         if cassette.media_type != CASSETTE_MEDIA_TYPE {
@@ -278,31 +311,27 @@ impl Store {
         Ok((record, digest))
     }
 
-    /// The record of a run with an empty cassette, and the digest of the one that it has.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub(crate) fn run_without_cassette(
-        &self,
-        run: &RunId,
-    ) -> Result<(RunRecord, Digest), StoreError> {
-        let digest = self.run_digest(run)?;
-        let path = self.layout.blob(&digest);
-        let wire: WireRecord = self.get_record(&digest)?;
+    fn record_without_cassette(&self, digest: &Digest) -> Result<(RunRecord, Digest), StoreError> {
+        let path = self.layout.blob(digest);
+        let wire: WireRecord = self.get_record(digest)?;
         if wire.media_type != RUN_MEDIA_TYPE {
             return Err(StoreError::corrupt(&path, "it is not a run record"));
-        }
-        if wire.report.run != run.to_string() {
-            return Err(StoreError::corrupt(
-                &self.layout.run(run),
-                "it points at the record of another run",
-            ));
         }
         let cassette = wire.cassette;
         let record = wire
             .into_record(Vec::new())
             .map_err(|why| StoreError::corrupt(&path, why))?;
         Ok((record, cassette))
+    }
+
+    fn check_run(&self, run: &RunId, record: &RunRecord) -> Result<(), StoreError> {
+        if record.report.run == run.to_string() {
+            return Ok(());
+        }
+        Err(StoreError::corrupt(
+            &self.layout.run(run),
+            "it points at the record of another run",
+        ))
     }
 
     /// The digest of a run's record.

@@ -18,9 +18,9 @@ pub const CONFIG_MEDIA_TYPE: &str = "application/vnd.agentfactory.subagent.confi
 pub const SOURCE_MEDIA_TYPE: &str = "application/vnd.agentfactory.subagent.source.v1.tar";
 
 /// A manifest holds three descriptors; more is not one of ours.
-const MANIFEST_MAX: ByteSize = ByteSize::kib(16);
+pub(crate) const MANIFEST_MAX: ByteSize = ByteSize::kib(16);
 /// A description of many pages and hundreds of requirements fit.
-const CONFIG_MAX: ByteSize = ByteSize::kib(512);
+pub(crate) const CONFIG_MAX: ByteSize = ByteSize::kib(512);
 
 /// Everything that decides what a version is: the same content has the same digest everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,12 +86,12 @@ pub struct Version {
 }
 
 /// What a version says without its source.
-struct VersionHead {
+pub(crate) struct VersionHead {
     manifest_bytes: u64,
     config: Descriptor,
     layer: Descriptor,
     /// Its files are not read.
-    content: VersionContent,
+    pub(crate) content: VersionContent,
 }
 
 /// What a version names.
@@ -143,8 +143,16 @@ impl Store {
     /// [`StoreError::UnknownVersion`], [`StoreError::Corrupt`], [`StoreError::BadVersion`] when its
     /// blobs are intact but are not a version, and the file system's errors.
     pub fn version(&self, digest: &Digest) -> Result<Version, StoreError> {
+        self.with_files(digest, self.manifest_and_config(digest)?)
+    }
+
+    /// Reads the source layer of a version whose manifest and config are known, and checks it.
+    pub(crate) fn with_files(
+        &self,
+        digest: &Digest,
+        head: VersionHead,
+    ) -> Result<Version, StoreError> {
         let bad = |why: String| bad(digest, why);
-        let head = self.manifest_and_config(digest)?;
         let layer_bytes = self.part(&head.layer, archive::LAYER_MAX, &bad)?;
         let files = archive::read(&layer_bytes)
             .map_err(|why| bad(format!("its source layer: {}", chain(&why))))?;
@@ -197,7 +205,17 @@ impl Store {
             Err(StoreError::TooLarge { .. }) => return Err(bad("it is not a manifest".to_owned())),
             other => other?,
         };
-        let manifest: Manifest = parse(&bytes)
+        self.version_head(digest, &bytes)
+    }
+
+    /// Reads the config that a manifest names, and checks both.
+    pub(crate) fn version_head(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> Result<VersionHead, StoreError> {
+        let bad = |why: String| bad(digest, why);
+        let manifest: Manifest = parse(bytes)
             .map_err(|why| bad(format!("its manifest is not one of a subagent: {why}")))?;
         let layer = manifest.check().map_err(bad)?.clone();
         if layer.size > archive::LAYER_MAX {

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    deploy, diff, doctor, environments, exec, gc, images, list, log, pin, pool, remove, rename,
-    reproduce, restore, run, runs, search, shell, show, solve, stats, tag, undo,
+    deploy, diff, doctor, environments, exec, gc, images, key, list, log, pin, pool, pull, push,
+    remove, rename, reproduce, restore, run, runs, search, shell, show, sign, solve, stats, tag,
+    undo,
 };
 pub(crate) use flags::{
     DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, WhyFlags,
@@ -121,6 +122,12 @@ pub(crate) enum Command {
     Runs(runs::RunsCommand),
     Reproduce(reproduce::ReproduceArgs),
     Deploy(deploy::DeployArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    Sign(sign::SignArgs),
+    Verify(sign::VerifyArgs),
     Pool(pool::PoolArgs),
     #[command(subcommand)]
     Images(images::ImagesCommand),

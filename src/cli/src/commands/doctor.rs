@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use llm::ModelRef;
+use orchestrator::trust::Demand;
 use runner::doctor::{EngineFacts, Probed, Severity};
 use runner::{
     DockerSandboxes, Engine, ImageId, PoolOptions, Sandboxes, doctor as engine_doctor, images,
@@ -69,6 +70,7 @@ pub(crate) async fn doctor(app: &App, args: &DoctorArgs) -> anyhow::Result<ExitC
             Err(error) => checks.push(Check::of_error("probe", Level::Error, error)),
         }
     }
+    checks.push(trust(app));
     checks.push(model(app, app.settings.model.as_ref()));
     if let Some(own) = &app.settings.subagent_model {
         checks.push(model(app, Some(own)));
@@ -301,6 +303,35 @@ async fn probe(app: &App, facts: &EngineFacts) -> anyhow::Result<Vec<Probed>> {
         anyhow::Ok(probed?)
     };
     app.interrupts.guard(probe).await
+}
+
+/// Who must vouch for versions.
+fn trust(app: &App) -> Check {
+    let of = |level, text: String, hint: Option<String>| Check {
+        topic: "trust",
+        level,
+        text,
+        hint,
+    };
+    match app.trust() {
+        Ok(policy) => {
+            let (rules, keys) = (policy.rules.len(), policy.all_keys().len());
+            let text = match policy.demand {
+                Demand::Nothing if rules == 0 => "versions need no signature".to_owned(),
+                Demand::Nothing => format!("{rules} rules of [trust] apply, with {keys} keys"),
+                Demand::Signed => {
+                    format!(
+                        "versions need the signature of a trusted key: {keys}, and {rules} rules"
+                    )
+                }
+            };
+            of(Level::Ok, text, None)
+        }
+        Err(error) => {
+            let failure = Failure::of(&error);
+            of(Level::Error, failure.message, failure.hint)
+        }
+    }
 }
 
 fn model(app: &App, model: Option<&ModelRef>) -> Check {

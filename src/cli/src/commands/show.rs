@@ -3,10 +3,12 @@
 mod tree;
 
 use clap::Args;
+use orchestrator::trust;
 use spec::wire::FileJson;
 use spec::{ByteSize, Digest, PartialLimits, VersionRef};
 use store::{LineageStep, Resolved, Store, Version};
 
+use super::sign::Known;
 use super::{field, joined, shown_at, shown_limits};
 use crate::app::App;
 use crate::exit::ExitCode;
@@ -36,11 +38,20 @@ pub(crate) fn show(app: &App, args: &ShowArgs) -> anyhow::Result<ExitCode> {
         return tree::show(&app.ui, &store, resolved);
     }
     let version = store.version(&resolved.digest)?;
-    let document = document(&store, resolved, &version, args.code)?;
+    let mut document = document(&store, resolved, &version, args.code)?;
+    let known = Known::of(app)?;
+    let signatures = trust::signatures(&store, &version.digest, &known.keys())?;
     if app.ui.is_json() {
+        document.signatures = known.documents(&signatures);
         app.ui.json(&document)?;
     } else {
         render(&app.ui, &document, version.content.limits.as_ref())?;
+        if !signatures.is_empty() {
+            app.ui.data("")?;
+        }
+        for one in &signatures {
+            app.ui.data(known.line(one))?;
+        }
     }
     Ok(ExitCode::Success)
 }
@@ -111,6 +122,7 @@ fn document(
             .map(|one| format!("{}=={}", one.name, one.version))
             .collect(),
         size: version.size.get(),
+        signatures: Vec::new(),
         files: files.collect(),
         code: with_code.then(|| code.collect()),
     })

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use egress::HostRule;
 use llm::ModelRef;
+use orchestrator::trust::Demand;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use spec::{ByteSize, DurationError, LimitSources, Limits, PartialLimits, parse_duration};
@@ -54,6 +55,12 @@ pub(crate) struct ConfigFile {
     /// What becomes of the shell commands of subagents.
     #[serde(default)]
     pub(crate) shell: ShellTable,
+    /// How registries are used.
+    #[serde(default)]
+    pub(crate) registry: RegistryTable,
+    /// Who must vouch for versions.
+    #[serde(default)]
+    pub(crate) trust: TrustTable,
     /// Endpoints of models, by the name that stands before the colon.
     #[serde(default)]
     pub(crate) providers: BTreeMap<String, ProviderTable>,
@@ -146,6 +153,37 @@ pub(crate) struct PythonTable {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ShellTable {
     pub(crate) policy: Option<Text<orchestrator::ShellMode>>,
+}
+
+/// `[registry]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegistryTable {
+    /// Hosts that are asked without TLS.
+    #[serde(default)]
+    pub(crate) plain_http: Vec<String>,
+}
+
+/// `[trust]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustTable {
+    pub(crate) require: Option<Text<Demand>>,
+    /// `ed25519:...`, or the name of a key of the home.
+    #[serde(default)]
+    pub(crate) keys: Vec<String>,
+    #[serde(default)]
+    pub(crate) rules: Vec<TrustRuleTable>,
+}
+
+/// `[[trust.rules]]`: what a rule does not say is as in `[trust]`, but that it demands a signature.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustRuleTable {
+    pub(crate) name: Option<String>,
+    pub(crate) registry: Option<String>,
+    pub(crate) require: Option<Text<Demand>>,
+    pub(crate) keys: Option<Vec<String>>,
 }
 
 /// `[providers.NAME]`.

@@ -2,13 +2,16 @@
 
 mod egress;
 mod file;
+mod trust;
 
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
+use orchestrator::trust::{KeyFolder, TrustPolicy};
 use orchestrator::{EgressSettings, PackageIndex, ShellMode, TaskBudget};
+use registry::{DockerConfig, RegistryOptions};
 use runner::{EngineConfig, Runtimes, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
 use spec::{ByteSize, LimitSources};
@@ -16,7 +19,10 @@ use spec::{ByteSize, LimitSources};
 use crate::args::GlobalFlags;
 use crate::environment::{self as env, Environment};
 use crate::exit::Problem;
-use file::{ConfigFile, EngineTable, ProviderTable, PythonTable, RuntimeTable, SandboxTable};
+use file::{
+    ConfigFile, EngineTable, ProviderTable, PythonTable, RegistryTable, RuntimeTable, SandboxTable,
+    TrustTable,
+};
 
 /// Everything that is configured. Flags of a single command still go over it.
 #[derive(Clone, Debug)]
@@ -63,6 +69,10 @@ pub(crate) struct Settings {
     pub(crate) program_environment: Vec<(OsString, OsString)>,
     /// What the user is called, for the log of what was changed.
     pub(crate) user: Option<String>,
+    /// How registries are used.
+    pub(crate) registries: RegistryOptions,
+    /// Who must vouch for versions, as the file says it.
+    trust: TrustTable,
     /// What people should know: ignored lines, addresses that a file in this folder decides.
     pub(crate) warnings: Vec<String>,
 }
@@ -98,6 +108,8 @@ impl Settings {
             user_data: environment.data_dir().map(|dir| dir.join("agentfactory")),
             program_environment: environment.for_programs(),
             user: environment.user(),
+            registries: registries(file.registry, environment)?,
+            trust: file.trust,
             home,
             model: model(environment, env::MODEL)?.or(file.model.map(|model| model.0)),
             subagent_model: model(environment, env::SUBAGENT_MODEL)?
@@ -127,6 +139,16 @@ impl Settings {
             images: overriding("images", environment.path(env::IMAGES).or(file.images))?,
             warnings,
         })
+    }
+}
+
+impl Settings {
+    /// What is demanded of versions before they are pulled or run.
+    ///
+    /// # Errors
+    /// A key that [trust] names is not there or cannot be used.
+    pub(crate) fn trust(&self) -> anyhow::Result<TrustPolicy> {
+        trust::policy(&self.trust, &KeyFolder::new(&self.home))
     }
 }
 
@@ -339,6 +361,26 @@ fn engine(file: EngineTable, environment: &Environment) -> Result<EngineConfig, 
         cert_path: environment.path(env::DOCKER_CERT_PATH),
         context,
         config_dir: environment.path(env::DOCKER_CONFIG).or_else(docker_home),
+    })
+}
+
+/// Registries, with the credentials that Docker keeps.
+fn registries(table: RegistryTable, environment: &Environment) -> Result<RegistryOptions, Problem> {
+    for host in &table.plain_http {
+        let reference = format!("{host}/x").parse::<registry::RegistryRef>();
+        if !reference.is_ok_and(|reference| reference.repository.host() == host) {
+            let host = spec::printable(host, 80);
+            return Err(Problem::usage(format!("`{host}` is not a registry's host"))
+                .hint("write HOST or HOST:PORT in `plain_http` of [registry]"));
+        }
+    }
+    let docker_home = || environment.user_home().map(|home| home.join(".docker"));
+    Ok(RegistryOptions {
+        plain_http: table.plain_http,
+        docker: DockerConfig {
+            folder: environment.path(env::DOCKER_CONFIG).or_else(docker_home),
+            environment: environment.for_credential_helpers(),
+        },
     })
 }
 

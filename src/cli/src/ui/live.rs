@@ -144,6 +144,11 @@ impl Live {
         Arc::clone(&self.watcher) as _
     }
 
+    /// What a transfer is told to.
+    pub(crate) fn transfer(&self) -> Arc<dyn registry::Progress> {
+        Arc::clone(&self.watcher) as _
+    }
+
     /// Who is asked about a subagent's command: the person at the terminal, if there is one.
     pub(crate) fn approver(&self) -> Option<Arc<dyn Approver>> {
         let is_there = self.is_terminal && io::stdin().is_terminal();
@@ -257,6 +262,19 @@ impl Approver for Sending {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Question { lines, answer });
         Box::pin(async { answered.await.unwrap_or(false) })
+    }
+}
+
+impl registry::Progress for Sending {
+    fn phase(&self, text: &str) {
+        self.send(Message::Phase(text.to_owned()));
+    }
+
+    fn bytes(&self, done: u64, total: u64) {
+        self.send(Message::Bytes {
+            done,
+            total: Some(total),
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Self-Evolve: a draft, or a saved subagent, is changed after what its runs showed.
 
+use crate::trust::TrustError;
 use spec::SubagentName;
 
 use super::arguments::{ModifySubagent, name, path};
@@ -113,7 +114,13 @@ impl Session<'_> {
         }
         match self.factory.head(name)? {
             Some(digest) => {
-                let version = self.factory.store.version(&digest)?;
+                let (store, trust) = (&self.factory.store, &self.factory.trust);
+                let trusted = trust.check(store, &digest, Some(name), None);
+                trusted.map_err(|error| match error {
+                    TrustError::Store(error) => Refusal::from(error),
+                    other => Refusal::Text(other.to_string()),
+                })?;
+                let version = store.version(&digest)?;
                 Ok(Draft::from_version(name.clone(), version))
             }
             None => Err(self.unknown(name.as_str())?.into()),

@@ -314,6 +314,7 @@ impl Session<'_> {
                     .saved(&reference, &given.query, self.tree.clone(), limits);
                 let mut request = saved.map_err(|error| match error {
                     FactoryError::Limits(why) => Refusal::Text(why.to_string()),
+                    FactoryError::Trust(why) => Refusal::Text(why.to_string()),
                     other => other.into(),
                 })?;
                 request

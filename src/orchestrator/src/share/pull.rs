@@ -1,0 +1,410 @@
+//! A version comes from a registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use registry::{Descriptor, Moved, Parts, Progress, RawManifest, RegistryRef, Repository, Target};
+use spec::{ByteSize, Digest, RunId, SubagentName, VersionRef};
+use store::{
+    Attachment, BlobRef, DEPENDS_MAX, Foreign, Move, Publication, RUN_MEDIA_TYPE,
+    SUBAGENT_ARTIFACT_TYPE, Store, StoreError,
+};
+
+use super::content::StoreContent;
+use super::{ALONG, ENVIRONMENT_TYPE, RUN_TYPE, ShareError, blocking, lineage};
+use crate::trust::TrustPolicy;
+
+/// Bytes of one environment.
+const ENVIRONMENT_MAX: ByteSize = ByteSize::mib(4 << 10);
+/// Bytes of one run with its files.
+const RUN_MAX: ByteSize = ByteSize::mib(1 << 10);
+/// Bytes of anything else that is said about a version.
+const DOCUMENT_MAX: ByteSize = lineage::LINEAGE_MAX;
+/// Manifests about one version that are looked at.
+const ABOUT_MAX: usize = 256;
+/// What all our own types begin with.
+const OURS: &str = "application/vnd.agentfactory.";
+
+/// What is to be pulled, and what it becomes.
+#[derive(Clone, Debug)]
+pub struct PullRequest {
+    /// Which repository, and which tag or digest; none means `latest`.
+    pub from: RegistryRef,
+    /// What it is called here; none takes the last word of the repository.
+    pub name: Option<SubagentName>,
+    /// Whether the runs that speak for it come too.
+    pub with_cases: bool,
+    /// Whether the head moves even where it would leave a version that this one did not come from.
+    pub force: bool,
+    /// What is demanded of it.
+    pub trust: TrustPolicy,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What was pulled.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// What it is called here.
+    pub name: SubagentName,
+    /// The version.
+    pub version: Digest,
+    /// The head before; none when the name is new.
+    pub before: Option<Digest>,
+    /// How many versions came: it and what it depends on.
+    pub versions: usize,
+    /// How many manifests about them came.
+    pub attachments: usize,
+    /// The runs that came.
+    pub runs: Vec<RunId>,
+    /// What was transferred.
+    pub moved: Moved,
+}
+
+impl Pulled {
+    /// Whether the head moved.
+    pub fn is_new(&self) -> bool {
+        self.before != Some(self.version)
+    }
+}
+
+/// Pulls a version and all that belongs to it, and moves the head of its name when all of it is
+/// here and right.
+///
+/// # Errors
+/// [`ShareError::Trust`], [`ShareError::HeadIsNotAncestor`] and [`StoreError::HeadMoved`]: it is here then, without a name.
+/// The store's and the registry's, and when what comes is no subagent or too much: then nothing of
+/// it is visible, and what was transferred is not transferred again.
+pub async fn pull(
+    store: &Arc<Store>,
+    repository: &Repository,
+    request: &PullRequest,
+    progress: &dyn Progress,
+) -> Result<Pulled, ShareError> {
+    let name = match &request.name {
+        Some(name) => name.clone(),
+        None => name_of(&request.from)?,
+    };
+    let mut pull = Pull {
+        store,
+        content: StoreContent(Arc::clone(store)),
+        repository,
+        progress,
+        reference: request.from.to_string(),
+        moved: Moved::default(),
+    };
+    progress.phase(&format!("looking for `{}`", request.from));
+    let root = repository
+        .manifest(&request.from.target_or_latest())
+        .await?;
+    let version = root.digest;
+    let versions = pull.versions(root).await?;
+    let mut attachments = 0;
+    for digest in &versions {
+        attachments += pull.about(digest).await?;
+    }
+    let runs = if request.with_cases {
+        pull.runs(&version).await?
+    } else {
+        Vec::new()
+    };
+    let moved = pull.moved;
+    let before = {
+        let (store, name, request) = (Arc::clone(store), name.clone(), request.clone());
+        let runs = runs.clone();
+        let published = move || publish(&store, &name, version, runs, &request);
+        tokio::task::spawn_blocking(published).await??
+    };
+    Ok(Pulled {
+        name,
+        version,
+        before,
+        versions: versions.len(),
+        attachments,
+        runs,
+        moved,
+    })
+}
+
+/// The name that a repository suggests.
+fn name_of(from: &RegistryRef) -> Result<SubagentName, ShareError> {
+    let last = from.repository.path().rsplit('/').next();
+    let name = last.unwrap_or_default().parse();
+    name.map_err(|source| ShareError::NoName {
+        repository: from.repository.to_string(),
+        source,
+    })
+}
+
+/// Moves the head, if that loses nothing from sight; gives what it was.
+fn publish(
+    store: &Store,
+    name: &SubagentName,
+    version: Digest,
+    evidence: Vec<RunId>,
+    request: &PullRequest,
+) -> Result<Option<Digest>, ShareError> {
+    let repository = request.from.repository.to_string();
+    request
+        .trust
+        .check(store, &version, Some(name), Some(&repository))?;
+    let head = match store.resolve(&VersionRef::Head(name.clone())) {
+        Ok(resolved) => Some(resolved.digest),
+        Err(StoreError::UnknownName { .. } | StoreError::NoHead { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if head == Some(version) {
+        return Ok(head);
+    }
+    if let Some(head) = head.filter(|_| !request.force)
+        && !lineage::ancestors(store, None, &version)?.contains(&head)
+    {
+        return Err(ShareError::HeadIsNotAncestor {
+            name: name.clone(),
+            head,
+            pulled: version,
+        });
+    }
+    store.publish(Publication {
+        moves: vec![Move {
+            name: name.clone(),
+            from: head,
+            to: version,
+        }],
+        at: request.at,
+        task: None,
+        evidence,
+        note: format!("pulled from {}", request.from),
+    })?;
+    Ok(head)
+}
+
+/// A pull that is under way.
+struct Pull<'a> {
+    store: &'a Arc<Store>,
+    content: StoreContent,
+    repository: &'a Repository,
+    progress: &'a dyn Progress,
+    reference: String,
+    moved: Moved,
+}
+
+impl Pull<'_> {
+    /// Gets a version and all that it depends on, each after what it depends on.
+    async fn versions(&mut self, root: RawManifest) -> Result<Vec<Digest>, ShareError> {
+        let mut found: BTreeMap<Digest, (Foreign, Vec<Digest>)> = BTreeMap::new();
+        let mut open = vec![self.foreign(&root)?];
+        while let Some(foreign) = open.pop() {
+            let digest = foreign.digest;
+            if found.contains_key(&digest) {
+                continue;
+            }
+            if found.len() > DEPENDS_MAX {
+                return Err(self.too_much("versions", DEPENDS_MAX as u64));
+            }
+            self.blobs(&[described(&foreign.config)]).await?;
+            let (store, one) = (Arc::clone(self.store), foreign.clone());
+            let depends = blocking(move || store.depends_of(&one)).await?;
+            let depends: Vec<Digest> = depends.into_values().collect();
+            found.insert(digest, (foreign, depends.clone()));
+            for needed in depends.iter().filter(|needed| !found.contains_key(needed)) {
+                let manifest = self.repository.manifest(&Target::Digest(*needed)).await?;
+                open.push(self.foreign(&manifest)?);
+            }
+        }
+        let layers: Vec<_> = found
+            .values()
+            .map(|(one, _)| described(&one.layer))
+            .collect();
+        let count = layers.len();
+        self.progress.phase(&format!("pulling {count} versions"));
+        self.blobs(&layers).await?;
+        let order = in_order(root.digest, &found)
+            .ok_or_else(|| self.not_a_subagent("it depends on itself"))?;
+        let (store, order_of) = (Arc::clone(self.store), order.clone());
+        blocking(move || {
+            for digest in &order_of {
+                if let Some((foreign, _)) = found.get(digest) {
+                    store.receive(foreign)?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(order)
+    }
+
+    /// Looks at a manifest that should be a version's.
+    fn foreign(&self, manifest: &RawManifest) -> Result<Foreign, ShareError> {
+        if let Ok(parts) = Parts::of_manifest(&manifest.bytes) {
+            let found = parts.listed_type();
+            let shown = spec::printable(found, 100);
+            if let Some(ours) = found.strip_prefix(OURS)
+                && found != SUBAGENT_ARTIFACT_TYPE
+            {
+                let newer = ours.starts_with("subagent.");
+                let why = if newer {
+                    format!("it is `{shown}`, of a newer format than this program knows")
+                } else {
+                    format!("it is `{shown}`")
+                };
+                return Err(self.not_a_subagent(&why));
+            }
+            if found != SUBAGENT_ARTIFACT_TYPE {
+                return Err(self.not_a_subagent(&format!("it is `{shown}`")));
+            }
+        }
+        Ok(Foreign::of_manifest(&manifest.bytes)?)
+    }
+
+    /// Gets what is said about a version, and gives how much it is.
+    async fn about(&mut self, version: &Digest) -> Result<usize, ShareError> {
+        let listed = self.repository.referrers(version, None).await?;
+        let known = |one: &Descriptor| {
+            let artifact_type = one.artifact_type.as_deref();
+            artifact_type.is_some_and(|found| ALONG.contains(&found))
+        };
+        let listed = listed.into_iter().filter(known);
+        let mut kept = 0;
+        for one in listed.take(ABOUT_MAX) {
+            let Some(attachment) = self.attachment(&one, version).await? else {
+                continue;
+            };
+            let limit = match attachment.artifact_type.as_str() {
+                ENVIRONMENT_TYPE => ENVIRONMENT_MAX,
+                _ => DOCUMENT_MAX,
+            };
+            self.layers(&attachment, limit).await?;
+            let store = Arc::clone(self.store);
+            blocking(move || store.receive_attachment(&attachment.bytes)).await?;
+            kept += 1;
+        }
+        Ok(kept)
+    }
+
+    /// Gets the runs that speak for a version.
+    async fn runs(&mut self, version: &Digest) -> Result<Vec<RunId>, ShareError> {
+        let listed = self.repository.referrers(version, Some(RUN_TYPE)).await?;
+        let mut runs = BTreeSet::new();
+        for one in listed {
+            let Some(attachment) = self.attachment(&one, version).await? else {
+                continue;
+            };
+            // Whoever wrote it names the record last.
+            let record = match attachment.layers.last() {
+                Some((media_type, digest, _)) if media_type == RUN_MEDIA_TYPE => *digest,
+                _ => return Err(self.not_a_subagent("a run that goes along has no record")),
+            };
+            self.progress.phase("pulling a run");
+            self.layers(&attachment, RUN_MAX).await?;
+            let store = Arc::clone(self.store);
+            runs.insert(blocking(move || store.receive_run(&record)).await?);
+        }
+        Ok(runs.into_iter().collect())
+    }
+
+    /// Reads a manifest about a version; none when the list names one that is gone, or that is about
+    /// something else.
+    async fn attachment(
+        &self,
+        listed: &Descriptor,
+        version: &Digest,
+    ) -> Result<Option<Attachment>, ShareError> {
+        let target = Target::Digest(listed.digest);
+        let Some(manifest) = self.repository.find_manifest(&target).await? else {
+            return Ok(None);
+        };
+        let attachment = Attachment::of_manifest(&manifest.bytes)?;
+        let same = attachment.subject == *version
+            && Some(attachment.artifact_type.as_str()) == listed.artifact_type.as_deref();
+        Ok(same.then_some(attachment))
+    }
+
+    /// Gets the blobs of what is said about a version.
+    async fn layers(&mut self, one: &Attachment, limit: ByteSize) -> Result<(), ShareError> {
+        let size: u64 = one
+            .layers
+            .iter()
+            .fold(0, |sum, (_, _, size)| size.get().saturating_add(sum));
+        if size > limit.get() {
+            return Err(self.too_much("bytes of what is said about a version", limit.get()));
+        }
+        let layers = one
+            .layers
+            .iter()
+            .map(|(media_type, digest, size)| Descriptor {
+                media_type: media_type.clone(),
+                digest: *digest,
+                size: size.get(),
+                artifact_type: None,
+            });
+        let mut all: Vec<Descriptor> = layers.collect();
+        let store = Arc::clone(self.store);
+        // Its config is empty, and need not be fetched.
+        let empty = blocking(move || store.put(b"{}")).await?;
+        all.retain(|blob| blob.digest != empty);
+        let mut seen = BTreeSet::new();
+        all.retain(|blob| seen.insert(blob.digest));
+        self.blobs(&all).await
+    }
+
+    async fn blobs(&mut self, blobs: &[Descriptor]) -> Result<(), ShareError> {
+        let blobs: Vec<&Descriptor> = blobs.iter().collect();
+        let (repository, progress) = (self.repository, self.progress);
+        let moved = repository.pull_blobs(&self.content, &blobs, progress);
+        self.moved += moved.await?;
+        Ok(())
+    }
+
+    fn not_a_subagent(&self, why: &str) -> ShareError {
+        ShareError::NotASubagent {
+            reference: self.reference.clone(),
+            why: why.to_owned(),
+        }
+    }
+
+    fn too_much(&self, what: &str, limit: u64) -> ShareError {
+        ShareError::TooMuch {
+            reference: self.reference.clone(),
+            what: what.to_owned(),
+            limit,
+        }
+    }
+}
+
+fn described(blob: &BlobRef) -> Descriptor {
+    Descriptor {
+        media_type: blob.media_type.to_owned(),
+        digest: blob.digest,
+        size: blob.size.get(),
+        artifact_type: None,
+    }
+}
+
+/// The versions, each after what it depends on; none when there is no such order, which no digests
+/// can bring about.
+fn in_order(root: Digest, found: &BTreeMap<Digest, (Foreign, Vec<Digest>)>) -> Option<Vec<Digest>> {
+    let mut order = Vec::new();
+    let mut done = BTreeSet::new();
+    let mut open = vec![(root, false)];
+    let mut steps = 0_usize;
+    while let Some((digest, is_below_done)) = open.pop() {
+        steps += 1;
+        if steps > 2 * DEPENDS_MAX * (DEPENDS_MAX + 1) {
+            return None;
+        }
+        if done.contains(&digest) {
+            continue;
+        }
+        if is_below_done {
+            done.insert(digest);
+            order.push(digest);
+            continue;
+        }
+        open.push((digest, true));
+        let (_, depends) = found.get(&digest)?;
+        open.extend(depends.iter().map(|needed| (*needed, false)));
+    }
+    Some(order)
+}

@@ -1,0 +1,391 @@
+//! Versions between two homes, through a real registry and through one that lies.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use orchestrator::share::{self, PullRequest, Pulled, PushRequest, Pushed, ShareError};
+use orchestrator::trust::{self, Demand, KeyFolder, TrustError, TrustPolicy};
+use registry::{RegistryOptions, RegistryRef, Repository};
+use spec::{Digest, SubagentName, WorkspacePath};
+use store::{Move, Publication, Store, VersionContent};
+use testkit::{RegistryServer, ScriptedServer, ServerReply};
+
+struct Home {
+    store: Arc<Store>,
+    trust: TrustPolicy,
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            store: Arc::new(Store::ensure(&folder.path().join("store")).unwrap()),
+            trust: TrustPolicy::default(),
+            folder,
+        }
+    }
+
+    /// Makes the next version of a name its head.
+    fn publish(&self, name: &str, text: &str, depends: &[(&str, Digest)]) -> Digest {
+        let digest = self.stage(text, depends);
+        self.store
+            .publish(Publication {
+                moves: vec![Move {
+                    name: name.parse().unwrap(),
+                    from: self.head(name),
+                    to: digest,
+                }],
+                at: Timestamp::UNIX_EPOCH,
+                task: None,
+                evidence: Vec::new(),
+                note: String::new(),
+            })
+            .unwrap();
+        digest
+    }
+
+    fn stage(&self, text: &str, depends: &[(&str, Digest)]) -> Digest {
+        let path = WorkspacePath::from_text("main.py").unwrap();
+        let depends = depends.iter();
+        let content = VersionContent {
+            entry: path.clone(),
+            description: "Counts.".to_owned(),
+            files: [(path, text.as_bytes().to_vec())].into_iter().collect(),
+            skills: BTreeSet::new(),
+            depends: depends
+                .map(|(name, digest)| (name.parse().unwrap(), *digest))
+                .collect::<BTreeMap<SubagentName, Digest>>(),
+            egress: BTreeSet::new(),
+            limits: None,
+            python: "3.13".to_owned(),
+            requirements: Vec::new(),
+        };
+        self.store.stage(&content).unwrap().digest()
+    }
+
+    fn head(&self, name: &str) -> Option<Digest> {
+        let reference = name.parse().unwrap();
+        self.store
+            .resolve(&reference)
+            .ok()
+            .map(|found| found.digest)
+    }
+
+    fn is_whole(&self) {
+        let report = self.store.fsck(&mut |_| {}).unwrap();
+        assert_eq!(report.findings, []);
+    }
+
+    async fn push(&self, version: &str, to: &str) -> Result<Pushed, ShareError> {
+        let to: RegistryRef = to.parse().unwrap();
+        let request = PushRequest {
+            version: version.parse().unwrap(),
+            to: to.clone(),
+            with_cases: false,
+            force: false,
+        };
+        share::push(&self.store, &repository(&to).await, &request, &()).await
+    }
+
+    async fn pull(&self, from: &str) -> Result<Pulled, ShareError> {
+        self.pull_as(from, None).await
+    }
+
+    async fn pull_as(&self, from: &str, name: Option<&str>) -> Result<Pulled, ShareError> {
+        let from: RegistryRef = from.parse().unwrap();
+        let request = PullRequest {
+            from: from.clone(),
+            name: name.map(|name| name.parse().unwrap()),
+            with_cases: false,
+            force: false,
+            trust: self.trust.clone(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        share::pull(&self.store, &repository(&from).await, &request, &()).await
+    }
+}
+
+async fn repository(reference: &RegistryRef) -> Repository {
+    let options = RegistryOptions::default();
+    let name = reference.repository.clone();
+    Repository::connect(name, &options).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_and_what_it_depends_on_keep_their_digests() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there) = (Home::new(), Home::new());
+    let below = here.publish("adder", "def main(query): return {}\n", &[]);
+    let old = here.publish("counter", "import adder\n", &[("adder", below)]);
+    let new = here.publish("counter", "import adder as a\n", &[("adder", below)]);
+    let place = format!("{}/team/counter", server.host());
+    let pushed = here.push(&format!("counter@{old}"), &place).await.unwrap();
+    assert_eq!((pushed.versions, pushed.version), (2, old));
+    let pulled = there.pull(&place).await.unwrap();
+    assert_eq!((pulled.version, pulled.before), (old, None));
+    assert_eq!(there.head("counter"), Some(old));
+    // What a version depends on is here, but has no name of its own.
+    assert_eq!(there.head("adder"), None);
+    there.store.version(&below).unwrap();
+
+    // The next one comes from the one that is there: both move on.
+    let pushed = here.push("counter", &place).await.unwrap();
+    assert_eq!(pushed.attachments, 1);
+    let pulled = there.pull(&place).await.unwrap();
+    assert_eq!((pulled.version, pulled.before), (new, Some(old)));
+    // Nothing is sent or moved twice.
+    let again = here.push("counter", &place).await.unwrap();
+    assert_eq!((again.moved.blobs, again.moved.bytes), (0, 0));
+    let again = there.pull(&place).await.unwrap();
+    assert!(!again.is_new());
+    assert_eq!(again.moved.bytes, 0);
+    // An older one is no step forward, neither there nor here.
+    let error = here.push(&format!("counter@{old}"), &place).await;
+    assert!(matches!(error, Err(ShareError::TagIsNotAncestor { .. })));
+    let error = there.pull(&format!("{place}@{old}")).await.unwrap_err();
+    assert!(
+        matches!(error, ShareError::HeadIsNotAncestor { .. }),
+        "{error}"
+    );
+    assert_eq!(there.head("counter"), Some(new));
+    there
+        .pull_as(&format!("{place}@{old}"), Some("older"))
+        .await
+        .unwrap();
+    assert_eq!(there.head("older"), Some(old));
+    here.is_whole();
+    there.is_whole();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pulled_and_changed_comes_back_as_a_step_forward() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there, third) = (Home::new(), Home::new(), Home::new());
+    let place = format!("{}/counter", server.host());
+    here.publish("counter", "1", &[]);
+    let second = here.publish("counter", "2", &[]);
+    here.push("counter", &place).await.unwrap();
+    there.pull(&place).await.unwrap();
+    third.publish("counter", "1", &[]);
+    // Meanwhile both go on: the second to push is told.
+    there.publish("counter", "3", &[]);
+    here.publish("counter", "4", &[]);
+    there.push("counter", &place).await.unwrap();
+    let error = here.push("counter", &place).await.unwrap_err();
+    assert!(
+        matches!(error, ShareError::TagIsNotAncestor { .. }),
+        "{error}"
+    );
+    let error = here.pull(&place).await.unwrap_err();
+    assert!(
+        matches!(error, ShareError::HeadIsNotAncestor { .. }),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("--as"));
+    // The third never saw the second version; that its own came before it was told to the others.
+    let pulled = third.pull(&place).await.unwrap();
+    assert_eq!(pulled.version, there.head("counter").unwrap());
+    assert_ne!(pulled.version, second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_changed_in_the_registry_is_not_taken() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there) = (Home::new(), Home::new());
+    let version = here.publish("counter", "def main(query): return {}\n", &[]);
+    let place = format!("{}/counter", server.host());
+    here.push("counter", &place).await.unwrap();
+    let version = here.store.version(&version).unwrap();
+    let file = server.blob(&version.source.hex());
+    let good = std::fs::read(&file).unwrap();
+    for bad in [good[..good.len() - 1].to_vec(), vec![b'x'; good.len()]] {
+        std::fs::write(&file, bad).unwrap();
+        there.pull(&place).await.unwrap_err();
+        assert_eq!(there.head("counter"), None);
+        assert!(there.store.version(&version.digest).is_err());
+        there.is_whole();
+    }
+    std::fs::write(&file, good).unwrap();
+    there.pull(&place).await.unwrap();
+    there.store.version(&version.digest).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_subagent_is_refused() {
+    let there = Home::new();
+    let ask = async |manifest: String| {
+        let server = ScriptedServer::start(move |request| {
+            if request.target.contains("/manifests/") {
+                ServerReply::body(manifest.clone())
+            } else {
+                ServerReply::status(404)
+            }
+        });
+        let error = there.pull(&format!("{}/counter", server.host())).await;
+        assert_eq!(there.head("counter"), None);
+        there.is_whole();
+        error.unwrap_err().to_string()
+    };
+    let manifest = |artifact: &str, config_size: u64, layers: usize| {
+        let part = |media_type: &str, size: u64| serde_json::json!({"digest": Digest::of(b"x"), "mediaType": media_type, "size": size});
+        let layer = part(store::SOURCE_MEDIA_TYPE, 9);
+        let json = serde_json::json!({
+            "artifactType": artifact,
+            "config": part(store::CONFIG_MEDIA_TYPE, config_size),
+            "layers": vec![layer; layers],
+            "mediaType": store::MANIFEST_MEDIA_TYPE,
+            "schemaVersion": 2,
+        });
+        String::from_utf8(spec::canonical_json(&json).unwrap()).unwrap()
+    };
+    let ours = store::SUBAGENT_ARTIFACT_TYPE;
+    let why = ask(manifest("application/vnd.agentfactory.subagent.v2", 2, 1)).await;
+    assert!(why.contains("newer format"), "{why}");
+    let why = ask(manifest("application/vnd.example", 2, 1)).await;
+    assert!(
+        why.contains("is not a subagent: it is `application/vnd.example`"),
+        "{why}"
+    );
+    let why = ask(manifest(ours, 1 << 40, 1)).await;
+    assert!(why.contains("at most 524288"), "{why}");
+    let why = ask(manifest(ours, 2, 2)).await;
+    assert!(why.contains("2 layers"), "{why}");
+    let why = ask(manifest(ours, 2, 60_000)).await;
+    assert!(why.contains("more than 4194304 bytes"), "{why}");
+    let why = ask(manifest(ours, 2, 500)).await;
+    assert!(why.contains("too large"), "{why}");
+    let why = ask(manifest(ours, 2, 1).replace(":2}", ": 2}")).await;
+    assert!(why.contains("canonical"), "{why}");
+    let why = ask(manifest(ours, 2, 1)).await;
+    assert!(why.contains("has no"), "{why}");
+    for text in [
+        "",
+        "{}",
+        "[]",
+        "not json",
+        "{\"manifests\": [], \"schemaVersion\": 2}",
+    ] {
+        let why = ask(text.to_owned()).await;
+        assert!(why.contains("not a valid version"), "{text}: {why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_was_cut_off_leaves_no_name_and_goes_on() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there) = (Home::new(), Home::new());
+    let below = here.publish("adder", "def main(query): return {}\n", &[]);
+    here.publish("counter", "import adder\n", &[("adder", below)]);
+    let place = format!("{}/counter", server.host());
+    here.push("counter", &place).await.unwrap();
+    // Between us and the registry is one that stops to answer after some requests.
+    let host = server.host();
+    let left = Arc::new(Mutex::new(0));
+    let budget = Arc::clone(&left);
+    let relay = ScriptedServer::start(move |request| {
+        let mut left = budget.lock().unwrap();
+        if *left == 0 {
+            return ServerReply::status(404);
+        }
+        *left -= 1;
+        forward(&host, &request.method, &request.target)
+    });
+    let place = format!("{}/counter", relay.host());
+    let mut failures = 0;
+    for requests in 1..100 {
+        *left.lock().unwrap() = requests;
+        match there.pull(&place).await {
+            Ok(_) => break,
+            Err(_) => failures += 1,
+        }
+        assert_eq!(there.head("counter"), None);
+        there.is_whole();
+    }
+    assert!(failures >= 3, "{failures}");
+    assert_eq!(there.head("counter"), here.head("counter"));
+}
+
+/// Asks a registry the same.
+fn forward(host: &str, method: &str, target: &str) -> ServerReply {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let accept =
+        "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+    let request = format!("{method} {target} HTTP/1.0\r\nHost: {host}\r\nAccept: {accept}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap();
+    let status = String::from_utf8_lossy(&answer[9..12]).parse().unwrap();
+    ServerReply {
+        body: answer[end + 4..].to_vec(),
+        ..ServerReply::status(status)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_go_along_and_decide_what_is_pulled() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, mut there) = (Home::new(), Home::new());
+    let keys = KeyFolder::new(here.folder.path());
+    let [release, other] = ["release", "other"].map(|name| keys.generate(name).unwrap().public);
+    there.trust = TrustPolicy {
+        demand: Demand::Signed,
+        keys: vec![release],
+        ..TrustPolicy::default()
+    };
+    let version = here.publish("counter", "def main(query): return {}\n", &[]);
+    let place = format!("{}/counter", server.host());
+    here.push("counter", &place).await.unwrap();
+    let error = there.pull(&place).await.unwrap_err();
+    assert!(
+        matches!(error, ShareError::Trust(TrustError::Unsigned { .. })),
+        "{error}"
+    );
+    assert_eq!(there.head("counter"), None);
+
+    trust::sign(&here.store, &keys, "other", &version).unwrap();
+    here.push("counter", &place).await.unwrap();
+    let error = there.pull(&place).await.unwrap_err();
+    assert!(
+        matches!(error, ShareError::Trust(TrustError::Untrusted { .. })),
+        "{error}"
+    );
+    assert!(error.to_string().contains(&other.id()), "{error}");
+    assert_eq!(there.head("counter"), None);
+
+    let signed = trust::sign(&here.store, &keys, "release", &version).unwrap();
+    // The same key says the same each time.
+    assert_eq!(
+        trust::sign(&here.store, &keys, "release", &version).unwrap(),
+        signed
+    );
+    let pushed = here.push("counter", &place).await.unwrap();
+    assert_eq!(pushed.attachments, 2);
+    let pulled = there.pull(&place).await.unwrap();
+    assert_eq!((pulled.version, pulled.attachments), (version, 2));
+    assert_eq!(there.head("counter"), Some(version));
+    // It goes on from there: a third home gets the signature from the second.
+    let next = format!("{}/mirror/counter", server.host());
+    there.push("counter", &next).await.unwrap();
+    let mut third = Home::new();
+    third.trust = there.trust.clone();
+    third.pull(&next).await.unwrap();
+    third.is_whole();
+}
