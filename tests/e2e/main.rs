@@ -18,6 +18,7 @@ mod library;
 mod limits;
 mod output;
 mod pool;
+mod reference;
 mod reproduce;
 mod runtimes;
 mod share;

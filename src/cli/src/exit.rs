@@ -6,7 +6,7 @@ use std::io;
 use llm::LlmError;
 use orchestrator::share::ShareError;
 use orchestrator::trust::TrustError;
-use orchestrator::{EnvironmentError, FactoryError, Unmet, WorkspaceError};
+use orchestrator::{EnvironmentError, FactoryError, LibraryError, Unmet, WorkspaceError};
 use registry::RegistryError;
 use runner::images::ImageError;
 use runner::pool_process::PoolError;
@@ -238,6 +238,7 @@ fn of_factory(error: &FactoryError) -> ExitCode {
         FactoryError::Image(error) => of_image(error),
         FactoryError::Model(error) => of_llm(error),
         FactoryError::Workspace(error) => of_workspace(error),
+        FactoryError::Library(error) => of_library(error),
         FactoryError::NoModel => ExitCode::Unavailable,
         FactoryError::Limits(error) => of_limits(error),
         FactoryError::Egress(_) => ExitCode::Usage,
@@ -278,6 +279,14 @@ fn of_share(error: &ShareError) -> ExitCode {
         ShareError::NoName { .. } | ShareError::PushToDigest { .. } => ExitCode::Usage,
         ShareError::Job(_) => ExitCode::Internal,
         // A rule of ours.
+        _ => ExitCode::Refused,
+    }
+}
+
+fn of_library(error: &LibraryError) -> ExitCode {
+    match error {
+        LibraryError::NoSubagent { .. } | LibraryError::NoHome { .. } => ExitCode::NotFound,
+        LibraryError::Io { source, .. } => code_of_io(source),
         _ => ExitCode::Refused,
     }
 }

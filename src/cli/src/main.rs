@@ -31,8 +31,9 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    deploy, diff, doctor, environments, exec, fsck, gc, images, key, list, log, pin, pool, pull,
-    push, remove, rename, reproduce, restore, run, runs, search, shell, show, sign, solve, stats,
+    copy, deploy, diff, doctor, environments, exec, export, fsck, gc, images, import, key, list, log,
+    pin, pool, pull, push, remove, rename, reproduce, restore, run, runs, search, shell, show, sign,
+    solve, stats,
     tag, undo,
 };
 use config::Settings;
@@ -174,6 +175,9 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Show(args) => show::show(app, args),
         Command::Log(args) => log::log(app, args),
         Command::Diff(args) => diff::diff(app, args),
+        Command::Import(args) => import::import(app, args),
+        Command::Export(args) => export::export(app, args),
+        Command::Copy(args) => copy::copy(app, args),
         Command::Undo(args) => undo::undo(app, args),
         Command::Restore(args) => restore::restore(app, args),
         Command::Tag(args) => tag::tag(app, args),

@@ -133,6 +133,65 @@ pub(crate) struct TreeJson {
     pub(crate) depends: Vec<TreeJson>,
 }
 
+/// `import`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImportJson {
+    /// Whether nothing was saved.
+    pub(crate) dry_run: bool,
+    /// The folders, by name.
+    pub(crate) subagents: Vec<ImportedJson>,
+}
+
+/// One folder of `import`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImportedJson {
+    pub(crate) folder: String,
+    /// Null when the folder was refused before that was known.
+    pub(crate) name: Option<SubagentName>,
+    /// `saved`, `unchanged` or `refused`.
+    pub(crate) outcome: &'static str,
+    pub(crate) version: Option<Digest>,
+    /// The head before.
+    pub(crate) parent: Option<Digest>,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
+    /// Why it was refused.
+    pub(crate) error: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+/// `export`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExportJson {
+    pub(crate) path: String,
+    pub(crate) name: SubagentName,
+    pub(crate) version: Digest,
+    /// Files of the source.
+    pub(crate) files: usize,
+    /// Versions that it depends on.
+    pub(crate) depends: usize,
+    /// Recorded runs.
+    pub(crate) runs: usize,
+}
+
+/// `copy`.
+#[derive(Debug, Serialize)]
+pub(crate) struct CopyJson {
+    pub(crate) name: SubagentName,
+    pub(crate) version: Digest,
+    /// Versions, with those that it depends on.
+    pub(crate) versions: usize,
+    /// Recorded runs.
+    pub(crate) runs: usize,
+    pub(crate) blobs: usize,
+    /// What was there already is not written again.
+    pub(crate) written_bytes: u64,
+    /// Whether the name's head is this version there.
+    pub(crate) is_head: bool,
+    /// The tag that it got instead.
+    pub(crate) tag: Option<String>,
+}
+
 /// How a version became the head of its name.
 #[derive(Debug, Serialize)]
 pub(crate) struct PublishedJson {

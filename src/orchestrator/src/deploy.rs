@@ -27,7 +27,7 @@ pub struct Deployed {
     pub files: Vec<String>,
 }
 
-fn wrong(path: &Path, why: String) -> FactoryError {
+pub(crate) fn wrong(path: &Path, why: String) -> FactoryError {
     FactoryError::Target {
         path: path.to_owned(),
         why,
@@ -152,26 +152,37 @@ fn skill_name(name: &SubagentName) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-/// Writes a folder that appears complete or not at all.
+/// Writes files as a folder that appears complete or not at all.
 fn write_folder(
     parent: &Path,
     target: &Path,
     files: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), FactoryError> {
+    write_staged(parent, target, |staging| {
+        for (path, content) in files {
+            let path = staging.join(path);
+            let written = path
+                .parent()
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .and_then(|()| std::fs::write(&path, content));
+            written.map_err(|error| wrong(&path, error.to_string()))?;
+        }
+        Ok(())
+    })
+}
+
+/// Makes a folder that appears complete or not at all.
+pub(crate) fn write_staged(
+    parent: &Path,
+    target: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), FactoryError>,
 ) -> Result<(), FactoryError> {
     std::fs::create_dir_all(parent).map_err(|error| wrong(parent, error.to_string()))?;
     let staging = tempfile::Builder::new()
         .prefix(".agentfactory-")
         .tempdir_in(parent);
     let staging = staging.map_err(|error| wrong(parent, error.to_string()))?;
-
-    for (path, content) in files {
-        let path = staging.path().join(path);
-        let written = path
-            .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&path, content));
-        written.map_err(|error| wrong(&path, error.to_string()))?;
-    }
+    fill(staging.path())?;
     std::fs::set_permissions(
         staging.path(),
         std::os::unix::fs::PermissionsExt::from_mode(0o755),

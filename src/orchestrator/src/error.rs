@@ -50,6 +50,9 @@ pub enum FactoryError {
     /// Nobody who is trusted vouches for a version.
     #[error(transparent)]
     Trust(#[from] crate::trust::TrustError),
+    /// A folder of subagents or another home cannot be used.
+    #[error(transparent)]
+    Library(#[from] crate::library::LibraryError),
     /// Solving needs a model.
     #[error("no model is configured")]
     NoModel,
@@ -120,6 +123,7 @@ impl FactoryError {
             Self::Trust(error) => error.hint(),
             Self::Composition(error) => error.hint(),
             Self::Environment(error) => error.hint(),
+            Self::Library(error) => error.hint(),
             Self::NoModel => Some(
                 "pass --model PROVIDER:ID, such as anthropic:claude-opus-4-6, or set AGENTFACTORY_MODEL"
                     .to_owned(),

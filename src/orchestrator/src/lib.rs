@@ -14,6 +14,8 @@ mod egress;
 mod environments;
 mod error;
 mod factory;
+mod front_matter;
+mod library;
 mod output_log;
 mod python;
 mod rebuild;
@@ -42,6 +44,11 @@ pub use environments::{
 };
 pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, Requirements, RunRequest, program_from_file};
+pub use front_matter::FrontMatterError;
+pub use library::{
+    Case, CopyReport, CopyRequest, Exported, ImportItem, ImportOutcome, ImportRequest,
+    LibraryError, copy_version, export_version, import_skills,
+};
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};
 pub use rebuild::{Rebuilt, rebuild_environment, rebuild_image, rebuild_version};
 pub use reproduce::{Check, Reproduction, Unrecorded};

@@ -89,6 +89,8 @@ struct Imports {
     modules: BTreeSet<String>,
     /// Whether it imports by a name that is computed, or relatively, or cannot be parsed.
     is_open: bool,
+    /// Attributes of something that is called `tools`.
+    of_tools: BTreeSet<String>,
 }
 
 impl<'a> Visitor<'a> for Imports {
@@ -119,6 +121,13 @@ impl<'a> Visitor<'a> for Imports {
     fn visit_expr(&mut self, expr: &'a Expr) {
         if let Expr::Name(name) = expr {
             self.is_open |= matches!(name.id.as_str(), "__import__" | "exec" | "eval");
+        }
+        if let Expr::Attribute(attribute) = expr
+            && let Expr::Name(name) = attribute.value.as_ref()
+            && name.id.as_str() == "tools"
+            && !attribute.attr.starts_with("__")
+        {
+            self.of_tools.insert(attribute.attr.to_string());
         }
         visitor::walk_expr(self, expr);
     }
@@ -154,6 +163,59 @@ pub(crate) fn module_files(module: &str) -> Vec<String> {
         .collect()
 }
 
+/// What a source file asks of the world outside it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Uses {
+    /// Names that it takes from the modules `tools` and `llm`; `llm` for any use of that one.
+    pub(crate) tools: BTreeSet<String>,
+    /// The outermost names of the modules that it imports.
+    pub(crate) modules: BTreeSet<String>,
+    /// How many arguments its `main` must and may have; none when it defines no such function.
+    pub(crate) main: Option<(usize, usize)>,
+}
+
+/// What one source file uses, as far as its text says it; nothing for one that cannot be parsed.
+pub(crate) fn uses(source: &str) -> Uses {
+    if is_too_deep(source) {
+        return Uses::default();
+    }
+    let found = on_a_large_stack(|| {
+        let module = ruff_python_parser::parse_module(source).ok()?;
+        let mut imports = Imports::default();
+        let mut found = Uses::default();
+        for stmt in module.suite() {
+            imports.visit_stmt(stmt);
+            if let Stmt::FunctionDef(function) = stmt
+                && function.name.as_str() == "main"
+            {
+                let all = &function.parameters;
+                let own = all.posonlyargs.iter().chain(&all.args);
+                let needed = own.clone().filter(|one| one.default.is_none()).count();
+                let most = if all.vararg.is_some() {
+                    usize::MAX
+                } else {
+                    own.count()
+                };
+                found.main = Some((needed, most));
+            }
+        }
+        for module in &imports.modules {
+            let (top, rest) = module.split_once('.').unwrap_or((module, ""));
+            found.modules.insert(top.to_owned());
+            match (top, rest) {
+                ("llm", _) => found.tools.insert("llm".to_owned()),
+                ("tools", name) if !name.is_empty() => found.tools.insert(name.to_owned()),
+                _ => false,
+            };
+        }
+        if found.modules.contains("tools") {
+            found.tools.extend(imports.of_tools);
+        }
+        Some(found)
+    });
+    found.flatten().unwrap_or_default()
+}
+
 /// The files of a subagent that its entry file needs: those it imports, directly or not.
 ///
 /// `read` gives the text of a file by its path, or `None` when there is no such file. Files that
@@ -165,6 +227,7 @@ pub(crate) fn import_closure(
 ) -> (BTreeMap<String, String>, bool) {
     let mut found = BTreeMap::new();
     let mut open = false;
+    let beside = entry.rfind('/').map_or("", |at| &entry[..=at]);
     let mut queue = vec![entry.to_owned()];
     while let Some(path) = queue.pop() {
         if found.contains_key(&path) || found.len() >= spec::limits::SOURCE_FILES {
@@ -173,12 +236,14 @@ pub(crate) fn import_closure(
         let Some(source) = read(&path) else { continue };
         let imports = imports(&source);
         open |= imports.is_open;
-        queue.extend(
-            imports
-                .modules
-                .iter()
-                .flat_map(|module| module_files(module)),
-        );
+        let files = imports.modules.iter();
+        for file in files.flat_map(|module| module_files(module)) {
+            // The folder of the entry file comes before the root.
+            if !beside.is_empty() {
+                queue.push(format!("{beside}{file}"));
+            }
+            queue.push(file);
+        }
         found.insert(path, source);
     }
     (found, open)

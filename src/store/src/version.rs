@@ -239,6 +239,21 @@ impl Store {
         })
     }
 
+    /// The parts that the manifest of a version names: config and source layer.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the bytes are not the manifest of a version.
+    pub fn manifest_parts(bytes: &[u8]) -> Result<[Digest; 2], StoreError> {
+        let wrong =
+            |why| StoreError::refused(format!("it is not the manifest of a version: {why}"));
+        if bytes.len() as u64 > MANIFEST_MAX.get() {
+            return Err(wrong(format!("it is larger than {MANIFEST_MAX}")));
+        }
+        let manifest: Manifest = parse(bytes).map_err(wrong)?;
+        let layer = manifest.check().map_err(wrong)?.digest;
+        Ok([manifest.config.digest, layer])
+    }
+
     /// Keeps files as a source layer and gives its digest.
     ///
     /// # Errors
@@ -299,6 +314,27 @@ impl Store {
 }
 
 impl VersionContent {
+    /// Reads a config that a store wrote. The files are not in it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the bytes are no config.
+    pub fn from_config(bytes: &[u8]) -> Result<Self, StoreError> {
+        let wrong = |why| StoreError::refused(format!("it is not the config of a version: {why}"));
+        if bytes.len() as u64 > CONFIG_MAX.get() {
+            return Err(wrong(format!("it is larger than {CONFIG_MAX}")));
+        }
+        let config: Config = parse(bytes).map_err(wrong)?;
+        config.into_content(SourceFiles::new()).map_err(wrong)
+    }
+
+    /// The config of a version of this content, in its one form.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a number that it cannot hold.
+    pub fn to_config(&self) -> Result<Vec<u8>, StoreError> {
+        canonical(&Config::new(self))
+    }
+
     /// The rules that its types do not express.
     fn check(&self) -> Result<(), String> {
         if !self.files.iter().any(|(path, _)| *path == self.entry) {

@@ -1,4 +1,4 @@
-//! What the targets feed: the modules of `runner` that read hostile bytes, and nothing else of it.
+//! What the targets feed: the modules of `runner` and `orchestrator` that read hostile bytes, and nothing else of them.
 //!
 //! They are compiled from where they are. A dependency on `runner` would build the engine's client and
 //! its cryptography with the fuzzer's flags, which takes many minutes.
@@ -12,9 +12,16 @@ mod collect;
 mod events;
 #[path = "../../../src/runner/src/frames.rs"]
 mod frames;
+#[path = "../../../src/orchestrator/src/front_matter/mod.rs"]
+mod front_matter;
 #[path = "../../../src/runner/src/docker/fuzzing.rs"]
 mod fuzzing;
 
 use blobs::{BlobSink, Blobs, MemoryBlobs};
 
 pub use fuzzing::{files, read};
+
+/// Any text as a `SKILL.md`.
+pub fn front_matter(text: &str) {
+    front_matter::check_any(text);
+}

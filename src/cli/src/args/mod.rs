@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    deploy, diff, doctor, environments, exec, gc, images, key, list, log, pin, pool, pull, push,
-    remove, rename, reproduce, restore, run, runs, search, shell, show, sign, solve, stats, tag,
+    copy, deploy, diff, doctor, environments, exec, export, gc, images, import, key, list, log, pin,
+    pool, pull, push, remove, rename, reproduce, restore, run, runs, search, shell, show, sign,
+    solve, stats, tag,
     undo,
 };
 pub(crate) use flags::{
@@ -128,6 +129,9 @@ pub(crate) enum Command {
     Key(key::KeyCommand),
     Sign(sign::SignArgs),
     Verify(sign::VerifyArgs),
+    Import(import::ImportArgs),
+    Export(export::ExportArgs),
+    Copy(copy::CopyArgs),
     Pool(pool::PoolArgs),
     #[command(subcommand)]
     Images(images::ImagesCommand),

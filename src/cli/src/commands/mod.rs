@@ -1,14 +1,17 @@
 //! One file per command.
 
+pub(crate) mod copy;
 pub(crate) mod deploy;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod environments;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod fsck;
 pub(crate) mod gc;
 mod graph;
 pub(crate) mod images;
+pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod log;

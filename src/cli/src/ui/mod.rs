@@ -1,5 +1,6 @@
 //! What people and scripts see: data on standard output, everything else on standard error.
 
+mod bar;
 mod live;
 mod meter;
 mod table;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{ColorChoice, GlobalFlags};
 use crate::environment::Environment;
 use crate::exit::Failure;
+pub(crate) use bar::Bar;
 pub(crate) use live::{Live, LiveKind};
 pub(crate) use meter::Meter;
 pub(crate) use table::Table;

@@ -19,7 +19,7 @@ use spec::{Digest, SubagentName, WorkspacePath, limits};
 use store::{SourceFiles, Store, StoreError, VersionContent};
 
 pub use error::CompositionError;
-pub(crate) use modules::module_name;
+pub(crate) use modules::{is_standard, module_name};
 
 /// The package that holds the versions. A file of a subagent cannot have its name.
 const PACKAGE: &str = "_depends";

@@ -38,7 +38,7 @@ pub(super) fn importable<'a>(
 }
 
 /// Whether the standard library has a module of this name.
-pub(super) fn is_standard(module: &str) -> bool {
+pub(crate) fn is_standard(module: &str) -> bool {
     STANDARD.split(' ').any(|name| name == module)
 }
 

@@ -8,6 +8,7 @@ use store::{Requirement, Version, VersionContent};
 
 use super::requirements::distributions;
 use crate::environments::Prepared;
+use crate::front_matter::FrontMatter;
 use crate::python;
 
 /// Python's version in the base image. Source: `images/base`.
@@ -218,8 +219,22 @@ impl Draft {
 
     /// The documentation that is saved with it.
     fn skill_md(&self) -> String {
-        // A JSON string is a valid YAML scalar, whatever it contains.
-        let quoted = serde_json::Value::String(self.description.clone()).to_string();
+        let hosts_of = |hosts: &BTreeSet<HostRule>| hosts.iter().map(ToString::to_string).collect();
+        let matter = FrontMatter {
+            name: Some(self.name.to_string()),
+            description: Some(self.description.clone()),
+            entry_file: Some(self.entry.to_string()),
+            skills: Some(self.skills.clone()),
+            depends: (!self.depends.is_empty()).then(|| self.depends.clone()),
+            egress: (!self.egress.is_empty()).then(|| hosts_of(&self.egress)),
+            limits: (!self.limits.is_empty()).then(|| self.limits.clone()),
+            python: Some(self.python.clone()),
+            requirements: (!self.requirements.is_empty()).then(|| {
+                let all = self.requirements.iter();
+                all.map(|one| format!("{}=={}", one.name, one.version))
+                    .collect()
+            }),
+        };
         let skills = list(self.skills.iter());
         let hosts = match hosts(self.egress.iter()) {
             hosts if hosts.is_empty() => String::new(),
@@ -238,9 +253,10 @@ impl Draft {
             limits => format!("Limits that it asks for: {limits}.\n"),
         };
         format!(
-            "---\nname: {name}\ndescription: {quoted}\nentry_file: {entry}\n---\n\n# {name}\n\n{description}\n\n\
+            "{matter}\n# {name}\n\n{description}\n\n\
              ## Use\n\n`main(query: str) -> {{\"answer\": str, \"summary\": str}}` in `{entry}`.\n\n\
              Granted skills: {skills}.\n{depends}{requirements}{hosts}{limits}",
+            matter = matter.write(),
             name = self.name,
             entry = self.entry,
             description = self.description,

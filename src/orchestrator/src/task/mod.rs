@@ -28,7 +28,7 @@ use crate::factory::Factory;
 use crate::watch::{Event, Watcher};
 use crate::workspace;
 use drafts::Draft;
-pub(crate) use drafts::{SKILL_MD, list};
+pub(crate) use drafts::{PYTHON, SKILL_MD, list};
 use log::{Step, TaskLog};
 pub(crate) use render::middle;
 

@@ -25,4 +25,6 @@ mod runs;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod versions;

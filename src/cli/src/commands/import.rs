@@ -1,0 +1,125 @@
+//! `import`: subagents from folders.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use orchestrator::{ImportItem, ImportOutcome, ImportRequest, import_skills};
+
+use crate::app::App;
+use crate::exit::{ExitCode, Failure};
+use crate::ui::{Bar, Text, Tone, Ui};
+use crate::wire::{ImportJson, ImportedJson};
+
+/// Save subagents from folders: exported ones, Agent Skills, the reference implementation's
+///
+/// DIR is a folder with a SKILL.md and a Python file with main(query), a folder of such folders, or
+/// one that has skills/subagents. Of each, the files that its entry file needs are saved. One that is
+/// refused does not stop the others; what is saved already is not saved again.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Say what would be saved, and save nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Imports a folder.
+pub(crate) fn import(app: &App, args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    let store = app.store()?;
+    let request = ImportRequest {
+        store: &store,
+        folder: &args.folder,
+        dry_run: args.dry_run,
+        at: Timestamp::now(),
+    };
+    let bar = Bar::new(&app.ui, "importing");
+    let items = import_skills(&request, &mut |done, all| bar.at(done, all));
+    drop(bar);
+    let items = items?;
+    let refused = items
+        .iter()
+        .filter(|item| matches!(item.outcome, ImportOutcome::Refused(_)))
+        .count();
+    if app.ui.is_json() {
+        app.ui.json(&ImportJson {
+            dry_run: args.dry_run,
+            subagents: items.into_iter().map(document).collect(),
+        })?;
+    } else {
+        for item in items {
+            render(&app.ui, item, args.dry_run)?;
+        }
+    }
+    Ok(if refused > 0 {
+        ExitCode::Refused
+    } else {
+        ExitCode::Success
+    })
+}
+
+fn document(item: ImportItem) -> ImportedJson {
+    let (outcome, version, parent, error) = match item.outcome {
+        ImportOutcome::Saved {
+            version, parent, ..
+        } => ("saved", Some(version), parent, None),
+        ImportOutcome::Unchanged { version } => ("unchanged", Some(version), None, None),
+        ImportOutcome::Refused(error) => ("refused", None, None, Some(Failure::of(&error.into()))),
+    };
+    ImportedJson {
+        folder: item.folder.display().to_string(),
+        name: item.name,
+        outcome,
+        version,
+        parent,
+        notes: item.notes,
+        error: error.as_ref().map(|error| error.message.clone()),
+        hint: error.and_then(|error| error.hint),
+    }
+}
+
+fn render(ui: &Ui, item: ImportItem, dry_run: bool) -> anyhow::Result<()> {
+    let folder = item.folder.display().to_string();
+    let name = item.name.map_or(folder, |name| name.to_string());
+    match item.outcome {
+        ImportOutcome::Saved {
+            version, parent, ..
+        } => {
+            let what = match (dry_run, parent) {
+                (false, None) => "saved",
+                (false, Some(_)) => "saved over its head",
+                (true, None) => "would be saved",
+                (true, Some(_)) => "would be saved over its head",
+            };
+            ui.data(
+                Text::new()
+                    .with(Tone::Strong, name)
+                    .plain(format!("@{version} {what}")),
+            )?;
+        }
+        ImportOutcome::Unchanged { version } => {
+            ui.data(
+                Text::new()
+                    .with(Tone::Strong, name)
+                    .plain(format!("@{version} is saved already")),
+            )?;
+        }
+        ImportOutcome::Refused(error) => {
+            let failure = Failure::of(&error.into());
+            ui.complain(
+                Text::new()
+                    .with(Tone::Bad, "refused: ")
+                    .plain(format!("{name}: {}", failure.message)),
+            );
+            if let Some(hint) = failure.hint {
+                ui.complain(Text::new().with(Tone::Dim, format!("  hint: {hint}")));
+            }
+        }
+    }
+    for note in item.notes {
+        ui.note(Text::new().with(Tone::Dim, format!("  {note}")));
+    }
+    Ok(())
+}

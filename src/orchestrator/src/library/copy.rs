@@ -1,0 +1,143 @@
+//! A version with all that it names, to another home.
+
+use jiff::Timestamp;
+use spec::{Digest, SubagentName, VersionRef};
+use store::Store;
+
+use super::error::LibraryError;
+use super::{blobs, cases, publish};
+use crate::FactoryError;
+
+/// What is copied.
+#[derive(Debug)]
+pub struct CopyRequest<'a> {
+    /// Where it is.
+    pub from: &'a Store,
+    /// Where it is to be.
+    pub to: &'a Store,
+    /// Which version.
+    pub reference: &'a VersionRef,
+    /// Whether its recorded runs go too. They hold what users asked and gave.
+    pub with_cases: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a copy did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyReport {
+    /// The name.
+    pub name: SubagentName,
+    /// The version: the same digest in both homes.
+    pub version: Digest,
+    /// The versions that it consists of, with those that it depends on.
+    pub versions: usize,
+    /// The recorded runs that went too.
+    pub runs: usize,
+    /// Blobs that the version and its runs name.
+    pub blobs: usize,
+    /// Bytes that were written: what was there already is not written again.
+    pub written_bytes: u64,
+    /// Whether the name's head in the other home is now this version. It is not where that home has
+    /// a head that is not one of this version's forerunners; then the version carries `tag`.
+    pub is_head: bool,
+    /// The tag, where it is not the head.
+    pub tag: Option<String>,
+}
+
+/// Copies a version, what it depends on and, when asked, its recorded runs to another home.
+///
+/// Digests are the same there. Nothing names what was copied before all of it is there, so a copy that
+/// was interrupted changed nothing, and goes on where it was when it is done again. `observe` is told
+/// the blobs done and the blobs in all.
+///
+/// # Errors
+/// [`FactoryError::Store`] of either home, and [`FactoryError::Library`] for a version without a name.
+pub fn copy_version(
+    request: &CopyRequest<'_>,
+    observe: &mut dyn FnMut(usize, usize),
+) -> Result<CopyReport, FactoryError> {
+    let CopyRequest { from, to, .. } = request;
+    let resolved = from.resolve(request.reference)?;
+    let version = resolved.digest;
+    let Some(name) = resolved.name else {
+        return Err(LibraryError::hinted(
+            format!("no subagent has the version {version}"),
+            "copy it by NAME or NAME@DIGEST",
+        )
+        .into());
+    };
+    let closure = from.closure(&version)?;
+    let mut wanted = closure.blobs;
+    let mut versions = closure.versions.len();
+    let mut runs = Vec::new();
+    if request.with_cases {
+        for case in cases::cases(from, Some(&name), &version)? {
+            let of_run = from.run_closure(&case.run)?;
+            for needed in of_run.version.iter().chain(&of_run.depends) {
+                let below = from.closure(needed)?;
+                versions = versions.max(below.versions.len());
+                wanted.extend(below.blobs);
+            }
+            wanted.extend(of_run.blobs);
+            runs.push(case.record);
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    wanted.retain(|blob| seen.insert(blob.digest));
+    let mut written_bytes = 0;
+    for (at, blob) in wanted.iter().enumerate() {
+        observe(at, wanted.len());
+        written_bytes += blobs::copy(from, to, blob)?;
+    }
+    observe(wanted.len(), wanted.len());
+    for record in &runs {
+        to.receive_run(record)?;
+    }
+    let tag = place(request, &name, &version)?;
+    Ok(CopyReport {
+        name,
+        version,
+        versions,
+        runs: runs.len(),
+        blobs: wanted.len(),
+        written_bytes,
+        is_head: tag.is_none(),
+        tag,
+    })
+}
+
+/// Makes the version the head of its name, or gives it a tag where that home went another way.
+fn place(
+    request: &CopyRequest<'_>,
+    name: &SubagentName,
+    version: &Digest,
+) -> Result<Option<String>, FactoryError> {
+    let (from, to) = (request.from, request.to);
+    let there = publish::head(to, name)?;
+    let may_move = match there {
+        None => true,
+        Some(there) if there == *version => return Ok(None),
+        Some(there) => {
+            let steps = from.lineage(name)?;
+            let reached = steps.iter().position(|step| step.digest == *version);
+            let before = steps.iter().take(reached.unwrap_or(0));
+            before.rev().any(|step| step.digest == there)
+        }
+    };
+    if may_move {
+        publish::publish(
+            to,
+            &[(name.clone(), *version)],
+            request.at,
+            "copied from another home",
+        )?;
+        return Ok(None);
+    }
+    let tag = format!("copy-{}", &version.hex()[..12]);
+    let tagged = to.tags(name)?;
+    if !tagged.contains(&(tag.clone(), *version)) {
+        to.tag(name, &tag, version, request.at)?;
+    }
+    Ok(Some(tag))
+}

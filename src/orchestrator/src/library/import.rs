@@ -1,0 +1,381 @@
+//! Subagents from folders.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cap_std::fs::Dir;
+use jiff::Timestamp;
+use spec::{Digest, SubagentName};
+use store::{SourceFiles, Store, StoreErrorKind, VersionContent};
+
+use super::error::LibraryError;
+use super::export::About;
+use super::{BLOBS, FORMAT, OWN, VERSION, blobs, folder, publish, skill};
+use crate::FactoryError;
+use crate::compose::Dependencies;
+
+/// Folders that one import reads.
+const FOLDERS_MAX: usize = 10_000;
+/// Bytes of [`VERSION`]: a config of the largest size, written with spaces, and many blobs.
+const ABOUT_MAX: u64 = 16 << 20;
+
+/// What is imported.
+#[derive(Debug)]
+pub struct ImportRequest<'a> {
+    /// The library.
+    pub store: &'a Store,
+    /// A subagent's folder, a folder of such folders, or one that has `skills/subagents`.
+    pub folder: &'a Path,
+    /// Whether only to say what would be done. Nothing is written to the library then.
+    pub dry_run: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of one folder.
+#[derive(Debug)]
+pub struct ImportItem {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The subagent, as far as it is known.
+    pub name: Option<SubagentName>,
+    /// What became of it.
+    pub outcome: ImportOutcome,
+    /// What a person should know about it.
+    pub notes: Vec<String>,
+}
+
+/// What became of one folder.
+#[derive(Debug)]
+pub enum ImportOutcome {
+    /// It is the head of its name now, or would be.
+    Saved {
+        /// The version.
+        version: Digest,
+        /// The head before.
+        parent: Option<Digest>,
+        /// The recorded runs that came along.
+        runs: usize,
+    },
+    /// It was the head of its name already.
+    Unchanged {
+        /// The version.
+        version: Digest,
+    },
+    /// It cannot be a subagent.
+    Refused(FactoryError),
+}
+
+/// Imports subagents from folders. One that is refused does not stop the others; the same content has
+/// the same digest, and what is there already is not published again.
+///
+/// `observe` is told the folders done and the folders in all.
+///
+/// # Errors
+/// [`FactoryError::Library`] when there is nothing to import, and [`FactoryError::Store`] when the
+/// library cannot be read or written. Nothing was published then.
+pub fn import_skills(
+    request: &ImportRequest<'_>,
+    observe: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<ImportItem>, FactoryError> {
+    let folders = find(request.folder)?;
+    // What would be is tried in a store that goes away.
+    let trial = request.dry_run.then(tempfile::tempdir).transpose();
+    let trial = trial.map_err(|source| LibraryError::Io {
+        path: std::env::temp_dir(),
+        action: "written",
+        source,
+    })?;
+    let trial_store = trial
+        .as_ref()
+        .map(|folder| Store::ensure(&folder.path().join("store")))
+        .transpose()?;
+    let into = trial_store.as_ref().unwrap_or(request.store);
+    let mut items = Vec::new();
+    let mut names: BTreeMap<SubagentName, PathBuf> = BTreeMap::new();
+    for (at, path) in folders.iter().enumerate() {
+        observe(at, folders.len());
+        let (name, notes, outcome) = match read_one(request, into, path) {
+            Ok(taken) => {
+                let outcome = match names.get(&taken.name) {
+                    Some(other) => ImportOutcome::Refused(twice(&taken.name, other)),
+                    None => outcome(request.store, &taken)?,
+                };
+                names
+                    .entry(taken.name.clone())
+                    .or_insert_with(|| path.clone());
+                (Some(taken.name), taken.notes, outcome)
+            }
+            Err(FactoryError::Store(error)) if is_ours(error.kind()) => return Err(error.into()),
+            Err(error) => (None, Vec::new(), ImportOutcome::Refused(error)),
+        };
+        items.push(ImportItem {
+            folder: path.clone(),
+            name,
+            outcome,
+            notes,
+        });
+    }
+    observe(folders.len(), folders.len());
+    if !request.dry_run {
+        let saved = items
+            .iter()
+            .filter_map(|item| match (&item.name, &item.outcome) {
+                (Some(name), ImportOutcome::Saved { version, .. }) => {
+                    Some((name.clone(), *version))
+                }
+                _ => None,
+            });
+        let saved: Vec<_> = saved.collect();
+        publish::publish(request.store, &saved, request.at, "imported from a folder")?;
+    }
+    Ok(items)
+}
+
+/// Whether an error is about the library and not about what is imported.
+fn is_ours(kind: StoreErrorKind) -> bool {
+    matches!(
+        kind,
+        StoreErrorKind::DiskFull | StoreErrorKind::ReadOnly | StoreErrorKind::Io
+    )
+}
+
+fn twice(name: &SubagentName, other: &Path) -> FactoryError {
+    let other = other.file_name().unwrap_or_default().to_string_lossy();
+    let other = spec::printable(&other, 80);
+    LibraryError::refused(format!("`{other}` is called `{name}` too, and came first")).into()
+}
+
+/// A subagent whose blobs are in a store.
+struct Taken {
+    name: SubagentName,
+    version: Digest,
+    notes: Vec<String>,
+    runs: usize,
+}
+
+fn outcome(store: &Store, taken: &Taken) -> Result<ImportOutcome, FactoryError> {
+    let version = taken.version;
+    Ok(match publish::head(store, &taken.name)? {
+        Some(head) if head == version => ImportOutcome::Unchanged { version },
+        parent => ImportOutcome::Saved {
+            version,
+            parent,
+            runs: taken.runs,
+        },
+    })
+}
+
+/// The folders of subagents in a folder, by name.
+fn find(path: &Path) -> Result<Vec<PathBuf>, FactoryError> {
+    let root = folder::open(path)?;
+    let is_one = |dir: &Dir| dir.exists("SKILL.md") || dir.exists(Path::new(OWN).join(VERSION));
+    if is_one(&root) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let reference = Path::new("skills").join("subagents");
+    let (root, path) = match root.open_dir(&reference) {
+        Ok(below) => (below, path.join(reference)),
+        Err(_) => (root, path.to_owned()),
+    };
+    let wrong = |source| LibraryError::Io {
+        path: path.clone(),
+        action: "read",
+        source,
+    };
+    let mut found = Vec::new();
+    for item in root.entries().map_err(wrong)? {
+        let item = item.map_err(wrong)?;
+        let is_folder = item.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && item.open_dir().is_ok_and(|dir| is_one(&dir)) {
+            found.push(path.join(item.file_name()));
+        }
+        if found.len() > FOLDERS_MAX {
+            return Err(LibraryError::refused(format!(
+                "it holds more than {FOLDERS_MAX} subagents"
+            ))
+            .into());
+        }
+    }
+    if found.is_empty() {
+        return Err(LibraryError::NoSubagent { path }.into());
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Reads one folder and puts its version into a store.
+fn read_one(request: &ImportRequest<'_>, into: &Store, path: &Path) -> Result<Taken, FactoryError> {
+    let dir = folder::open(path)?;
+    let folder_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (files, skipped) = folder::files(&dir)?;
+    let mut known = None;
+    let mut notes = Vec::new();
+    if let Some(about) = about(&dir)? {
+        let runs = take_blobs(&dir, &about, into)?;
+        if let Some(version) = exact(&about, &files, into)? {
+            let content = into.version(&version)?.content;
+            check(request, into, &about.name, &content)?;
+            for record in &about.runs {
+                into.receive_run(record)?;
+            }
+            return Ok(Taken {
+                name: about.name,
+                version,
+                notes,
+                runs,
+            });
+        }
+        notes.push("it was changed since it was exported".to_owned());
+        known = Some(VersionContent::from_config(&canonical(&about.config)?)?);
+    }
+    let (files, deployed) = match known {
+        Some(known) => (files, Some(known)),
+        None => unpack_deployed(files)?,
+    };
+    let read = skill::read(&folder_name, files, deployed.as_ref())?;
+    notes.extend(read.notes);
+    if !skipped.is_empty() {
+        notes.push(format!(
+            "left out, because they are no regular files: {}",
+            spec::printable(&skipped.join(", "), 300)
+        ));
+    }
+    check(request, into, &read.name, &read.content)?;
+    Ok(Taken {
+        version: into.stage(&read.content)?.digest(),
+        name: read.name,
+        notes,
+        runs: 0,
+    })
+}
+
+/// Checks that a version can be composed with what it depends on, here or among what came with it.
+fn check(
+    request: &ImportRequest<'_>,
+    into: &Store,
+    name: &SubagentName,
+    content: &VersionContent,
+) -> Result<(), FactoryError> {
+    let dependencies = match Dependencies::read(into, &content.depends) {
+        Err(error) if error.kind() == StoreErrorKind::NotFound => {
+            Dependencies::read(request.store, &content.depends)
+        }
+        other => other,
+    }?;
+    dependencies.check(Some(name), content)?;
+    Ok(())
+}
+
+/// What an exported folder says of itself.
+fn about(dir: &Dir) -> Result<Option<About>, FactoryError> {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let path = Path::new(OWN).join(VERSION);
+    let Some(bytes) = folder::file(dir, &path, ABOUT_MAX)? else {
+        return Ok(None);
+    };
+    let wrong = |why: serde_json::Error| {
+        LibraryError::refused(format!("its {OWN}/{VERSION} is not valid: {why}"))
+    };
+    let Format { format } = serde_json::from_slice(&bytes).map_err(wrong)?;
+    if format != FORMAT {
+        return Err(LibraryError::hinted(
+            format!("its {OWN}/{VERSION} has format {format}, and this program reads {FORMAT}"),
+            "use the newer program",
+        )
+        .into());
+    }
+    Ok(Some(serde_json::from_slice(&bytes).map_err(wrong)?))
+}
+
+/// Takes the blobs of an exported folder into a store. Gives the number of runs among them.
+fn take_blobs(dir: &Dir, about: &About, into: &Store) -> Result<usize, FactoryError> {
+    if about.blobs.is_empty() {
+        return Ok(0);
+    }
+    let path = Path::new(OWN).join(BLOBS);
+    let blobs = dir.open_dir(&path).map_err(|source| LibraryError::Io {
+        path,
+        action: "read",
+        source,
+    })?;
+    for digest in &about.blobs {
+        blobs::take(&blobs, digest, into)?;
+    }
+    Ok(about.runs.len())
+}
+
+/// The version that an exported folder is, when its files are the ones that were exported.
+fn exact(about: &About, files: &SourceFiles, into: &Store) -> Result<Option<Digest>, FactoryError> {
+    let manifest = canonical(&about.manifest)?;
+    if Digest::of(&manifest) != about.version {
+        return Err(LibraryError::refused(format!(
+            "its {OWN}/{VERSION} does not describe the version {}",
+            about.version
+        ))
+        .into());
+    }
+    let source = into.put_source(files)?;
+    into.put(&canonical(&about.config)?)?;
+    into.put(&manifest)?;
+    match into.version(&about.version) {
+        Ok(version) if version.source == source => Ok(Some(version.digest)),
+        // The source layer of other files is perhaps not here.
+        Ok(_) | Err(store::StoreError::Corrupt { .. } | store::StoreError::BadVersion { .. }) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn canonical(value: &serde_json::Value) -> Result<Vec<u8>, FactoryError> {
+    spec::canonical_json(value)
+        .map_err(|why| LibraryError::refused(format!("it has no canonical form: {why}")).into())
+}
+
+/// The source of a folder that `deploy --as skill` wrote: what is in `scripts/subagent`.
+fn unpack_deployed(
+    files: SourceFiles,
+) -> Result<(SourceFiles, Option<VersionContent>), FactoryError> {
+    #[derive(serde::Deserialize)]
+    struct Deployed {
+        entry: String,
+        skills: std::collections::BTreeSet<spec::Skill>,
+    }
+    const PREFIX: &[u8] = b"scripts/subagent/";
+    let about = files
+        .iter()
+        .find(|(path, _)| path.as_bytes() == b"scripts/subagent.json");
+    let Some(about) = about.and_then(|(_, bytes)| serde_json::from_slice::<Deployed>(bytes).ok())
+    else {
+        return Ok((files, None));
+    };
+    let mut inner = SourceFiles::new();
+    for (path, bytes) in files {
+        if path.as_bytes() == crate::task::SKILL_MD {
+            inner.push((path, bytes));
+        } else if let Some(below) = path.as_bytes().strip_prefix(PREFIX) {
+            let path = spec::WorkspacePath::from_bytes(below.to_vec());
+            inner.push((
+                path.map_err(|error| LibraryError::refused(error.to_string()))?,
+                bytes,
+            ));
+        }
+    }
+    let entry = spec::WorkspacePath::from_bytes(about.entry.into_bytes());
+    let known = VersionContent {
+        entry: entry.map_err(|error| LibraryError::refused(error.to_string()))?,
+        description: String::new(),
+        files: SourceFiles::new(),
+        skills: about.skills,
+        depends: BTreeMap::new(),
+        egress: [].into(),
+        limits: None,
+        python: crate::task::PYTHON.to_owned(),
+        requirements: Vec::new(),
+    };
+    Ok((inner, Some(known)))
+}
