@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use testkit::TestEnv;
+use testkit::{RegistryServer, TestEnv};
 
 /// What an operator gives a program that is not trusted.
 const HARDENED: &[&str] = &[
@@ -279,4 +279,39 @@ fn what_cannot_be_deployed_is_refused() {
         2,
         "not a name",
     );
+}
+
+#[test]
+fn an_image_goes_to_a_registry_and_comes_back() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    let Some(registry) = RegistryServer::start("") else {
+        return;
+    };
+    install(&env, "text_doubler", CODE, &[], "ab");
+    let tag = Tag::new(&env);
+    let reference = format!("{}/team/doubler:1", registry.host());
+    let first = deploy(&env, &tag.0, &["--push", &reference]);
+    assert_eq!(first["pushed"], reference, "{first}");
+    assert_eq!(first["transferred"]["skipped"], 0, "{first}");
+    // All is there, and none of it is sent again.
+    let again = deploy(&env, &tag.0, &["--push", &reference]);
+    assert_eq!(again["manifest"], first["manifest"]);
+    assert_eq!(again["transferred"]["blobs"], 0, "{again}");
+
+    let pulled = Tag(reference.clone());
+    let output = docker(&["pull", "--quiet", &pulled.0]);
+    assert!(output.status.success(), "{output:?}");
+    let output = docker(&["inspect", "--format", "{{.Id}} {{.RepoDigests}}", &pulled.0]).stdout;
+    let output = String::from_utf8_lossy(&output).into_owned();
+    for field in ["config", "manifest"] {
+        assert!(
+            output.contains(first[field].as_str().unwrap()),
+            "{field}: {output}"
+        );
+    }
+    let answer = run(&pulled.0, HARDENED, &["x"]).stdout;
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["answer"], "xx");
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use orchestrator::{
     DeployedImage, ImageRequest, Verdict, Verification, VerifiedRun, deploy_image, deploy_skill,
-    verify_image,
+    push_image, verify_image,
 };
+use registry::{Moved, RegistryRef, RepositoryName, Target};
 use runner::images::{self, Scratch};
 use runner::{Engine, ImageId};
 use spec::{ByteSize, Digest, VersionRef};
@@ -20,7 +21,7 @@ use crate::app::{App, Models};
 use crate::args::SandboxFlags;
 use crate::exit::{ExitCode, Interrupted, Problem};
 use crate::ui::{Live, LiveKind};
-use crate::wire::{DeployImageJson, DeployJson, VerifiedJson};
+use crate::wire::{DeployImageJson, DeployJson, MovedJson, VerifiedJson};
 
 /// Export a version as something that runs without AgentFactory
 #[derive(Debug, Args)]
@@ -41,6 +42,11 @@ pub(crate) struct DeployArgs {
     /// Image: also write it as an OCI image layout; the folder must not be there
     #[arg(long, value_name = "layout:DIR")]
     output: Option<Output>,
+    /// Image: also push it to a registry, unchanged [default tag: latest]
+    ///
+    /// What the registry has already is not sent. Credentials are those of `docker login`.
+    #[arg(long, value_name = "REGISTRY/REPO[:TAG]")]
+    push: Option<String>,
     /// Image: also run the version's newest completed runs in it, and compare the answers
     ///
     /// Files and the answers of tools come from their records; runs that used the network, folders of
@@ -84,6 +90,7 @@ impl DeployArgs {
         let of_image = [
             ("--tag", self.tag.is_some()),
             ("--output", self.output.is_some()),
+            ("--push", self.push.is_some()),
             ("--verify", self.verify),
         ];
         let of_skill = [("--to", self.to.is_some())];
@@ -130,6 +137,7 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
     args.check()?;
     let reference: VersionRef = args.reference.parse()?;
     let tags = args.tag.as_deref().map(images::image_name).transpose()?;
+    let push = args.push.as_deref().map(push_target).transpose()?;
     if let Some(Output(to)) = &args.output
         && to.symlink_metadata().is_ok()
     {
@@ -173,8 +181,16 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
                 let verified = verify_image(&engine, &store, &done.deployed, &*progress, &cancel);
                 done.verification = Some(verified.await?.ok_or(Interrupted)?);
             }
-            if done.holds() && args.output.is_some() {
-                let leave = leave(args, &engine, &done.deployed, &scratch, &live);
+            if done.holds() && (args.output.is_some() || push.is_some()) {
+                let leave = leave(
+                    app,
+                    args,
+                    push.as_ref(),
+                    &engine,
+                    &done.deployed,
+                    &scratch,
+                    &live,
+                );
                 done.left = tokio::select! {
                     left = leave => Some(left?),
                     () = cancel.cancelled() => return Err(Interrupted.into()),
@@ -206,12 +222,28 @@ struct Left {
     manifest: Digest,
     /// The bytes of all blobs.
     size: u64,
+    /// Where it was pushed to, and what that moved.
+    pushed: Option<(String, Moved)>,
 }
 
 impl Done {
     /// Whether no recorded run differs.
     fn holds(&self) -> bool {
         self.verification.as_ref().is_none_or(Verification::holds)
+    }
+}
+
+/// Where an image is pushed to: a repository and a tag.
+fn push_target(text: &str) -> anyhow::Result<(RepositoryName, String)> {
+    let reference: RegistryRef = text.parse()?;
+    match reference.target_or_latest() {
+        Target::Tag(tag) => Ok((reference.repository, tag)),
+        Target::Digest(_) => Err(Problem::usage(format!(
+            "`{reference}` ends in a digest: what is pushed has its own",
+            reference = spec::printable(text, 200)
+        ))
+        .hint("write REGISTRY/REPO[:TAG]")
+        .into()),
     }
 }
 
@@ -239,9 +271,11 @@ async fn parent(
     Ok(environment.await?.image)
 }
 
-/// Writes an image that is on the engine.
+/// Writes and pushes an image that is on the engine.
 async fn leave(
+    app: &App,
     args: &DeployArgs,
+    push: Option<&(RepositoryName, String)>,
     engine: &Engine,
     deployed: &DeployedImage,
     scratch: &Scratch,
@@ -253,9 +287,16 @@ async fn leave(
     if let Some(Output(to)) = &args.output {
         exported = deployed.write_layout(exported, to).await?;
     }
+    let mut pushed = None;
+    if let Some((name, tag)) = push {
+        let repository = app.repository(name).await?;
+        let moved = push_image(&exported, &repository, tag, &*live.transfer()).await?;
+        pushed = Some((format!("{name}:{tag}"), moved));
+    }
     Ok(Left {
         manifest: exported.digest(),
         size: exported.size_bytes(),
+        pushed,
     })
 }
 
@@ -263,6 +304,7 @@ fn show(app: &App, args: &DeployArgs, done: &Done) -> anyhow::Result<()> {
     let (deployed, left) = (&done.deployed, done.left.as_ref());
     let layout = args.output.as_ref().filter(|_| left.is_some());
     let layout = layout.map(|Output(folder)| folder.display().to_string());
+    let pushed = left.and_then(|left| left.pushed.as_ref());
     if app.ui.is_json() {
         return app.ui.json(&DeployImageJson {
             name: deployed.name.clone(),
@@ -273,6 +315,8 @@ fn show(app: &App, args: &DeployArgs, done: &Done) -> anyhow::Result<()> {
             manifest: left.map(|left| left.manifest),
             size_bytes: left.map(|left| left.size),
             layout,
+            pushed: pushed.map(|(reference, _)| reference.clone()),
+            transferred: pushed.map(|(_, moved)| MovedJson::from(*moved)),
             verified: done.verification.as_ref().map(VerifiedJson::new),
         });
     }
@@ -281,18 +325,22 @@ fn show(app: &App, args: &DeployArgs, done: &Done) -> anyhow::Result<()> {
     ui.data(field("tags", deployed.tags.join(", ")))?;
     let version = format!("{}@{}", deployed.name, deployed.version);
     ui.data(field("version", version))?;
-    if let Some(Left { manifest, size }) = left {
+    if let Some(Left { manifest, size, .. }) = left {
         ui.data(field("manifest", manifest.to_string()))?;
         ui.data(field("size", ByteSize::bytes(*size).to_string()))?;
     }
     if let Some(folder) = layout {
         ui.data(field("layout", folder))?;
     }
+    if let Some((reference, moved)) = pushed {
+        ui.data(field("pushed to", reference.clone()))?;
+        ui.data(field("transferred", super::push::moved(*moved)))?;
+    }
     if let Some(verification) = &done.verification {
         show_verification(app, verification)?;
     }
-    if !done.holds() && args.output.is_some() {
-        ui.warn("it was not written, because it does not answer as recorded");
+    if !done.holds() && (args.output.is_some() || args.push.is_some()) {
+        ui.warn("it was not written or pushed, because it does not answer as recorded");
     }
     let name = deployed.tags.first().map_or("IMAGE", String::as_str);
     ui.note(format!(

@@ -4,6 +4,8 @@ use orchestrator::{Verdict, Verification};
 use serde::Serialize;
 use spec::{Digest, RunId, SubagentName};
 
+use super::MovedJson;
+
 /// `deploy`.
 #[derive(Debug, Serialize)]
 pub(crate) struct DeployJson {
@@ -30,6 +32,10 @@ pub(crate) struct DeployImageJson {
     pub(crate) size_bytes: Option<u64>,
     /// The folder with the layout; null without one.
     pub(crate) layout: Option<String>,
+    /// Where it was pushed to, with its tag; null when it was not.
+    pub(crate) pushed: Option<String>,
+    /// What the push moved; null likewise.
+    pub(crate) transferred: Option<MovedJson>,
     /// What came of the recorded runs; null when they were not run.
     pub(crate) verified: Option<VerifiedJson>,
 }
