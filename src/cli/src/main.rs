@@ -31,10 +31,9 @@ use tokio::task::JoinSet;
 use app::App;
 use args::{Cli, Command, GlobalFlags};
 use commands::{
-    copy, deploy, diff, doctor, environments, exec, export, fsck, gc, images, import, key, list, log,
-    pin, pool, pull, push, remove, rename, reproduce, restore, run, runs, search, shell, show, sign,
-    solve, stats,
-    tag, undo,
+    copy, deploy, diff, doctor, environments, exec, export, fsck, gc, images, import, key, list,
+    log, pin, pool, pull, push, remove, rename, reproduce, restore, run, runs, search, shell, show,
+    sign, solve, stats, tag, undo,
 };
 use config::Settings;
 use environment::Environment;

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    copy, deploy, diff, doctor, environments, exec, export, gc, images, import, key, list, log, pin,
-    pool, pull, push, remove, rename, reproduce, restore, run, runs, search, shell, show, sign,
-    solve, stats, tag,
-    undo,
+    copy, deploy, diff, doctor, environments, exec, export, gc, images, import, key, list, log,
+    pin, pool, pull, push, remove, rename, reproduce, restore, run, runs, search, shell, show,
+    sign, solve, stats, tag, undo,
 };
 pub(crate) use flags::{
     DeterminismFlags, EgressFlags, FolderFlags, LimitFlags, ModelFlags, SandboxFlags, WhyFlags,
