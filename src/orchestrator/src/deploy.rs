@@ -77,10 +77,9 @@ pub fn deploy_skill(
         ("name", skill_name),
         ("subagent", name.to_string()),
         ("description", version.content.description.clone()),
-        // A JSON string is a valid YAML scalar, whatever it contains.
         (
             "description_yaml",
-            serde_json::Value::String(description).to_string(),
+            crate::front_matter::as_yaml(&serde_json::Value::String(description)),
         ),
         ("digest", version.digest.to_string()),
         ("entry", version.content.entry.to_string()),

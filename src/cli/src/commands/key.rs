@@ -18,7 +18,7 @@ pub(crate) enum KeyCommand {
     },
     /// List the keys of this home
     List,
-    /// Show the public half of a key, as `keys` in [trust] takes it
+    /// Show the public half of a key, as `keys` of the table `trust` takes it
     Show {
         /// What it is called
         name: String,

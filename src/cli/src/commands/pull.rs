@@ -18,7 +18,7 @@ use crate::wire::{MovedJson, PullJson};
 /// here and right, and only if it came from the head that is here; `undo` takes that back.
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
-    /// Where it is: REGISTRY/REPO[:TAG] or REGISTRY/REPO@DIGEST [default tag: latest]
+    /// Where it is: REGISTRY/REPO:TAG or REGISTRY/REPO@DIGEST; without either, the tag latest
     #[arg(value_name = "REGISTRY/REPO")]
     from: String,
     /// What it is called here [default: the last word of REPO]

@@ -20,7 +20,7 @@ pub(crate) struct PushArgs {
     /// NAME, NAME:TAG, NAME@DIGEST or at least 8 hex digits of a digest
     #[arg(value_name = "REF")]
     reference: String,
-    /// Where it goes: REGISTRY/REPO[:TAG] [default tag: latest]
+    /// Where it goes: REGISTRY/REPO or REGISTRY/REPO:TAG; without a tag, latest
     #[arg(value_name = "REGISTRY/REPO")]
     to: String,
     /// Push the runs that speak for it too: they hold what users asked, and their files

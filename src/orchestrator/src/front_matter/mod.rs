@@ -10,6 +10,7 @@ mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fmt::Write as _;
 
 use spec::{Digest, PartialLimits, Skill, SubagentName};
 
@@ -114,11 +115,10 @@ impl FrontMatter {
 
     /// The front matter as we write it, with the lines around it. Read back it is the same.
     pub(crate) fn write(&self) -> String {
-        // JSON is YAML, whatever a text contains.
         let mut out = "---\n".to_owned();
         let mut line = |key: &str, value: Option<serde_json::Value>| {
             if let Some(value) = value {
-                for part in [key, ": ", &value.to_string(), "\n"] {
+                for part in [key, ": ", &as_yaml(&value), "\n"] {
                     out.push_str(part);
                 }
             }
@@ -147,6 +147,28 @@ impl FrontMatter {
         out.push_str("---\n");
         out
     }
+}
+
+/// JSON that is YAML too, whatever its texts contain.
+pub(crate) fn as_yaml(value: &serde_json::Value) -> String {
+    let mut out = String::new();
+    for character in value.to_string().chars() {
+        match character {
+            // Source: YAML 1.2, printable characters; those that some readers take for the end of a
+            // line, or for a mark of the byte order, are left out. Only texts can hold the others.
+            ' '..='~'
+            | '\u{a0}'..='\u{2027}'
+            | '\u{202a}'..='\u{fefe}'
+            | '\u{ff00}'..='\u{fffd}' => {
+                out.push(character);
+            }
+            '\u{10000}'.. => out.push(character),
+            _ => {
+                let _infallible = write!(out, "\\u{:04x}", u32::from(character));
+            }
+        }
+    }
+    out
 }
 
 /// Cuts a text into front matter and what is below it.
