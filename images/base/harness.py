@@ -22,13 +22,14 @@ PROTOCOL = 1
 
 # Host to sandbox.
 FILE, DATA, RUN, REPLY, CANCEL = 1, 2, 3, 4, 5
-STREAM, CLOSE, ABORT, WINDOW = 6, 7, 8, 9
+STREAM, CLOSE, ABORT, WINDOW, ECHOED = 6, 7, 8, 9, 10
 # Sandbox to host.
 READY, STARTED, STDOUT, STDERR, REQUEST, ENDED = 16, 17, 18, 19, 20, 21
 SENT_FILE, SENT_DATA, REMOVED, LEFT, DONE, FAILED = 22, 23, 24, 25, 26, 27
-OPENED, SENT_STREAM, CLOSED, ABORTED, WIDENED, OVER = 28, 29, 30, 31, 32, 33
+OPENED, SENT_STREAM, CLOSED, ABORTED, WIDENED, OVER, ECHO = 28, 29, 30, 31, 32, 33, 34
 # Child to parent and back.
 CHILD_READY, CHILD_REQUEST, CHILD_CLAIM, CHILD_START, CHILD_REPLY, CHILD_END = 1, 2, 3, 4, 5, 6
+CHILD_ECHO = 7
 
 FRAME = struct.Struct("<BI")
 HEADER = struct.Struct("<H")
@@ -80,10 +81,14 @@ WANTED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal
 UNWANTED = sorted(signal.valid_signals() - WANTED)
 # Kept, because what runs in the child may replace the module's own.
 EXIT, SLEEP = os._exit, time.sleep
+LIBC = ctypes.CDLL(None, use_errno=True)
 # How long a program that is over waits for its end.
 LAST_WAIT_S = 0.05
 GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"  # What its kernel says of itself.
+IS_GVISOR = os.uname().version == GVISOR
 TOUCHED_MAX = 1 << 26  # A larger mapping is a reservation.
+# How often a sandbox of gVisor goes the way of a run before it is ready.
+ECHOES = 16
 
 
 def write_all(fd, *parts):
@@ -99,7 +104,7 @@ def write_all(fd, *parts):
 
 def set_dumpable(value):
     """Decides whether processes of the same user may look into this one."""
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, value, 0, 0, 0) != 0:
+    if LIBC.prctl(PR_SET_DUMPABLE, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
@@ -107,11 +112,11 @@ def touch_pages():
     """Writes every page of this process as it is. The kernel of gVisor maps each one when it is first
     used, and again after a fork, which takes it longer than anything else that a run does.
     """
-    if os.uname().version != GVISOR:
+    if not IS_GVISOR:
         return
     with open("/proc/self/maps") as file:
         lines = file.read().splitlines()
-    copy = ctypes.CDLL(None).memcpy
+    copy = LIBC.memcpy
     for line in lines:
         span, mode, _, _, _, *name = line.split(None, 5)
         begin, end = (int(address, 16) for address in span.split("-"))
@@ -235,9 +240,12 @@ class Folders:
             "proxy": (self.tmp, b".agentfactory/"),
         }
 
-    def states(self):
-        """What the file systems say: of the workspace, temporary files, source and shared memory."""
-        return [os.fstatvfs(fd) for fd in (self.workspace, self.tmp, self.code, self.shm)]
+    def states(self, is_untouched):
+        """What the file systems say: of the workspace, temporary files, source and shared memory. A
+        workspace in which nothing was made is not asked.
+        """
+        workspace = None if is_untouched else os.fstatvfs(self.workspace)
+        return [workspace] + [os.fstatvfs(fd) for fd in (self.tmp, self.code, self.shm)]
 
     def is_workspace_untouched(self):
         """Whether nothing was ever made in it: the kernel gives a folder the time of that, and nobody
@@ -293,6 +301,7 @@ class Accounting:
         self.files = {}  # Open ones, because opening takes longer than reading; None: not there.
         self.cpu_seen = 0
         self.counts_processes = False  # Nothing else counts their time.
+        self.child_stat = None
         self.kills_before = self.kills()
 
     def read(self, *names):
@@ -330,22 +339,39 @@ class Accounting:
             used = self.cpu_seen = max(self.cpu_seen, self.cpu_of_processes())
         return used
 
-    @staticmethod
-    def cpu_of_processes():
+    def watch(self, child):
+        """Names the process that is mostly the only one beside this."""
+        if not self.counts_processes:
+            return
+        if self.child_stat is not None:
+            os.close(self.child_stat)
+        self.child_stat = os.open(f"/proc/{child}/stat", os.O_RDONLY)
+
+    def cpu_of_processes(self):
         """What those that are there used, and those that they waited for."""
+        try:
+            if self.child_stat is not None and count_tasks() == 2:
+                ticks = ticks_of(os.pread(self.child_stat, 1 << 10, 0))
+            else:
+                ticks = self.ticks_of_all()
+        except (OSError, ValueError):
+            ticks = self.ticks_of_all()
+        return int((ticks / TICKS_S + sum(os.times()[:4])) * 1e9)
+
+    @staticmethod
+    def ticks_of_all():
         ticks = 0
         for name in os.listdir("/proc"):
             if name.isdigit() and name != "1":
                 try:
                     fd = os.open(f"/proc/{name}/stat", os.O_RDONLY)
                     try:
-                        text = os.read(fd, 1 << 12)
+                        ticks += ticks_of(os.read(fd, 1 << 10))
                     finally:
                         os.close(fd)
-                    ticks += sum(map(int, text[text.rindex(b")") + 2 :].split()[11:15]))
                 except (OSError, ValueError):
                     continue  # It has just ended.
-        return int((ticks / os.sysconf("SC_CLK_TCK") + sum(os.times()[:4])) * 1e9)
+        return ticks
 
     def report(self):
         cpu_ns = self.cpu_seen if self.counts_processes else self.cpu_ns()
@@ -355,6 +381,21 @@ class Accounting:
             "cpu_ns": cpu_ns,
             "memory_peak": int(peak or 0),
         }
+
+
+TICKS_S = os.sysconf("SC_CLK_TCK")
+SYSINFO = ctypes.create_string_buffer(128)
+
+
+def ticks_of(status):
+    """Of a process and of those that it waited for, from /proc/PID/stat."""
+    return sum(map(int, status[status.rindex(b")") + 2 :].split()[11:15]))
+
+
+def count_tasks():
+    """Threads of all processes. Source: `sysinfo(2)`."""
+    LIBC.sysinfo(SYSINFO)
+    return struct.unpack_from("H", SYSINFO, 10 * ctypes.sizeof(ctypes.c_long))[0]
 
 
 class Meter:
@@ -368,24 +409,29 @@ class Meter:
 
     def __init__(self, accounting):
         limited = accounting.read("memory.max", "memory/memory.limit_in_bytes")
-        self.is_needed = not limited and os.uname().version == GVISOR
+        self.is_needed = not limited and IS_GVISOR
         self.meminfo = os.open("/proc/meminfo", os.O_RDONLY) if self.is_needed else None
         self.limit = None
         self.last_ns = self.peak = self.kills = 0
 
-    def begin(self, child, limits):
-        """Limits the child and what it starts, before it begins."""
+    def limit_process(self, child):
+        """Limits one and what it starts, before it knows what it will run."""
         if not self.is_needed:
             return
-        self.limit, self.last_ns = limits["memory"], time.monotonic_ns()
-        most = self.limit + self.STACKS
+        # The limits of a sandbox are known when it is made; the host says the same again with its run.
+        most = int(os.environ["AGENTFACTORY_MEMORY"]) + self.STACKS
         # Counted per user of this one kernel, and PID 1 is the same user.
-        pids = max(2, limits["pids"])
+        pids = max(2, int(os.environ["AGENTFACTORY_PIDS"]))
         try:
             resource.prlimit(child, resource.RLIMIT_NPROC, (pids, pids))
             resource.prlimit(child, resource.RLIMIT_AS, (most, most))
         except OSError:
             pass  # A filter of system calls is on there: memory is counted all the same.
+
+    def begin(self, limits):
+        """Counts from now on."""
+        if self.is_needed:
+            self.limit, self.last_ns = limits["memory"], time.monotonic_ns()
 
     def used(self):
         """Anonymous memory and files in memory, in bytes."""
@@ -474,12 +520,12 @@ class Sockets:
 
 
 def is_full(state):
-    return state.f_bavail == 0 or has_no_names(state)
+    return state is not None and (state.f_bavail == 0 or has_no_names(state))
 
 
 def has_no_names(state):
     """Whether no file can be made, whatever room there is."""
-    return state.f_files > 0 and state.f_ffree == 0
+    return state is not None and state.f_files > 0 and state.f_ffree == 0
 
 
 class Output:
@@ -778,6 +824,8 @@ class WaitingShell:
 
 
 class Parent:
+    REAP_NS = 50_000_000
+
     def __init__(self):
         self.frames = Frames()
         self.folders = Folders()
@@ -802,6 +850,12 @@ class Parent:
         self.requests = set()
         self.relay = None  # Only where there is a proxy.
         self.early = []  # What the child wrote before it began: why it could not.
+        # The entry file, where it is the only one: the child need not read it again.
+        self.sources, self.source = 0, b""
+        # One buffer for all reads of what the child says, as for those of the host's frames.
+        self.buffer = memoryview(bytearray(INLINE_MAX))
+        self.reaped_ns = 0
+        self.echoes = ECHOES if IS_GVISOR else 0
 
     def main(self):
         os.umask(0o022)
@@ -843,6 +897,9 @@ class Parent:
         # Started from the environment that the host chose; the child has one of its own.
         wants_shell = os.environ.get("AGENTFACTORY_SHELL") == "1"
         self.shell = WaitingShell.start(out_writes, err_writes) if wants_shell else None
+        for pid in (self.child, self.shell and self.shell.pid):
+            if pid:
+                self.meter.limit_process(pid)
         for fd in (child_reads, child_writes, out_writes, err_writes):
             os.close(fd)
         for fd in (self.child_in, self.child_out, out, err):
@@ -875,7 +932,7 @@ class Parent:
             restore.write(rest)
             restore.end()
         os.unlink(b"rehearsal", dir_fd=self.folders.code)
-        full = [is_full(state) for state in self.folders.states()]
+        full = [is_full(state) for state in self.folders.states(is_untouched=False)]
         report = self.accounting.report() | {"full": full, "stopped": None}
         frames.message(ENDED, report, b"", later=True)
         limits = {"workspace": 0, "files": 0, "left": 0, "names": 0, "path": 0, "depth": 0}
@@ -889,7 +946,8 @@ class Parent:
         while self.status is None:
             # One that waits for its run costs no processor time.
             is_waiting = self.pidfd is not None and self.started is None
-            for fd, mask in self.poll.poll(None if is_waiting else tick_ms):
+            events = self.poll.poll(None if is_waiting else tick_ms)
+            for fd, mask in events:
                 if fd == 0:
                     self.on_host()
                 elif fd == self.child_out:
@@ -902,9 +960,9 @@ class Parent:
                     self.poll.unregister(fd)
                     os.close(fd)
                     self.discarded = None
-                elif self.relay is not None:
+                elif self.relay is not None and fd != self.pidfd:
                     self.on_relay(fd, mask)
-            self.reap()
+            self.reap_if(len(events) == 0 or any(fd == self.pidfd for fd, _ in events))
             if self.status is None and self.clock.is_over():
                 raise Stop("cpu")
             if self.started is not None and self.status is None and self.sockets.are_too_many():
@@ -919,6 +977,13 @@ class Parent:
             self.relay.accept(fd)
         elif fd in self.relay.by_fd:
             self.relay.by_fd[fd].on_event(mask)
+
+    def reap_if(self, is_due):
+        """Looks for the dead when one may be there, and now and then for those that nobody named."""
+        now = time.monotonic_ns()
+        if is_due or self.pidfd is None or now - self.reaped_ns > self.REAP_NS:
+            self.reaped_ns = now
+            self.reap()
 
     def reap(self):
         """Takes in what ended, orphans included: each counts against the limit of processes."""
@@ -950,11 +1015,18 @@ class Parent:
                     raise ValueError(f"frame {kind} in the middle of a body")
             if kind == CANCEL:
                 raise Stop("cancel")
+            if kind == ECHOED:
+                self.tell(CHILD_ECHO, 0, b"")
+                continue
             header, rest = split_control(payload)
             if kind == FILE:
                 self.restore.begin(header)
-                if self.shell is not None and header["root"] == "code":
-                    self.shell.discard()  # Only subagents have code.
+                if header["root"] == "code":
+                    self.sources += 1
+                    whole = len(rest) == header["size"] <= INLINE_MAX
+                    self.source = rest if whole and self.sources == 1 else b""
+                    if self.shell is not None:
+                        self.shell.discard()  # Only subagents have code.
             elif kind not in (RUN, REPLY):
                 raise ValueError(f"unknown frame {kind}")
             self.body = (kind, header, [], header["size"])
@@ -999,14 +1071,14 @@ class Parent:
             # What is not needed is gone before the program begins: it sees nobody else.
             if self.shell is not None and self.shell.takes(self.program, self.folders):
                 self.become(self.shell.pid)
-                self.meter.begin(self.child, self.limits)
+                self.meter.begin(self.limits)
                 self.shell.begin(seconds)
             else:
                 if self.shell is not None:
                     self.shell.discard()
                     wait_for(self.shell.pid)
-                self.meter.begin(self.child, self.limits)
-                self.tell(CHILD_START, seconds, self.program)
+                self.meter.begin(self.limits)
+                self.tell(CHILD_START, seconds, ID.pack(len(self.source)) + self.source + self.program)
             # The program is on its way meanwhile; what it says comes after this.
             self.frames.message(STARTED, {})
             self.program = None
@@ -1019,6 +1091,7 @@ class Parent:
         os.kill(self.child, signal.SIGKILL)
         self.discarded = self.pidfd
         self.child = pid
+        self.accounting.watch(pid)
         self.watch()
 
     def tell(self, kind, request, body):
@@ -1043,13 +1116,13 @@ class Parent:
     def on_child(self):
         """Reads the child's messages, and stops reading while too many requests are open."""
         try:
-            data = os.read(self.child_out, INLINE_MAX)
+            count = os.readv(self.child_out, [self.buffer])
         except BlockingIOError:
             return False
-        if not data:
+        if not count:
             self.poll.unregister(self.child_out)
             return False
-        self.from_child += data
+        self.from_child += self.buffer[:count]
         self.take_messages()
         if self.is_busy():
             self.poll.unregister(self.child_out)
@@ -1063,7 +1136,7 @@ class Parent:
         while len(self.from_child) >= MESSAGE.size and not self.is_busy():
             kind, request, length = MESSAGE.unpack_from(self.from_child)
             if self.started is None:
-                if (kind, length) != (CHILD_READY, 0):
+                if kind not in (CHILD_READY, CHILD_ECHO) or length:
                     raise Stop("channel: not ready")
             elif kind == CHILD_END and length == 0:
                 # Its last word: it has nothing left to do but to exit, and is not waited for.
@@ -1080,10 +1153,8 @@ class Parent:
                 return
             body = bytes(self.from_child[MESSAGE.size : end])
             del self.from_child[:end]
-            if kind == CHILD_READY:
-                self.child_ready = True
-                self.frames.message(READY, {"protocol": PROTOCOL, "python": sys.version.split()[0]})
-                self.start()
+            if kind in (CHILD_READY, CHILD_ECHO):
+                self.on_ready()
             elif kind == CHILD_CLAIM:
                 if self.claim is not None:
                     raise Stop("channel: two results")
@@ -1095,15 +1166,34 @@ class Parent:
                 if self.status is None:
                     self.frames.message(REQUEST, {"id": request}, body)
 
+    def on_ready(self):
+        """Says that the child is ready; under gVisor, the host is asked first to answer a few times.
+
+        Its kernel lends each process one thread of the machine for each of its own that runs it, and
+        makes a new one whenever two of them meet for the first time, which takes as long as ten calls.
+        On the way of a run to the host and back they meet before the run.
+        """
+        if self.accounting.child_stat is None:
+            self.accounting.watch(self.child)
+        if self.echoes:
+            self.echoes -= 1
+            self.accounting.cpu_ns()
+            self.frames.send(ECHO, bytes(64))
+            return
+        self.child_ready = True
+        self.frames.message(READY, {"protocol": PROTOCOL, "python": sys.version.split()[0]})
+        self.start()
+
     def on_output(self, output):
         """Passes output on up to the limit. Returns whether there may be more."""
         try:
-            data = os.read(output.fd, INLINE_MAX)
+            count = os.readv(output.fd, [self.buffer])
         except BlockingIOError:
             return False
-        if not data:
+        if not count:
             self.poll.unregister(output.fd)
             return False
+        data = bytes(self.buffer[:count])
         if self.started is None:
             self.early.append(data[:1000])
             return True
@@ -1120,11 +1210,12 @@ class Parent:
     def end_all(self):
         """Ends every other process. One that was killed runs no instruction of its own any more, but
         giving its memory back takes it longer than all that is left to do: where nothing is collected,
-        nobody waits for that.
+        nobody waits for that. The kernel of gVisor gives it back beside this process and slows it down;
+        there they stand still until this process ends, and all others with it.
         """
         if self.status is not None:
             try:
-                os.kill(-1, signal.SIGKILL)
+                os.kill(-1, signal.SIGSTOP if IS_GVISOR else signal.SIGKILL)
             except ProcessLookupError:
                 pass
             self.look_around()
@@ -1157,23 +1248,24 @@ class Parent:
         try:
             self.limits["requests"] = 1 << 30  # They are read, to find the claim.
             self.poll = select.poll()
-            self.poll.register(self.child_out, select.POLLIN)
+            for fd in (self.child_out, *self.outputs):
+                self.poll.register(fd, select.POLLIN)
+            held = {fd for fd, _ in self.poll.poll(0)}
             self.take_messages()
-            while self.on_child():
+            while self.child_out in held and self.on_child():
                 pass
         except Stop as stop:
             stopped = str(stop)
         for output in self.outputs.values():
             try:
-                self.poll.register(output.fd, select.POLLIN)
-                while self.on_output(output):
+                while output.fd in held and self.on_output(output):
                     pass
             except Stop as stop:
                 stopped = str(stop)
         return stopped
 
     def report(self, stopped, wall_ns, later):
-        workspace, tmp, code, shm = self.folders.states()
+        workspace, tmp, code, shm = self.folders.states(self.leaves_nothing)
         header = {
             "stopped": stopped,
             "wall_ns": wall_ns,
@@ -1344,7 +1436,7 @@ def run_child(channel_in, channel_out, out, err):
         preload()
         channel.open_code()
         rehearse(channel)
-        seconds, program = channel.start()
+        seconds, source, program = channel.start()
         # Nobody may limit another process here, PID 1 included; nobody can raise a hard limit.
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         program = json.loads(program)
@@ -1353,7 +1445,7 @@ def run_child(channel_in, channel_out, out, err):
         if "command" in program:
             run_shell(program["command"])
         else:
-            status = run_subagent(program, channel)
+            status = run_subagent(program, source, channel)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -1442,7 +1534,7 @@ def resolve_localhost():
 
 def preload():
     """Imports what most subagents use, while files still arrive."""
-    import datetime, importlib.util, linecache, pathlib, random, re, threading, traceback  # noqa: E401, F401
+    import atexit, datetime, importlib.util, linecache, pathlib, random, re, threading, traceback  # noqa: E401, F401
 
     # Kept, because the program may take the module away.
     global JOIN_THREADS
@@ -1458,7 +1550,7 @@ def rehearse(channel):
     with open(file, "w") as out:
         out.write("import json\ndef main(query):\n    return {'answer': query, 'summary': ''}\n")
     try:
-        module = load(b"rehearsal.py".hex(), channel, {"shell_chars": 0})
+        module = load(b"rehearsal.py".hex(), b"", channel, {"shell_chars": 0})
         channel.dumps(result_of(module, json.loads('"ping"'), 1 << 10)).encode()
         release(module)
     finally:
@@ -1492,6 +1584,7 @@ class Channel:
         self.fd_in, self.fd_out = fd_in, fd_out
         self.pid = os.getpid()
         self.limit = 1 << 22
+        self.first = bytearray(INLINE_MAX)
         self.last = 0
         self.replies = {}
         self.reading = False
@@ -1502,12 +1595,15 @@ class Channel:
         """Opens the folder of the source, as the parent does; nothing of it is left to the program."""
         self.code = os.open(CODE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def read_source(self, path):
-        parts = []
+    def read_source(self, path, source):
+        """The source of the entry file, which may have come with the program."""
         try:
-            fd = os.open(path, os.O_RDONLY, dir_fd=self.code)
+            fd = None if source else os.open(path, os.O_RDONLY, dir_fd=self.code)
         finally:
             os.close(self.code)
+        if fd is None:
+            return source
+        parts = []
         try:
             while part := os.read(fd, INLINE_MAX):
                 parts.append(part)
@@ -1520,8 +1616,22 @@ class Channel:
 
         self.condition = threading.Condition()
         self.sending = threading.Lock()
-        self.send(CHILD_READY, 0, b"")
-        return self.receive()
+        first, self.first = self.first, None
+        kind = CHILD_READY
+        while True:
+            self.send(kind, 0, b"")
+            # Nothing follows until it is answered, so that one read takes all of it that is there.
+            count = os.readv(self.fd_in, [first])
+            if count < MESSAGE.size:
+                raise EOFError
+            kind, seconds, length = MESSAGE.unpack_from(first)
+            if kind == CHILD_START:
+                break
+        body = bytes(first[MESSAGE.size : count])
+        body += read_exactly(self.fd_in, length - len(body))
+        (size,) = ID.unpack_from(body)
+        source = body[ID.size : ID.size + size]
+        return seconds, source, body[ID.size + size :]
 
     def send(self, kind, request, body):
         write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)
@@ -1605,7 +1715,7 @@ class BadResult(Exception):
     """What main returned cannot be taken."""
 
 
-def run_subagent(program, channel):
+def run_subagent(program, source, channel):
     """Runs main(query), sends the claim and returns the exit status."""
     import atexit
     import gc
@@ -1618,7 +1728,7 @@ def run_subagent(program, channel):
             fix_clock(program["clock"])
         if "seed" in program:
             fix_seed(program["seed"])
-        module = load(program["entry"], channel, limits)
+        module = load(program["entry"], source, channel, limits)
         claim = result_of(module, program["query"], limits["result"])
     except BadResult as error:
         status, claim = 1, {"kind": "bad_result", "why": printable(str(error))[:2000]}
@@ -1795,7 +1905,7 @@ def join_threads():
         sys.excepthook(*sys.exc_info())
 
 
-def load(entry, channel, limits):
+def load(entry, source, channel, limits):
     """Imports the entry file; its folder, the source's root and the shims are importable."""
     import types
     from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -1820,7 +1930,7 @@ def load(entry, channel, limits):
     module.__loader__ = module.__spec__.loader
     module.__file__, module.__package__ = path, ""
     sys.modules[name] = sys.modules["__main__"] = module
-    source = channel.read_source(entry)
+    source = channel.read_source(entry, source)
     exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
     return module
 

@@ -34,6 +34,8 @@ pub(crate) mod to_sandbox {
     pub(crate) const ABORT: u8 = 8;
     /// So many bytes of a connection were taken: its number and `u32 LE`.
     pub(crate) const WIDEN: u8 = 9;
+    /// What an ECHO said.
+    pub(crate) const ECHOED: u8 = 10;
 }
 
 /// Frame kinds, sandbox to host.
@@ -74,6 +76,8 @@ pub(crate) mod to_host {
     pub(crate) const WIDENED: u8 = 32;
     /// Both ends of a connection have ended; the last word on it.
     pub(crate) const OVER: u8 = 33;
+    /// A few bytes that the harness wants back before it is ready.
+    pub(crate) const ECHO: u8 = 34;
 }
 
 /// One frame as it came.

@@ -120,6 +120,9 @@ pub(super) fn body(
             "LANG=C.UTF-8".to_owned(),
             "TZ=UTC".to_owned(),
             format!("AGENTFACTORY_SHELL={}", u8::from(warm == Warm::Shell)),
+            // Where the runtime enforces none, the harness does, from its child's first moment on.
+            format!("AGENTFACTORY_MEMORY={}", limits.memory.get()),
+            format!("AGENTFACTORY_PIDS={}", limits.pids),
         ]),
         attach_stdin: Some(true),
         attach_stdout: Some(true),

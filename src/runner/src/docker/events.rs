@@ -10,11 +10,17 @@ use crate::frames::{Decoder, Frame, FrameError, TOKEN_BYTES, split_control, to_h
 pub(super) const PROTOCOL: u32 = 1;
 /// Characters of a Python version that are kept.
 const PYTHON_CHARS: usize = 40;
+/// Bytes of one echo.
+const ECHO_BYTES: usize = 1_024;
+/// Echoes of one sandbox.
+const ECHOES: u32 = 64;
 
 /// Something that the harness said. Who may say what when is checked already; whether it is true
 /// of the run is for the session to judge.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
+    /// The harness wants these bytes back, before it is ready.
+    Echo(Bytes),
     /// The sandbox waits for its run, with this version of Python.
     Ready {
         python: String,
@@ -128,6 +134,7 @@ pub(crate) struct Events {
     /// The run's, from RUN on.
     token: Option<[u8; TOKEN_BYTES]>,
     phase: Phase,
+    echoes: u32,
     body: Option<Body>,
 }
 
@@ -239,6 +246,12 @@ impl Events {
             return Ok(None);
         }
         let allowed = match kind {
+            to_host::ECHO => {
+                self.echoes += 1;
+                self.phase == Phase::Starting
+                    && self.echoes <= ECHOES
+                    && payload.len() <= ECHO_BYTES
+            }
             to_host::READY => self.phase == Phase::Starting,
             to_host::STARTED => self.phase == Phase::Ready,
             to_host::STDOUT
@@ -256,6 +269,7 @@ impl Events {
             return Err(FrameError::Unexpected(kind));
         }
         match kind {
+            to_host::ECHO => Ok(Some(Event::Echo(payload))),
             to_host::STDOUT => Ok(Some(Event::Output(OutputStream::Stdout, payload))),
             to_host::STDERR => Ok(Some(Event::Output(OutputStream::Stderr, payload))),
             to_host::OPENED..=to_host::OVER => traffic(kind, payload).map(Some),
@@ -534,6 +548,24 @@ mod tests {
             Event::Done,
         ];
         assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn echoes_come_before_ready_and_have_bounds() {
+        let echo = |bytes: usize| {
+            let mut frame = BytesMut::new();
+            put(&mut frame, to_host::ECHO, &[&vec![7; bytes]]);
+            frame.to_vec()
+        };
+        let refused = Err(FrameError::Unexpected(to_host::ECHO));
+        let expected = vec![Event::Echo(Bytes::from(vec![7; ECHO_BYTES]))];
+        assert_eq!(read(&echo(ECHO_BYTES)), Ok(expected));
+        assert_eq!(read(&echo(ECHO_BYTES + 1)), refused);
+        let most = echo(1).repeat(ECHOES as usize);
+        assert_eq!(read(&most).unwrap().len(), ECHOES as usize);
+        assert_eq!(read(&[most, echo(1)].concat()), refused);
+        let ready = whole_run()[0].clone();
+        assert_eq!(read(&[ready, echo(1)].concat()), refused);
     }
 
     #[test]

@@ -4,18 +4,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use spec::limits;
-use tokio::io::AsyncWrite;
-use tokio::time::Instant;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::container::{Container, REMOVAL};
 use super::events::{Event, Events};
 use super::removals::Stragglers;
 use super::watch::{Gone, Watch};
+use crate::frames::{put, to_sandbox};
 use crate::{RunnerError, Slot};
 
 /// Bytes of the harness's own standard error that are kept for the message of a lost sandbox.
@@ -189,7 +190,7 @@ pub(crate) async fn wait(
     cancel: &CancellationToken,
 ) -> Result<Ready, (Unready, Remains)> {
     let (mut events, mut diagnosis) = (Events::default(), Diagnosis::default());
-    let until_ready = until_ready(&mut line.output, &mut events, &mut diagnosis, start);
+    let until_ready = until_ready(&mut line, &mut events, &mut diagnosis, start);
     let unready = tokio::select! {
         biased;
         () = cancel.cancelled() => Unready::Cancelled,
@@ -216,7 +217,7 @@ pub(crate) async fn wait(
 }
 
 async fn until_ready(
-    output: &mut Output,
+    line: &mut Line,
     events: &mut Events,
     diagnosis: &mut Diagnosis,
     start: impl Future<Output = Result<(), RunnerError>>,
@@ -241,7 +242,7 @@ async fn until_ready(
                     None => continue,
                 }
             }
-            said = output.next() => said,
+            said = line.output.next() => said,
         };
         match said {
             Some(Ok(Said::Frames(bytes))) => events.feed(&bytes),
@@ -259,6 +260,22 @@ async fn until_ready(
                     return Ok(python);
                 }
                 ready = Some(python);
+            }
+            Ok(Some(Event::Echo(payload))) => {
+                let mut frame = BytesMut::new();
+                put(&mut frame, to_sandbox::ECHOED, &[&payload]);
+                // There is room for it: nothing else is written before the sandbox is ready.
+                let written = async {
+                    line.input.write_all(&frame).await?;
+                    line.input.flush().await
+                };
+                match timeout_at(deadline, written).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        return Err(Unready::Lost(format!("its stream broke: {error}")));
+                    }
+                    Err(_) => return Err(Unready::Lost("it takes nothing".to_owned())),
+                }
             }
             Ok(Some(Event::Failed(why))) => return Err(Unready::Lost(why)),
             Ok(Some(_)) => return Err(Unready::Lost("it spoke before its run".to_owned())),

@@ -276,6 +276,7 @@ impl<'a> Session<'a> {
         match event {
             // The events come in this order or not at all: READY was before.
             Event::Ready { .. } => Some(Over::Lost("it is ready twice".to_owned())),
+            Event::Echo(_) => Some(Over::Lost("it wants an echo while it runs".to_owned())),
             Event::Started => {
                 self.timings.restore = self.phase_ends();
                 self.stage = Stage::Running;

@@ -467,7 +467,9 @@ fn is_plain(config: &Value) {
         "PYTHONDONTWRITEBYTECODE=1",
         "LANG=C.UTF-8",
         "TZ=UTC",
-        "AGENTFACTORY_SHELL=0"
+        "AGENTFACTORY_SHELL=0",
+        "AGENTFACTORY_MEMORY=536870912",
+        "AGENTFACTORY_PIDS=128"
     ]);
     let given = config["Env"].as_array().unwrap();
     for variable in environment.as_array().unwrap() {
@@ -476,7 +478,7 @@ fn is_plain(config: &Value) {
     let path = given
         .iter()
         .filter(|variable| variable.as_str().unwrap().starts_with("PATH="));
-    assert_eq!(given.len(), 5 + path.count(), "{given:?}");
+    assert_eq!(given.len(), 7 + path.count(), "{given:?}");
     assert_eq!(config["Hostname"], "sandbox");
     assert_eq!(config["Healthcheck"]["Test"], json!(["NONE"]));
     assert_eq!(config["ExposedPorts"], json!(null));
