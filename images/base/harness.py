@@ -461,7 +461,7 @@ class Clock:
     def __init__(self, accounting):
         self.accounting = accounting
         self.limit = None
-        self.before = self.used = self.next_ns = 0
+        self.before = self.used = self.next_ns = self.looked_ns = 0
 
     def begin(self, limit):
         """Returns the limit in seconds that the child is to set for itself and all it starts."""
@@ -476,6 +476,13 @@ class Clock:
     def look(self):
         if self.limit is not None:
             self.used = self.accounting.cpu_ns() - self.before
+            self.looked_ns = time.monotonic_ns()
+
+    def look_at_end(self):
+        """Looks once more, unless it has just done so and what it asks counts in longer steps."""
+        is_fresh = time.monotonic_ns() - self.looked_ns < 5_000_000
+        if not (self.accounting.counts_processes and is_fresh):
+            self.look()
 
     def is_over(self):
         """Whether the time is used up; looks ten times a second, less often where that is dear."""
@@ -870,7 +877,7 @@ class Parent:
         except Stop as stop:
             stopped = str(stop)
         wall_ns = time.monotonic_ns() - self.started if self.started else 0
-        self.clock.look()
+        self.clock.look_at_end()
         self.end_all()
         if self.relay is not None:
             self.relay.end()
@@ -1159,6 +1166,8 @@ class Parent:
                 if self.claim is not None:
                     raise Stop("channel: two results")
                 self.claim = body
+                if self.accounting.counts_processes:
+                    self.clock.look()  # While the child comes to its end.
             else:
                 if request in self.requests:
                     raise Stop("channel: a request id is used twice")
