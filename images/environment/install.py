@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
+import zipfile
 
 PIP = "pip.whl"
 WHEELS = "wheels"
@@ -42,6 +43,23 @@ def install():
         return None
     errors = [line for line in ended.stdout.splitlines() if line.startswith("ERROR: ")]
     return (errors[-1].removeprefix("ERROR: ") if errors else ended.stdout.strip()[-500:])[:2000]
+
+
+def name_wheels(lock):
+    """Gives wheels that are called by their hashes the names that pip reads: whose they are the lock
+    says, and what they are for they say themselves. Source: the wheel format, version 1.0."""
+    owners = {digest: one for one in lock for digest in one["wheels"]}
+    for file in sorted(os.listdir(WHEELS)):
+        if file.endswith(".whl"):
+            continue
+        path, owner = os.path.join(WHEELS, file), owners[file]
+        with zipfile.ZipFile(path) as wheel:
+            about = [name for name in wheel.namelist() if re.fullmatch(r"[^/]+\.dist-info/WHEEL", name)]
+            said = wheel.read(about[0]).decode()
+        tags = [tag.split("-") for tag in re.findall(r"(?mi)^Tag:[ \t]*(\S+)[ \t]*\r?$", said)]
+        parts = [".".join(sorted({tag[at] for tag in tags})) for at in range(3)]
+        name = re.sub(r"[-_.]+", "_", owner["name"])
+        os.rename(path, os.path.join(WHEELS, "-".join([name, owner["version"], *parts]) + ".whl"))
 
 
 def sources():
@@ -139,7 +157,11 @@ def main(query):
         for one in request["lock"]:
             hashes = "".join(f" --hash=sha256:{digest}" for digest in one["wheels"])
             out.write(f"{one['name']}=={one['version']}{hashes}\n")
-    refused = install()
+    try:
+        name_wheels(request["lock"])
+        refused = install()
+    except (zipfile.BadZipFile, LookupError, UnicodeError) as error:
+        refused = f"a file is no wheel: {error!r}"[:500]
     if refused is None:
         shutil.rmtree(WHEELS)
         shutil.rmtree(os.path.join(TARGET, "bin"), ignore_errors=True)

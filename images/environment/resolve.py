@@ -95,6 +95,29 @@ def hash_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def elsewhere(index, known):
+    """Hosts that the index has its files at and that cannot be reached yet, by its page about pip.
+
+    Nothing but pages of the index has been read by then: what they link to is the index's word.
+    """
+    page = urllib.parse.urljoin(index, "pip/")
+    try:
+        with urllib.request.urlopen(page, timeout=60) as answer:
+            page, body = answer.geturl(), answer.read(PAGE_MAX)
+    except urllib.error.HTTPError:
+        return []
+    except OSError as error:
+        raise Refused("index", page, str(error)) from None
+    links = Links()
+    links.feed(body.decode("utf-8", "replace"))
+    hosts = set()
+    for link in links.found:
+        parts = urllib.parse.urlsplit(urllib.parse.urljoin(page, link["href"]))
+        if parts.scheme in ("http", "https") and parts.hostname:
+            hosts.add(f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname)
+    return sorted(hosts.difference(known))[:10]
+
+
 def fetch_pip(index, wanted):
     """Gets the one pip that this is written for; everything below runs it."""
     if not os.path.exists(PIP):
@@ -241,6 +264,9 @@ def explain(index, said, minor):
 
 def resolve(request):
     index, minor = request["index"], sys.version_info[1]
+    hosts = elsewhere(index, request["hosts"])
+    if hosts:
+        return {"elsewhere": hosts}
     fetch_pip(index, request["pip"])
     common = ["download", "--no-input", "--disable-pip-version-check", "--no-cache-dir"]
     common += ["--progress-bar", "off", "--only-binary", ":all:", "--index-url", index]

@@ -7,7 +7,7 @@ use testkit::TestEnv;
 
 /// A home whose environments are its own; what is known of the sandbox image is the user's.
 fn env() -> Option<TestEnv> {
-    TestEnv::with_engine()
+    TestEnv::with_index()
 }
 
 const IDNA: &str = "def main(query):\n    import idna\n    return {'answer': idna.__version__ + ' ' + idna.__file__}\n";

@@ -43,6 +43,11 @@ pub(crate) const ANTHROPIC_BASE_URL: &str = "ANTHROPIC_BASE_URL";
 pub(crate) const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
 /// The address of the package index. Source: pip.
 pub(crate) const PIP_INDEX_URL: &str = "PIP_INDEX_URL";
+/// A configuration file of pip that goes over the others; the null device turns all of them off.
+/// Source: pip.
+pub(crate) const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
+/// The folder of the virtual environment that is active. Source: venv.
+pub(crate) const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
 /// The user's home directory.
 const USER_HOME: &str = "HOME";
 /// The user's name. Source: POSIX, `LOGNAME`.
@@ -104,6 +109,8 @@ const NOT_FROM_FILE: &[(&str, &str)] = &[
     (XDG_CACHE_HOME, IN_ENVIRONMENT),
     (XDG_RUNTIME_DIR, IN_ENVIRONMENT),
     (PIP_INDEX_URL, IN_CONFIG),
+    (PIP_CONFIG_FILE, IN_ENVIRONMENT),
+    (VIRTUAL_ENV, IN_ENVIRONMENT),
     ("SSL_CERT_FILE", IN_ENVIRONMENT),
     ("SSL_CERT_DIR", IN_ENVIRONMENT),
     ("ALL_PROXY", IN_ENVIRONMENT),

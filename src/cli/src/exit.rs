@@ -255,7 +255,9 @@ fn of_factory(error: &FactoryError) -> ExitCode {
 
 fn of_environment(error: &EnvironmentError) -> ExitCode {
     match error {
-        EnvironmentError::Syntax { .. } | EnvironmentError::Index { .. } => ExitCode::Usage,
+        EnvironmentError::Syntax { .. }
+        | EnvironmentError::NoIndex
+        | EnvironmentError::Index { .. } => ExitCode::Usage,
         EnvironmentError::Unmet {
             kind: Unmet::Index | Unmet::Installer,
             ..
@@ -266,6 +268,7 @@ fn of_environment(error: &EnvironmentError) -> ExitCode {
         | EnvironmentError::Install(_)
         | EnvironmentError::Import { .. } => ExitCode::Refused,
         EnvironmentError::Image(error) => of_image(error),
+        EnvironmentError::Store(error) => of_store(error),
         EnvironmentError::Cancelled => ExitCode::Interrupted,
         _ => ExitCode::Failed,
     }
@@ -276,6 +279,7 @@ fn of_share(error: &ShareError) -> ExitCode {
         ShareError::Store(error) => of_store(error),
         ShareError::Registry(error) => of_registry(error),
         ShareError::Trust(error) => of_trust(error),
+        ShareError::Environment(error) => of_environment(error),
         ShareError::NoName { .. } | ShareError::PushToDigest { .. } => ExitCode::Usage,
         ShareError::Job(_) => ExitCode::Internal,
         // A rule of ours.

@@ -183,6 +183,10 @@ pub(crate) struct CopyJson {
     pub(crate) versions: usize,
     /// Recorded runs.
     pub(crate) runs: usize,
+    /// Manifests about them: signatures, environments, lines of ancestors.
+    pub(crate) attachments: usize,
+    /// Versions whose environment did not go along: its wheels are not on this machine.
+    pub(crate) without_environment: Vec<Digest>,
     pub(crate) blobs: usize,
     /// What was there already is not written again.
     pub(crate) written_bytes: u64,

@@ -10,7 +10,7 @@ pub use image::{DeployedImage, ImageRequest, deploy_image, push_image};
 pub use verify::{VERIFY_RUNS, Verdict, Verification, VerifiedRun, verify_image};
 
 use spec::{Digest, SubagentName, VersionRef};
-use store::{Resolved, SourceFiles, Store, Version};
+use store::{Requirement, Resolved, SourceFiles, Store, Version};
 
 use crate::assets::{Assets, fill};
 use crate::compose::composed;
@@ -36,10 +36,17 @@ pub(crate) fn wrong(path: &Path, why: String) -> FactoryError {
 
 /// The scripts that replace the sandbox. The subagent's own files lie beside them.
 const SCRIPTS: &[&str] = &["run.py", "llm.py", "tools.py"];
+/// How the packages of a version come to where its folder runs.
+const INSTALL: &str = "\
+python3 -m venv venv
+venv/bin/pip install --only-binary :all: -r requirements.txt     # the versions that it was made with, by their hashes
+. venv/bin/activate
+";
 /// Source: the Agent Skills format.
 const DESCRIPTION_CHARS: usize = 1_024;
 
-/// Writes a version as an Agent Skills folder, which runs on a bare `python3`.
+/// Writes a version as an Agent Skills folder, which runs on a bare `python3`, or on one that has what its
+/// `requirements.txt` names.
 ///
 /// The folder is `to/NAME`, with the name as the format wants it; it appears complete or not at all.
 ///
@@ -73,7 +80,25 @@ pub fn deploy_skill(
         .chars()
         .take(DESCRIPTION_CHARS)
         .collect();
+    let requirements = &version.content.requirements;
+    let packages = crate::task::distributions(requirements);
+    let (compatibility, needs, install) = if requirements.is_empty() {
+        (
+            "standard library only".to_owned(),
+            "no packages".to_owned(),
+            String::new(),
+        )
+    } else {
+        (
+            "and the packages in requirements.txt".to_owned(),
+            format!("these packages: {packages}"),
+            INSTALL.to_owned(),
+        )
+    };
     let values = BTreeMap::from([
+        ("compatibility", compatibility),
+        ("needs", needs),
+        ("install", install),
         ("name", skill_name),
         ("subagent", name.to_string()),
         ("description", version.content.description.clone()),
@@ -101,12 +126,26 @@ pub fn deploy_skill(
                 .into_bytes(),
         );
     }
-    let manifest = serde_json::json!({
+    let mut manifest = serde_json::json!({
         "entry": version.content.entry.to_string(),
         "name": name,
         "skills": skills,
         "version": version.digest,
     });
+    if !requirements.is_empty() {
+        let lock = requirements.iter();
+        let lock = lock.map(|one| {
+            serde_json::json!({
+                "name": one.name,
+                "version": one.version,
+                "wheels": one.wheels,
+            })
+        });
+        manifest["python"] = version.content.python.clone().into();
+        manifest["requirements"] = lock.collect();
+        let text = requirements_txt(requirements);
+        files.insert("requirements.txt".to_owned(), text.into_bytes());
+    }
     let manifest = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
     files.insert("scripts/subagent.json".to_owned(), manifest.into_bytes());
     for (path, content) in sources(store, &name, &version)? {
@@ -120,6 +159,20 @@ pub fn deploy_skill(
         version: version.digest,
         files: files.into_keys().collect(),
     })
+}
+
+/// A lock as pip reads it: each distribution with the hashes of its wheels for all platforms.
+fn requirements_txt(requirements: &[Requirement]) -> String {
+    let mut text =
+        "# Wheels only: pip install --only-binary :all: -r requirements.txt\n".to_owned();
+    for one in requirements {
+        let hashes = one.wheels.iter();
+        let hashes: String = hashes
+            .map(|wheel| format!(" \\\n    --hash={wheel}"))
+            .collect();
+        text.push_str(&format!("{}=={}{hashes}\n", one.name, one.version));
+    }
+    text
 }
 
 /// The name under which a version leaves.

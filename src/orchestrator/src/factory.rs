@@ -324,20 +324,27 @@ impl Factory {
         watcher: &Arc<dyn Watcher>,
         cancel: &CancellationToken,
     ) -> Result<Option<Environment>, FactoryError> {
-        Ok(match &request.requirements {
-            Requirements::None => None,
-            Requirements::Wanted(wanted) if wanted.is_empty() => None,
-            Requirements::Wanted(wanted) => {
-                Some(self.prepare(wanted, watcher, cancel).await?.environment)
-            }
+        let (store, depends) = (Arc::clone(&self.store), request.depends.clone());
+        let read = move || Dependencies::read(&store, &depends);
+        let dependencies = tokio::task::spawn_blocking(read).await??;
+        let none = Vec::new();
+        let wanted = match &request.requirements {
             Requirements::Locked {
                 requirements,
                 python,
             } => {
-                let made = self.environment(requirements, python, watcher, cancel);
-                Some(made.await?)
+                let merged = dependencies.merged(requirements)?;
+                let made = self.environment(&merged, python, watcher, cancel);
+                return Ok(Some(made.await?));
             }
-        })
+            Requirements::Wanted(wanted) => wanted,
+            Requirements::None => &none,
+        };
+        if wanted.is_empty() && dependencies.locked_python().is_none() {
+            return Ok(None);
+        }
+        let made = self.prepare_with(wanted, &dependencies, watcher, cancel);
+        Ok(Some(made.await?.environment))
     }
 
     /// Everything that is known of a run.

@@ -14,6 +14,7 @@ use crate::environments::EnvironmentSettings;
 use crate::error::FactoryError;
 use crate::factory::Factory;
 use crate::reproduce::Check;
+use crate::trust::TrustPolicy;
 use crate::watch::Watcher;
 
 /// What came of making a version and its image again.
@@ -43,13 +44,17 @@ const UNKNOWN: &str = "unknown";
 /// is in the empty folder `scratch`.
 ///
 /// # Errors
-/// [`FactoryError::Store`] when there is no such version, or it cannot be read or written.
+/// [`FactoryError::Store`] when there is no such version, or it cannot be read or written, and
+/// [`FactoryError::Trust`] when nobody who is trusted vouches for it.
 pub fn rebuild_version(
     store: &Store,
+    trust: &TrustPolicy,
     reference: &VersionRef,
     scratch: &Path,
 ) -> Result<Rebuilt, FactoryError> {
-    let version = store.resolve(reference)?.digest;
+    let resolved = store.resolve(reference)?;
+    let version = resolved.digest;
+    trust.check(store, &version, resolved.name.as_ref(), None)?;
     let closure = store.closure(&version)?;
     let other = Store::ensure(&scratch.join("store"))?;
     let (mut checks, mut last) = (Vec::new(), version);
@@ -102,8 +107,9 @@ pub async fn rebuild_image(
     Ok(())
 }
 
-/// Installs the requirements of a version once more: its wheels are fetched again, into an empty cache in
-/// the empty folder `scratch`, and the layer is compared with the one that its runs use.
+/// Installs the requirements of a version once more, with an empty cache in the empty folder `scratch`,
+/// and compares the layer with the one that its runs use. Its wheels are fetched again; where there is
+/// no package index, they are those that came along with the version.
 ///
 /// # Errors
 /// As [`Factory::environment`].
@@ -119,8 +125,17 @@ pub async fn rebuild_environment(
     if requirements.is_empty() {
         return Ok(());
     }
+    let settings = factory.environments.as_ref();
+    let has_index = settings.is_some_and(|settings| settings.index.is_some());
+    let store = if has_index {
+        Arc::new(Store::ensure(&scratch.join("store"))?)
+    } else {
+        let note = "there is no package index: the wheels that came along with it were used";
+        rebuilt.notes.push(note.to_owned());
+        Arc::clone(&factory.store)
+    };
     let other = Factory {
-        store: Arc::new(Store::ensure(&scratch.join("store"))?),
+        store,
         environments: factory
             .environments
             .clone()

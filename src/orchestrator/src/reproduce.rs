@@ -83,7 +83,7 @@ impl Factory {
     ///
     /// # Errors
     /// [`FactoryError::NotReproducible`] for a run of which the record does not hold everything that
-    /// it saw, and the errors of the store and the runner.
+    /// it saw, [`FactoryError::Trust`] where nobody who is trusted vouches for what ran, and the errors of the store and the runner.
     pub async fn reproduce(
         &self,
         run: &RunId,
@@ -96,6 +96,7 @@ impl Factory {
             store.run(&id)
         };
         let record = tokio::task::spawn_blocking(read).await??;
+        self.check_trust(&record)?;
         if let Some(why) = missing(&record) {
             return Err(FactoryError::NotReproducible { run: id, why });
         }
@@ -143,6 +144,20 @@ impl Factory {
         let mut reproduction = replay.compare(&record, &again);
         reproduction.notes = notes(&record, &report.place, reproduction.is_equal());
         Ok(reproduction)
+    }
+
+    /// Checks that somebody who is trusted vouches for the versions that ran, as for a new run.
+    fn check_trust(&self, record: &RunRecord) -> Result<(), FactoryError> {
+        let own = record.report.version.as_ref();
+        let own = own.and_then(|version| version.parse::<Digest>().ok());
+        if let Some(version) = own {
+            let name = record.name.as_ref();
+            self.trust.check(&self.store, &version, name, None)?;
+        }
+        for (name, version) in &record.depends {
+            self.trust.check(&self.store, version, Some(name), None)?;
+        }
+        Ok(())
     }
 
     fn tree(&self, digest: &str) -> Result<Result<Tree, String>, FactoryError> {

@@ -73,6 +73,7 @@ fn copy(from: &Home, to: &Home, name: &str) -> orchestrator::CopyReport {
         to: &to.store,
         reference: &name.parse().unwrap(),
         with_cases: true,
+        environments: None,
         at: Timestamp::UNIX_EPOCH,
     };
     copy_version(&request, &mut |_, _| {}).unwrap()

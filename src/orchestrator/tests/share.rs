@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use orchestrator::share::{self, PullRequest, Pulled, PushRequest, Pushed, ShareError};
 use orchestrator::trust::{self, Demand, KeyFolder, TrustError, TrustPolicy};
+use orchestrator::{CopyRequest, EnvironmentSettings, copy_version};
 use registry::{RegistryOptions, RegistryRef, Repository};
+use runner::EngineConfig;
 use spec::{Digest, SubagentName, WorkspacePath};
-use store::{Move, Publication, Store, VersionContent};
+use store::{Move, Publication, Requirement, Store, VersionContent};
 use testkit::{RegistryServer, ScriptedServer, ServerReply};
 
 struct Home {
@@ -31,6 +33,11 @@ impl Home {
     /// Makes the next version of a name its head.
     fn publish(&self, name: &str, text: &str, depends: &[(&str, Digest)]) -> Digest {
         let digest = self.stage(text, depends);
+        self.make_head(name, digest);
+        digest
+    }
+
+    fn make_head(&self, name: &str, digest: Digest) {
         self.store
             .publish(Publication {
                 moves: vec![Move {
@@ -44,6 +51,37 @@ impl Home {
                 note: String::new(),
             })
             .unwrap();
+    }
+
+    /// A cache of its own, as another machine has.
+    fn environments(&self) -> EnvironmentSettings {
+        EnvironmentSettings {
+            index: None,
+            cache: self.folder.path().join("cache"),
+            engine: EngineConfig::default(),
+        }
+    }
+
+    /// Has the cache hold a wheel.
+    fn cache_wheel(&self, bytes: &[u8]) -> Digest {
+        let folder = self.folder.path().join("cache/wheels");
+        std::fs::create_dir_all(&folder).unwrap();
+        let digest = Digest::of(bytes);
+        std::fs::write(folder.join(digest.hex()), bytes).unwrap();
+        digest
+    }
+
+    /// Makes a version with one locked distribution the head of a name.
+    fn publish_locked(&self, name: &str, wheels: &[Digest]) -> Digest {
+        let plain = self.stage("import x\n", &[]);
+        let mut content = self.store.version(&plain).unwrap().content;
+        content.requirements = vec![Requirement {
+            name: "x".to_owned(),
+            version: "1.0".to_owned(),
+            wheels: wheels.iter().copied().collect(),
+        }];
+        let digest = self.store.stage(&content).unwrap().digest();
+        self.make_head(name, digest);
         digest
     }
 
@@ -85,6 +123,7 @@ impl Home {
             version: version.parse().unwrap(),
             to: to.clone(),
             with_cases: false,
+            environments: Some(self.environments()),
             force: false,
         };
         share::push(&self.store, &repository(&to).await, &request, &()).await
@@ -388,4 +427,107 @@ async fn signatures_go_along_and_decide_what_is_pulled() {
     third.trust = there.trust.clone();
     third.pull(&next).await.unwrap();
     third.is_whole();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_goes_along_as_the_wheels_that_the_lock_names() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there) = (Home::new(), Home::new());
+    let (wheel, other) = (b"a wheel".as_slice(), Digest::of(b"of another platform"));
+    let locked = here.publish_locked("counter", &[Digest::of(wheel), other]);
+    let place = format!("{}/team/counter", server.host());
+    // Nothing is here that could go along, and that is said.
+    let pushed = here.push("counter", &place).await.unwrap();
+    assert_eq!(
+        (pushed.attachments, pushed.without_environment),
+        (0, vec![locked])
+    );
+    let wheel = here.cache_wheel(wheel);
+    let pushed = here.push("counter", &place).await.unwrap();
+    assert_eq!(
+        (pushed.attachments, pushed.without_environment),
+        (1, vec![])
+    );
+    let pulled = there.pull(&place).await.unwrap();
+    assert_eq!((pulled.attachments, pulled.refused), (1, 0));
+    assert_eq!(there.store.get(&wheel).unwrap(), b"a wheel");
+    // It goes on from there, although that cache never saw it.
+    let pushed = there
+        .push("counter", &format!("{place}-again"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (pushed.attachments, pushed.without_environment),
+        (1, vec![])
+    );
+    here.is_whole();
+    there.is_whole();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_no_lock_names_stays_where_it_is() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there) = (Home::new(), Home::new());
+    let wheel = here.cache_wheel(b"a wheel");
+    let version = here.publish_locked("counter", &[wheel]);
+    // Somebody who may write there says that something else is its environment.
+    let evil = here.store.put(b"another wheel").unwrap();
+    let media_type = "application/vnd.agentfactory.wheel.v1+zip".to_owned();
+    here.store.put(b"a wheel").unwrap();
+    let kind = "application/vnd.agentfactory.environment.v1";
+    let layers = [(evil, 13), (wheel, 7)];
+    let layers = layers.map(|(digest, size)| {
+        let size = spec::ByteSize::bytes(size);
+        (media_type.clone(), digest, size)
+    });
+    here.store.attach_layers(&version, kind, layers).unwrap();
+    let place = format!("{}/team/counter", server.host());
+    let pushed = here.push("counter", &place).await.unwrap();
+    assert_eq!(pushed.attachments, 2);
+    let pulled = there.pull(&place).await.unwrap();
+    assert_eq!((pulled.attachments, pulled.refused), (1, 1));
+    assert!(there.store.contains(&wheel).unwrap());
+    assert!(!there.store.contains(&evil).unwrap());
+
+    // Nor does it come from another home.
+    let third = Home::new();
+    let request = CopyRequest {
+        from: &here.store,
+        to: &third.store,
+        reference: &"counter".parse().unwrap(),
+        with_cases: false,
+        environments: None,
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let copied = copy_version(&request, &mut |_, _| {}).unwrap();
+    assert_eq!(copied.attachments, 1);
+    assert!(third.store.contains(&wheel).unwrap());
+    assert!(!third.store.contains(&evil).unwrap());
+    third.is_whole();
+}
+
+#[test]
+fn signatures_are_copied() {
+    let (here, there) = (Home::new(), Home::new());
+    let version = here.publish("counter", "def main(query): return {}\n", &[]);
+    let keys = KeyFolder::new(here.folder.path());
+    keys.generate("release").unwrap();
+    trust::sign(&here.store, &keys, "release", &version).unwrap();
+    let request = CopyRequest {
+        from: &here.store,
+        to: &there.store,
+        reference: &"counter".parse().unwrap(),
+        with_cases: false,
+        environments: None,
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let copied = copy_version(&request, &mut |_, _| {}).unwrap();
+    assert_eq!(copied.attachments, 1);
+    let signed = there.store.attachments(&version).unwrap();
+    assert_eq!(signed, here.store.attachments(&version).unwrap());
+    there.is_whole();
 }

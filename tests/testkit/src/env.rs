@@ -162,6 +162,14 @@ impl TestEnv {
         None
     }
 
+    /// The same for tests that also need the package index of this machine; `None`, said aloud,
+    /// where none can be reached.
+    pub fn with_index() -> Option<Self> {
+        let env = Self::with_engine()?;
+        let index = crate::package_index()?;
+        Some(env.set("PIP_INDEX_URL", index))
+    }
+
     /// Sets a variable for every command.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {

@@ -2,6 +2,7 @@
 
 mod env;
 mod model_endpoint;
+mod package_index;
 mod registry;
 mod relay;
 mod site;
@@ -10,6 +11,7 @@ pub use env::{Finished, TestEnv, containers, full_counts, program, repository};
 pub use model_endpoint::{
     EndpointOptions, EndpointProtocol, EndpointReply, ModelEndpoint, Received, Said,
 };
+pub use package_index::package_index;
 pub use registry::{RegistryServer, ScriptedServer, ServerReply, ServerRequest, Then};
 pub use relay::Relay;
 pub use site::Site;

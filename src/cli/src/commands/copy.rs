@@ -8,6 +8,7 @@ use orchestrator::{CopyRequest, LibraryError, copy_version};
 use spec::{ByteSize, VersionRef};
 use store::Store;
 
+use super::push::tell_missing;
 use crate::app::App;
 use crate::exit::ExitCode;
 use crate::ui::{Bar, Text, Tone};
@@ -50,23 +51,28 @@ pub(crate) fn copy(app: &App, args: &CopyArgs) -> anyhow::Result<ExitCode> {
         }
         (None, None) => unreachable!("one of them is required"),
     };
+    let environments = app.environments();
     let request = CopyRequest {
         from,
         to,
         reference: &reference,
         with_cases: args.with_cases,
+        environments: Some(&environments),
         at: Timestamp::now(),
     };
     let bar = Bar::new(&app.ui, "copying");
     let copied = copy_version(&request, &mut |done, all| bar.at(done, all));
     drop(bar);
     let copied = copied?;
+    tell_missing(app, &copied.without_environment);
     if app.ui.is_json() {
         app.ui.json(&CopyJson {
             name: copied.name,
             version: copied.version,
             versions: copied.versions,
             runs: copied.runs,
+            attachments: copied.attachments,
+            without_environment: copied.without_environment,
             blobs: copied.blobs,
             written_bytes: copied.written_bytes,
             is_head: copied.is_head,

@@ -66,6 +66,12 @@ pub(crate) async fn pull(app: &App, args: &PullArgs) -> anyhow::Result<ExitCode>
 
 fn show(app: &App, pulled: Pulled) -> anyhow::Result<()> {
     let is_new = pulled.is_new();
+    if pulled.refused > 0 {
+        app.ui.warn(format!(
+            "{} environments were left there: they hold what the version's lock does not name",
+            pulled.refused
+        ));
+    }
     if app.ui.is_json() {
         return app.ui.json(&PullJson {
             name: pulled.name,
@@ -74,6 +80,7 @@ fn show(app: &App, pulled: Pulled) -> anyhow::Result<()> {
             is_new,
             versions: pulled.versions,
             attachments: pulled.attachments,
+            refused: pulled.refused,
             runs: pulled.runs,
             transferred: MovedJson::from(pulled.moved),
         });

@@ -3,7 +3,7 @@
 use clap::Args;
 use orchestrator::share::{self, PushRequest, Pushed};
 use registry::RegistryRef;
-use spec::ByteSize;
+use spec::{ByteSize, Digest};
 
 use super::field;
 use crate::app::App;
@@ -37,6 +37,7 @@ pub(crate) async fn push(app: &App, args: &PushArgs) -> anyhow::Result<ExitCode>
         version: args.reference.parse()?,
         to: args.to.parse::<RegistryRef>()?,
         with_cases: args.with_cases,
+        environments: Some(app.environments()),
         force: args.force,
     };
     let store = app.store()?;
@@ -62,6 +63,7 @@ pub(crate) async fn push(app: &App, args: &PushArgs) -> anyhow::Result<ExitCode>
 }
 
 fn show(app: &App, to: &RegistryRef, pushed: Pushed) -> anyhow::Result<()> {
+    tell_missing(app, &pushed.without_environment);
     let reference = format!("{}:{}", to.repository, pushed.tag);
     if app.ui.is_json() {
         return app.ui.json(&PushJson {
@@ -70,6 +72,7 @@ fn show(app: &App, to: &RegistryRef, pushed: Pushed) -> anyhow::Result<()> {
             reference,
             versions: pushed.versions,
             attachments: pushed.attachments,
+            without_environment: pushed.without_environment,
             runs: pushed.runs,
             transferred: MovedJson::from(pushed.moved),
         });
@@ -79,6 +82,17 @@ fn show(app: &App, to: &RegistryRef, pushed: Pushed) -> anyhow::Result<()> {
     ui.data(field("to", reference))?;
     ui.data(field("transferred", moved(pushed.moved)))?;
     Ok(())
+}
+
+/// Says which versions went without their environment.
+pub(super) fn tell_missing(app: &App, versions: &[Digest]) {
+    for version in versions {
+        app.ui.warn(format!(
+            "the environment of {} did not go along: its wheels are not on this machine; run it \
+             here, then do this again",
+            version.short()
+        ));
+    }
 }
 
 /// What a transfer was, for people.

@@ -107,7 +107,7 @@ async fn anew(app: &App, args: &ReproduceArgs, reference: &VersionRef) -> anyhow
     let rebuilt = app
         .interrupts
         .guard(async |cancel| {
-            let mut rebuilt = rebuild_version(&store, reference, scratch.path())?;
+            let mut rebuilt = rebuild_version(&store, &app.trust()?, reference, scratch.path())?;
             let progress = live.progress();
             let request = app.image_request(&*progress);
             let image = async {

@@ -2,6 +2,7 @@
 
 mod egress;
 mod file;
+mod pip;
 mod trust;
 
 use std::ffi::OsString;
@@ -54,7 +55,7 @@ pub(crate) struct Settings {
     /// What sandboxes may reach.
     pub(crate) egress: EgressSettings,
     /// Where Python distributions come from.
-    pub(crate) index: PackageIndex,
+    pub(crate) index: Option<PackageIndex>,
     /// What becomes of the shell commands of subagents.
     pub(crate) shell: ShellMode,
     /// A folder with skills and prompts that are used instead of the built-in ones.
@@ -333,17 +334,20 @@ fn provider(
     })
 }
 
-/// The package index: the environment goes over the file.
-fn index(file: PythonTable, environment: &Environment) -> Result<PackageIndex, Problem> {
+/// The package index: the environment goes over the file, and the file over pip's own.
+fn index(file: PythonTable, environment: &Environment) -> Result<Option<PackageIndex>, Problem> {
     let url = environment.text(env::PIP_INDEX_URL)?.or(file.index);
-    let url = url.as_deref().unwrap_or(PackageIndex::PUBLIC);
-    PackageIndex::new(url, file.index_hosts).map_err(|error| {
+    let Some(url) = url.or_else(|| pip::index_url(environment)) else {
+        return Ok(None);
+    };
+    let index = PackageIndex::new(&url, file.index_hosts).map_err(|error| {
         let problem = Problem::usage(error.to_string());
         match error.hint() {
             Some(hint) => problem.hint(hint),
             None => problem,
         }
-    })
+    })?;
+    Ok(Some(index))
 }
 
 /// The engine: the environment decides alone as soon as it names one, as the file decides alone

@@ -36,6 +36,8 @@ pub(crate) struct PushJson {
     pub(crate) versions: usize,
     /// How many manifests about them went.
     pub(crate) attachments: usize,
+    /// The versions whose environment did not go along: its wheels are not on this machine.
+    pub(crate) without_environment: Vec<Digest>,
     /// How many runs went.
     pub(crate) runs: usize,
     pub(crate) transferred: MovedJson,
@@ -56,6 +58,8 @@ pub(crate) struct PullJson {
     pub(crate) versions: usize,
     /// How many manifests about them came.
     pub(crate) attachments: usize,
+    /// How many environments were left there: they hold what no lock names.
+    pub(crate) refused: usize,
     /// The runs that came.
     pub(crate) runs: Vec<RunId>,
     pub(crate) transferred: MovedJson,

@@ -34,6 +34,16 @@ pub enum CompositionError {
         /// What the version is written for.
         has: String,
     },
+    /// Two locks exclude each other.
+    #[error("{one} and {other} are locked for `{distribution}`, and there can be only one of it")]
+    Locks {
+        /// The distribution.
+        distribution: String,
+        /// A version of it, and who wants it.
+        one: String,
+        /// Another, and who wants that.
+        other: String,
+    },
     /// A module name would mean two things.
     #[error("`{dependency}` would be the module `{module}`: {why}")]
     Module {
@@ -81,6 +91,9 @@ impl CompositionError {
             Self::TooLarge { .. } | Self::Path(_) => {
                 Some("depend on fewer or smaller subagents".to_owned())
             }
+            Self::Locks { distribution, .. } => Some(format!(
+                "take versions that agree: create one of them again with the other's `{distribution}` in its requirements"
+            )),
             Self::Circle { .. } => {
                 Some("do without the dependency, or save it under another name".to_owned())
             }

@@ -10,6 +10,7 @@
 //! dependencies are granted; [`check`] refuses it otherwise.
 
 mod error;
+mod locks;
 mod modules;
 
 use std::collections::BTreeMap;

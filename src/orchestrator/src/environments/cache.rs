@@ -146,6 +146,51 @@ impl Cache {
         self.root.join(format!("{}.tar", key.hex()))
     }
 
+    /// Where a wheel is, if it is there.
+    pub(super) fn wheel_path(&self, wheel: &Digest) -> PathBuf {
+        self.root.join("wheels").join(wheel.hex())
+    }
+
+    /// Keeps a wheel that was fetched: it goes along with versions, and other bases need no index.
+    pub(super) fn keep_wheel(&self, wheel: &Digest, from: &Path) -> Result<(), EnvironmentError> {
+        let path = self.wheel_path(wheel);
+        let folder = self.root.join("wheels");
+        let keep = || {
+            std::fs::create_dir_all(&folder)?;
+            // The other name goes when the work is over.
+            match std::fs::hard_link(from, &path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                other => other,
+            }
+        };
+        keep().map_err(EnvironmentError::file("write", &path))
+    }
+
+    /// Forgets the wheels that none of these environments is made from.
+    pub(super) fn remove_wheels(&self, kept: &[Note]) -> Result<(), EnvironmentError> {
+        let kept = kept.iter().flat_map(|note| &note.requirements);
+        let kept: BTreeSet<String> = kept
+            .flat_map(|one| one.wheels.iter().map(Digest::hex))
+            .collect();
+        let folder = self.root.join("wheels");
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(EnvironmentError::file("read", &folder))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(EnvironmentError::file("read", &folder))?;
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|hex| kept.contains(hex))
+            {
+                let path = entry.path();
+                std::fs::remove_file(&path).map_err(EnvironmentError::file("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
     fn note_path(&self, key: &Digest) -> PathBuf {
         self.root.join(format!("{}{NOTE}", key.hex()))
     }

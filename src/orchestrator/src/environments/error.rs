@@ -10,6 +10,9 @@ pub enum EnvironmentError {
     /// Nobody said where packages come from.
     #[error("environments are not configured here")]
     NotConfigured,
+    /// Nobody named a package index.
+    #[error("no package index is configured")]
+    NoIndex,
     /// Not a requirement.
     #[error("`{requirement}` is not a requirement: {why}")]
     Syntax {
@@ -71,6 +74,9 @@ pub enum EnvironmentError {
         /// More of it.
         why: String,
     },
+    /// The library failed.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     /// A file of ours.
     #[error("cannot {action} `{}`", .path.display())]
     File {
@@ -127,8 +133,8 @@ impl EnvironmentError {
             Self::Syntax { .. } => {
                 "a requirement is NAME with versions, such as `numpy` or `pandas>=2,<3` (PEP 508)"
             }
-            Self::Index { .. } => {
-                "name it in PIP_INDEX_URL, or as `index` in [python] of config.toml"
+            Self::NoIndex | Self::Index { .. } => {
+                "name it in PIP_INDEX_URL, as `index` in [python] of config.toml, or in pip.conf"
             }
             Self::Unmet { kind, .. } => match kind {
                 Unmet::Unknown => "see how its name is written, and which index is used",
@@ -141,7 +147,7 @@ impl EnvironmentError {
                     "ask for an older version, or build the sandbox image on another Python"
                 }
                 Unmet::Conflict => "loosen the versions that exclude each other",
-                Unmet::Installer => "the index must offer pip itself, as the public index does",
+                Unmet::Installer => "the index must offer pip itself",
                 Unmet::Index => {
                     "see PIP_INDEX_URL and [python] in config.toml; what is cached works without \
                      an index"
@@ -164,6 +170,7 @@ impl EnvironmentError {
                 "make room on that file system; `agentfactory env gc` removes what is not used"
             }
             Self::Image(error) => return error.hint(),
+            Self::Store(error) => return error.hint(),
             Self::NotConfigured | Self::Sandbox { .. } | Self::File { .. } | Self::Cancelled => {
                 return None;
             }

@@ -1,6 +1,6 @@
 //! The package index: where wheels come from, and how a sandbox reaches it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use egress::{HostRule, Policy};
@@ -9,8 +9,6 @@ use spec::ByteSize;
 use super::EnvironmentError;
 use crate::egress::EgressSettings;
 
-/// Where the files of the public index are.
-const PUBLIC_FILES: &str = "files.pythonhosted.org";
 /// Bytes of all wheels of one environment, and of the pages about them.
 const BYTES_MAX: ByteSize = ByteSize::mib(2_048);
 /// Bytes of one wheel.
@@ -27,16 +25,7 @@ pub struct PackageIndex {
     hosts: BTreeSet<HostRule>,
 }
 
-impl Default for PackageIndex {
-    fn default() -> Self {
-        Self::new(Self::PUBLIC, BTreeSet::new()).expect("a test reads the address")
-    }
-}
-
 impl PackageIndex {
-    /// The address of the public index.
-    pub const PUBLIC: &str = "https://pypi.org/simple/";
-
     /// The index at an address; its files are there too, or at these hosts.
     ///
     /// # Errors
@@ -74,10 +63,6 @@ impl PackageIndex {
             return Err(wrong("its host is a pattern"));
         }
         let mut hosts = files;
-        if rule.host() == "pypi.org" && rule.port().is_none() {
-            let files: Result<HostRule, _> = PUBLIC_FILES.parse();
-            hosts.extend(files.ok());
-        }
         hosts.insert(rule);
         Ok(Self {
             url: format!("{}/", url.trim_end_matches('/')),
@@ -90,13 +75,22 @@ impl PackageIndex {
         &self.url
     }
 
-    /// What a sandbox may reach that resolves or fetches: the index alone.
+    /// Its host, and those that the operator named for its files.
+    pub(super) fn hosts(&self) -> &BTreeSet<HostRule> {
+        &self.hosts
+    }
+
+    /// What a sandbox may reach that resolves or fetches: these hosts alone.
     ///
-    /// The operator has named these hosts, so they may be in a private network: they are looked up
-    /// as this machine does, its hosts file included.
-    pub(super) async fn policy(&self, settings: &EgressSettings) -> Policy {
+    /// The operator has named the index, and it its files, as for pip on this machine; so they may be
+    /// in a private network: they are looked up as this machine does, its hosts file included.
+    pub(super) async fn policy(
+        &self,
+        allow: &BTreeSet<HostRule>,
+        settings: &EgressSettings,
+    ) -> Policy {
         let mut places = settings.hosts.clone();
-        for rule in &self.hosts {
+        for rule in allow {
             for port in rule.port().map_or(vec![443, 80], |port| vec![port]) {
                 let key = format!("{}:{port}", rule.host());
                 if places.contains_key(&key) || places.contains_key(rule.host()) {
@@ -107,13 +101,9 @@ impl PackageIndex {
                 }
             }
         }
-        self.rules(places)
-    }
-
-    fn rules(&self, hosts: BTreeMap<String, SocketAddr>) -> Policy {
         Policy {
-            allow: self.hosts.clone(),
-            hosts,
+            allow: allow.clone(),
+            hosts: places,
             bytes_max: BYTES_MAX,
             body_max: WHEEL_MAX,
             exchanges_max: REQUESTS_MAX,
@@ -165,9 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn the_public_index_has_its_files_elsewhere() {
-        let hosts = PackageIndex::default().hosts;
-        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
-        assert_eq!(hosts, ["files.pythonhosted.org", "pypi.org"]);
+    fn files_may_be_elsewhere() {
+        let files = BTreeSet::from(["files.example.org".parse().unwrap()]);
+        let index = PackageIndex::new("https://index.example.org/simple", files).unwrap();
+        let hosts: Vec<String> = index.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["files.example.org", "index.example.org"]);
     }
 }

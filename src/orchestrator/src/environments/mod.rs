@@ -7,7 +7,9 @@
 mod cache;
 mod error;
 mod index;
+mod kept;
 mod sandbox;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,12 +25,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::cache::{Cache, FolderBlobs, LockedJson, Note};
 use self::sandbox::{Asked, Builder, INSTALL, PIP, PIP_SHA256};
+use crate::compose::Dependencies;
 use crate::error::FactoryError;
 use crate::factory::Factory;
 use crate::watch::{Event, Watcher};
 
 pub use error::{EnvironmentError, Unmet};
 pub use index::PackageIndex;
+pub(crate) use travel::{ENVIRONMENT_TYPE, attach, belongs};
 
 /// Counts changes of how environments are made.
 const FORMAT: u32 = 1;
@@ -40,8 +44,8 @@ const REQUIREMENT_MAX: usize = 500;
 /// Where environments come from and where they are remembered.
 #[derive(Clone, Debug)]
 pub struct EnvironmentSettings {
-    /// Where wheels come from.
-    pub index: PackageIndex,
+    /// Where wheels come from; without one, only what is cached can be used.
+    pub index: Option<PackageIndex>,
     /// A folder for what can be made again.
     pub cache: PathBuf,
     /// The engine that holds the images.
@@ -132,6 +136,7 @@ impl EnvironmentSettings {
             removed.push(state);
         }
         cache.remove_locks(&kept)?;
+        cache.remove_wheels(&kept)?;
         Ok(removed)
     }
 }
@@ -150,9 +155,58 @@ impl Factory {
         watcher: &Arc<dyn Watcher>,
         cancel: &CancellationToken,
     ) -> Result<Prepared, FactoryError> {
+        self.prepare_with(wanted, &Dependencies::default(), watcher, cancel)
+            .await
+    }
+
+    /// The same with all that versions require that it depends on: one lock, in which theirs stand
+    /// as they are.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`], and [`FactoryError::Composition`] where their locks exclude each other.
+    pub(crate) async fn prepare_with(
+        &self,
+        wanted: &[String],
+        dependencies: &Dependencies,
+        watcher: &Arc<dyn Watcher>,
+        cancel: &CancellationToken,
+    ) -> Result<Prepared, FactoryError> {
+        let theirs = dependencies.merged(&[])?;
+        if theirs.is_empty() {
+            return self.resolve(wanted, watcher, cancel).await;
+        }
+        let mut locked = theirs.clone();
+        if !wanted.is_empty() {
+            let pins = theirs.iter();
+            let pins = pins.map(|one| format!("{}=={}", one.name, one.version));
+            let all: Vec<String> = wanted.iter().cloned().chain(pins).collect();
+            let found = self.resolve(&all, watcher, cancel).await;
+            let found = found.map_err(|error| beside(error, &theirs))?;
+            locked = dependencies.merged(&found.requirements)?;
+            if locked == found.requirements {
+                return Ok(found);
+            }
+        }
+        let python = dependencies.locked_python().unwrap_or_default();
+        let made = self.environment(&locked, python, watcher, cancel).await?;
+        Ok(Prepared {
+            requirements: locked,
+            python: python.to_owned(),
+            environment: made,
+        })
+    }
+
+    async fn resolve(
+        &self,
+        wanted: &[String],
+        watcher: &Arc<dyn Watcher>,
+        cancel: &CancellationToken,
+    ) -> Result<Prepared, FactoryError> {
         let wanted = checked(wanted)?;
         let place = self.place().await?;
-        let asked = key_of(&(FORMAT, place.settings.index.url(), &wanted, place.minor()));
+        let index = place.settings.index.as_ref();
+        let index = index.ok_or(EnvironmentError::NoIndex)?;
+        let asked = key_of(&(FORMAT, index.url(), &wanted, place.minor()));
         if let Some(locked) = place.cache.locked(&asked) {
             return place.locked(&locked, watcher, cancel).await;
         }
@@ -263,7 +317,7 @@ impl<'a> Place<'a> {
     {
         Builder {
             factory: self.factory,
-            index: &self.settings.index,
+            index: self.settings.index.as_ref(),
             blobs,
             watcher,
             cancel,
@@ -291,14 +345,36 @@ impl<'a> Place<'a> {
         let note = if let Some(note) = self.usable(&key) {
             note
         } else {
-            let what = "fetching the wheels that are locked";
-            watcher.event(&Event::Preparing { what });
             let builder = self.builder(FolderBlobs(work.folder.clone()), watcher, cancel);
-            let pip = self.cache.root().join(PIP);
-            let fetched = builder.fetch(Asked::Locked(locked), &pip).await?;
-            self.make(key, &builder, &fetched, watcher).await?
+            self.make_locked(key, &builder, locked, watcher).await?
         };
         Ok(prepared(self.load(note, watcher).await?))
+    }
+
+    /// Makes the environment of a lock: from wheels that are here, else from those of the index.
+    async fn make_locked(
+        &self,
+        key: Digest,
+        builder: &Builder<'_>,
+        locked: &[LockedJson],
+        watcher: &Arc<dyn Watcher>,
+    ) -> Result<Note, FactoryError> {
+        if let Some(kept) = self.kept(locked, &builder.blobs).await? {
+            match self.make(key, builder, &kept, watcher).await {
+                // They may be for another platform.
+                Err(FactoryError::Environment(EnvironmentError::Install(why)))
+                    if self.settings.index.is_some() =>
+                {
+                    tracing::warn!(%why, "the wheels that are here cannot be installed");
+                }
+                other => return other,
+            }
+        }
+        let what = "fetching the wheels that are locked";
+        watcher.event(&Event::Preparing { what });
+        let pip = self.cache.root().join(PIP);
+        let fetched = builder.fetch(Asked::Locked(locked), &pip).await?;
+        self.make(key, builder, &fetched, watcher).await
     }
 
     /// What is known of an environment whose layer or image can still be had.
@@ -317,6 +393,10 @@ impl<'a> Place<'a> {
         fetched: &sandbox::Fetched,
         watcher: &Arc<dyn Watcher>,
     ) -> Result<Note, FactoryError> {
+        for wheel in &fetched.wheels {
+            let path = builder.blobs.path(&wheel.digest);
+            self.cache.keep_wheel(&wheel.digest, &path)?;
+        }
         let count = fetched.requirements.len();
         let what = &format!("installing {count} distributions and compiling them");
         watcher.event(&Event::Preparing { what });
@@ -376,19 +456,10 @@ impl<'a> Place<'a> {
 /// Has both the store and the cache hold a layer: the store so that it can be pushed and used again
 /// elsewhere, the cache because all homes share it.
 fn keep(store: &Store, layer: &Digest, path: &std::path::Path) -> Result<(), FactoryError> {
-    let is_cached = path.exists();
     // Nothing but the run's record will name it, so it is held until then.
-    if !store.hold_blob(layer)? {
-        let failed = || EnvironmentError::file("read", path);
-        let mut file = File::open(path).map_err(failed())?;
-        let mut writer = store.writer()?;
-        io::copy(&mut file, &mut writer).map_err(failed())?;
-        if writer.finish()? != *layer {
-            drop(std::fs::remove_file(path));
-            let why = "its layer in the cache has changed, and was removed; try again";
-            return Err(EnvironmentError::Install(why.to_owned()).into());
-        }
-    } else if !is_cached {
+    if path.exists() {
+        travel::keep(store, layer, path)?;
+    } else if store.hold_blob(layer)? {
         let failed = || EnvironmentError::file("write", path);
         let mut file = File::create(path).map_err(failed())?;
         let copied = io::copy(&mut store.open(layer)?, &mut file);
@@ -438,6 +509,23 @@ fn checked(wanted: &[String]) -> Result<Vec<String>, EnvironmentError> {
         }
     }
     Ok(wanted)
+}
+
+/// Says of a conflict that what the program depends on may be a part of it.
+fn beside(error: FactoryError, theirs: &[Requirement]) -> FactoryError {
+    let FactoryError::Environment(EnvironmentError::Unmet {
+        kind: kind @ (Unmet::Conflict | Unmet::Version | Unmet::NoWheel),
+        what,
+        why,
+    }) = error
+    else {
+        return error;
+    };
+    let pins = theirs.iter();
+    let pins = pins.map(|one| format!("{}=={}", one.name, one.version));
+    let pins = pins.collect::<Vec<_>>().join(", ");
+    let why = format!("{why}; what it depends on is locked to {pins}");
+    EnvironmentError::Unmet { kind, what, why }.into()
 }
 
 fn key_of<T: serde::Serialize>(value: &T) -> Digest {

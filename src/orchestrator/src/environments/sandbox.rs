@@ -1,13 +1,13 @@
 //! The sandboxes that make an environment: one that reaches the index, one that installs, one that
 //! imports. What comes out of each is hostile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use egress::{Bodies, BodySink, Proxy};
+use egress::{Bodies, BodySink, HostRule, Proxy};
 use futures::future::BoxFuture;
 use runner::{Broker, ImageId, Observer, Program, RunHost, SandboxSpec, SourceFile, ToolRequest};
 use serde::Deserialize;
@@ -36,6 +36,11 @@ pub(super) const PIP: &str = "pip-26.3-py3-none-any.whl";
 pub(super) const PIP_SHA256: &str =
     "sha256:f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13";
 
+/// The same, as a digest.
+pub(super) fn pip_digest() -> Digest {
+    PIP_SHA256.parse().expect("a test reads the digest")
+}
+
 /// How long a slow mirror may take.
 const WALL: Duration = Duration::from_mins(20);
 /// Wheels, what they hold, its bytecode and one archive of it all fit; more is no environment of ours.
@@ -47,7 +52,7 @@ const CHECK_WALL: Duration = Duration::from_mins(3);
 /// The same.
 const CHECK_MEMORY: ByteSize = ByteSize::mib(1_024);
 /// Where pip finds the wheels.
-const WHEELS: &str = "wheels/";
+pub(super) const WHEELS: &str = "wheels/";
 /// What the installing sandbox leaves.
 const ARCHIVE: &str = "env.tar";
 
@@ -57,8 +62,8 @@ pub(super) struct Fetched {
     pub(super) requirements: Vec<LockedJson>,
     /// The normalised names of what was asked for itself.
     pub(super) direct: Vec<String>,
-    pip: Digest,
-    wheels: Vec<FileEntry>,
+    pub(super) pip: Digest,
+    pub(super) wheels: Vec<FileEntry>,
 }
 
 /// What was installed.
@@ -67,6 +72,13 @@ pub(super) struct Installed {
     pub(super) archive: PathBuf,
     /// The importable names of each distribution.
     pub(super) modules: BTreeMap<String, Vec<String>>,
+}
+
+/// Whether wheels were where they were looked for.
+enum Found {
+    Here(Fetched),
+    /// The hosts that the index says they are at.
+    Elsewhere(Vec<String>),
 }
 
 /// What is to be fetched.
@@ -82,7 +94,7 @@ pub(super) enum Asked<'a> {
 #[derive(Debug)]
 pub(super) struct Builder<'a> {
     pub(super) factory: &'a Factory,
-    pub(super) index: &'a PackageIndex,
+    pub(super) index: Option<&'a PackageIndex>,
     pub(super) blobs: FolderBlobs,
     pub(super) watcher: &'a Arc<dyn Watcher>,
     pub(super) cancel: &'a CancellationToken,
@@ -101,6 +113,10 @@ struct Refused {
 enum Resolved {
     Refused {
         refused: Refused,
+    },
+    /// Hosts that the index has its files at.
+    Elsewhere {
+        elsewhere: Vec<String>,
     },
     Found {
         lock: Vec<Named>,
@@ -141,7 +157,40 @@ impl Builder<'_> {
         asked: Asked<'_>,
         pip: &Path,
     ) -> Result<Fetched, FactoryError> {
-        let proxy = self.proxy().await?;
+        let mut hosts = self.index()?.hosts().clone();
+        let known = hosts.len();
+        loop {
+            let elsewhere = match self.fetch_from(asked, pip, &hosts).await? {
+                Found::Here(fetched) => return Ok(fetched),
+                Found::Elsewhere(elsewhere) => elsewhere,
+            };
+            // The operator named the index, and the index says where its files are. Once is enough.
+            let named: BTreeSet<HostRule> = elsewhere
+                .iter()
+                .filter_map(|host| host.parse().ok())
+                .filter(|rule: &HostRule| !rule.is_pattern())
+                .collect();
+            if hosts.len() > known || named.is_subset(&hosts) {
+                let elsewhere = spec::printable(&elsewhere.join(", "), 200);
+                return Err(EnvironmentError::Unmet {
+                    kind: Unmet::Index,
+                    what: "the package index has its files where they cannot be reached".to_owned(),
+                    why: elsewhere,
+                }
+                .into());
+            }
+            hosts.extend(named);
+        }
+    }
+
+    /// The same, from these hosts.
+    async fn fetch_from(
+        &self,
+        asked: Asked<'_>,
+        pip: &Path,
+        hosts: &BTreeSet<HostRule>,
+    ) -> Result<Found, FactoryError> {
+        let proxy = self.proxy(hosts).await?;
         let lock = match asked {
             Asked::New(_) => Value::Null,
             Asked::Locked(locked) => lock_json(locked),
@@ -150,9 +199,10 @@ impl Builder<'_> {
             Asked::New(requirements) => requirements,
             Asked::Locked(_) => &[],
         };
-        let pip_digest: Digest = PIP_SHA256.parse().expect("a test reads the digest");
+        let pip_digest = pip_digest();
         let query = json!({
-            "index": self.index.url(),
+            "index": self.index()?.url(),
+            "hosts": hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "pip": {"name": PIP, "sha256": pip_digest.hex()},
             "requirements": requirements,
             "lock": lock,
@@ -171,6 +221,7 @@ impl Builder<'_> {
             .await?;
         let (lock, direct) = match read_answer(action, &left.answer)? {
             Resolved::Refused { refused } => return Err(unmet(&refused).into()),
+            Resolved::Elsewhere { elsewhere } => return Ok(Found::Elsewhere(elsewhere)),
             Resolved::Found { lock, names } => (lock, names),
         };
         if let Some(new) = left.changed.iter().find(|file| is_at(file, "pip.whl"))
@@ -199,12 +250,12 @@ impl Builder<'_> {
             let name = "the index".to_owned();
             return Err(EnvironmentError::NotLocked { name }.into());
         }
-        Ok(Fetched {
+        Ok(Found::Here(Fetched {
             requirements,
             direct,
             pip: pip_digest,
             wheels,
-        })
+        }))
     }
 
     /// Unpacks wheels, without a network.
@@ -261,10 +312,14 @@ impl Builder<'_> {
         }
     }
 
+    fn index(&self) -> Result<&PackageIndex, EnvironmentError> {
+        self.index.ok_or(EnvironmentError::NoIndex)
+    }
+
     /// A proxy to the index alone. Nothing that goes through it is recorded.
-    async fn proxy(&self) -> Result<Proxy, FactoryError> {
+    async fn proxy(&self, hosts: &BTreeSet<HostRule>) -> Result<Proxy, FactoryError> {
         let egress = &self.factory.egress;
-        let policy = self.index.policy(egress.settings()).await;
+        let policy = self.index()?.policy(hosts, egress.settings()).await;
         let upstream = egress.upstream().await?;
         Ok(Proxy::live(policy, Arc::new(Discard), upstream)?)
     }
@@ -369,7 +424,7 @@ fn path(text: &str) -> Result<WorkspacePath, EnvironmentError> {
     path.map_err(|error| EnvironmentError::Install(error.to_string()))
 }
 
-fn file(name: &str, digest: Digest, size: u64) -> Result<FileEntry, EnvironmentError> {
+pub(super) fn file(name: &str, digest: Digest, size: u64) -> Result<FileEntry, EnvironmentError> {
     Ok(FileEntry {
         path: path(name)?,
         size,

@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use spec::{Digest, SubagentName, VersionRef};
-use store::Store;
+use store::{Attachment, BlobRef, Store};
 
 use super::error::LibraryError;
 use super::{blobs, cases, publish};
 use crate::FactoryError;
+use crate::environments::{self, ENVIRONMENT_TYPE, EnvironmentSettings};
+use crate::share::ALONG;
 
 /// What is copied.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct CopyRequest<'a> {
     pub reference: &'a VersionRef,
     /// Whether its recorded runs go too. They hold what users asked and gave.
     pub with_cases: bool,
+    /// Where wheels are that go along; none leaves what is not attached already.
+    pub environments: Option<&'a EnvironmentSettings>,
     /// When.
     pub at: Timestamp,
 }
@@ -34,6 +38,10 @@ pub struct CopyReport {
     pub versions: usize,
     /// The recorded runs that went too.
     pub runs: usize,
+    /// What went along that is said about them: signatures, environments, lines of ancestors.
+    pub attachments: usize,
+    /// The versions whose environment did not go along, because its wheels are not on this machine.
+    pub without_environment: Vec<Digest>,
     /// Blobs that the version and its runs name.
     pub blobs: usize,
     /// Bytes that were written: what was there already is not written again.
@@ -83,6 +91,20 @@ pub fn copy_version(
             runs.push(case.record);
         }
     }
+    let (mut about, mut without_environment) = (Vec::new(), Vec::new());
+    for one in &closure.versions {
+        if let Some(settings) = request.environments
+            && !environments::attach(settings, from, &one.digest)?
+        {
+            without_environment.push(one.digest);
+        }
+        for attachment in from.attachments(&one.digest)? {
+            if goes_along(from, &attachment)? {
+                wanted.extend(blobs_of(&attachment));
+                about.push(attachment.bytes);
+            }
+        }
+    }
     let mut seen = std::collections::BTreeSet::new();
     wanted.retain(|blob| seen.insert(blob.digest));
     let mut written_bytes = 0;
@@ -91,6 +113,12 @@ pub fn copy_version(
         written_bytes += blobs::copy(from, to, blob)?;
     }
     observe(wanted.len(), wanted.len());
+    if !about.is_empty() {
+        to.put(b"{}")?;
+    }
+    for bytes in &about {
+        to.receive_attachment(bytes)?;
+    }
     for record in &runs {
         to.receive_run(record)?;
     }
@@ -100,11 +128,35 @@ pub fn copy_version(
         version,
         versions,
         runs: runs.len(),
+        attachments: about.len(),
+        without_environment,
         blobs: wanted.len(),
         written_bytes,
         is_head: tag.is_none(),
         tag,
     })
+}
+
+/// Whether what is said about a version goes with it: what this program knows, and of environments
+/// what the lock names. The other home may be somebody else's.
+fn goes_along(from: &Store, attachment: &Attachment) -> Result<bool, FactoryError> {
+    let artifact_type = attachment.artifact_type.as_str();
+    if artifact_type != ENVIRONMENT_TYPE {
+        return Ok(ALONG.contains(&artifact_type));
+    }
+    let content = from.version(&attachment.subject)?.content;
+    Ok(environments::belongs(attachment, &content.requirements))
+}
+
+/// The blobs of what is said about a version; the config of each is the same and empty.
+fn blobs_of(attachment: &Attachment) -> Vec<BlobRef> {
+    let layers = attachment.layers.iter();
+    let layers = layers.map(|(_, digest, size)| BlobRef {
+        media_type: "application/octet-stream",
+        digest: *digest,
+        size: *size,
+    });
+    layers.collect()
 }
 
 /// Makes the version the head of its name, or gives it a tag where that home went another way.

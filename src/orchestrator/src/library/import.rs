@@ -344,6 +344,15 @@ fn unpack_deployed(
     struct Deployed {
         entry: String,
         skills: std::collections::BTreeSet<spec::Skill>,
+        python: Option<String>,
+        #[serde(default)]
+        requirements: Vec<Locked>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Locked {
+        name: String,
+        version: String,
+        wheels: std::collections::BTreeSet<Digest>,
     }
     const PREFIX: &[u8] = b"scripts/subagent/";
     let about = files
@@ -374,8 +383,16 @@ fn unpack_deployed(
         depends: BTreeMap::new(),
         egress: [].into(),
         limits: None,
-        python: crate::task::PYTHON.to_owned(),
-        requirements: Vec::new(),
+        python: about.python.unwrap_or(crate::task::PYTHON.to_owned()),
+        requirements: {
+            let locked = about.requirements.into_iter();
+            let locked = locked.map(|one| store::Requirement {
+                name: one.name,
+                version: one.version,
+                wheels: one.wheels,
+            });
+            locked.collect()
+        },
     };
     Ok((inner, Some(known)))
 }

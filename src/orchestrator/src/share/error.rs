@@ -4,6 +4,7 @@ use registry::RegistryError;
 use spec::{Digest, NameError, SubagentName};
 use store::StoreError;
 
+use crate::environments::EnvironmentError;
 use crate::trust::TrustError;
 
 /// Why a version could not be pushed or pulled.
@@ -19,6 +20,9 @@ pub enum ShareError {
     /// Nobody who is trusted vouches for it.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The environment that is to go along cannot be read.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// What a tag or digest means there is something else.
     #[error("`{reference}` is not a subagent: {why}")]
     NotASubagent {
@@ -93,6 +97,7 @@ impl ShareError {
             }
             Self::Registry(error) => return error.hint(),
             Self::Trust(error) => return error.hint(),
+            Self::Environment(error) => return error.hint(),
             Self::NotASubagent { .. } => {
                 "see that it is the right repository, or use a newer AgentFactory"
             }

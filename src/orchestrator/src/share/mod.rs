@@ -11,6 +11,7 @@ mod lineage;
 mod pull;
 mod push;
 
+use crate::environments::ENVIRONMENT_TYPE;
 use crate::trust::SIGNATURE_TYPE;
 
 pub use error::ShareError;
@@ -19,11 +20,8 @@ pub use push::{PushRequest, Pushed, push};
 
 /// What carries the runs that speak for a version.
 const RUN_TYPE: &str = "application/vnd.agentfactory.run.v1";
-/// What carries the environment of a version.
-pub const ENVIRONMENT_TYPE: &str = "application/vnd.agentfactory.environment.v1";
-
 /// What goes along with a version without being asked for.
-const ALONG: &[&str] = &[lineage::LINEAGE_TYPE, SIGNATURE_TYPE, ENVIRONMENT_TYPE];
+pub(crate) const ALONG: &[&str] = &[lineage::LINEAGE_TYPE, SIGNATURE_TYPE, ENVIRONMENT_TYPE];
 
 /// Does what blocks where it may block.
 async fn blocking<T: Send + 'static>(

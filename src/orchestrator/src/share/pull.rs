@@ -12,7 +12,8 @@ use store::{
 };
 
 use super::content::StoreContent;
-use super::{ALONG, ENVIRONMENT_TYPE, RUN_TYPE, ShareError, blocking, lineage};
+use super::{ALONG, RUN_TYPE, ShareError, blocking, lineage};
+use crate::environments::{self, ENVIRONMENT_TYPE};
 use crate::trust::TrustPolicy;
 
 /// Bytes of one environment.
@@ -56,6 +57,8 @@ pub struct Pulled {
     pub versions: usize,
     /// How many manifests about them came.
     pub attachments: usize,
+    /// How many environments were left there, because they hold what no lock names.
+    pub refused: usize,
     /// The runs that came.
     pub runs: Vec<RunId>,
     /// What was transferred.
@@ -93,6 +96,7 @@ pub async fn pull(
         progress,
         reference: request.from.to_string(),
         moved: Moved::default(),
+        refused: 0,
     };
     progress.phase(&format!("looking for `{}`", request.from));
     let root = repository
@@ -109,7 +113,7 @@ pub async fn pull(
     } else {
         Vec::new()
     };
-    let moved = pull.moved;
+    let (moved, refused) = (pull.moved, pull.refused);
     let before = {
         let (store, name, request) = (Arc::clone(store), name.clone(), request.clone());
         let runs = runs.clone();
@@ -122,6 +126,7 @@ pub async fn pull(
         before,
         versions: versions.len(),
         attachments,
+        refused,
         runs,
         moved,
     })
@@ -188,6 +193,7 @@ struct Pull<'a> {
     progress: &'a dyn Progress,
     reference: String,
     moved: Moved,
+    refused: usize,
 }
 
 impl Pull<'_> {
@@ -272,7 +278,18 @@ impl Pull<'_> {
                 continue;
             };
             let limit = match attachment.artifact_type.as_str() {
-                ENVIRONMENT_TYPE => ENVIRONMENT_MAX,
+                ENVIRONMENT_TYPE => {
+                    // Anybody who may write there can say so. What the version does not name is
+                    // not fetched, and does not keep the version from coming.
+                    let (store, version) = (Arc::clone(self.store), *version);
+                    let read = move || store.version(&version);
+                    let requirements = blocking(read).await?.content.requirements;
+                    if !environments::belongs(&attachment, &requirements) {
+                        self.refused += 1;
+                        continue;
+                    }
+                    ENVIRONMENT_MAX
+                }
                 _ => DOCUMENT_MAX,
             };
             self.layers(&attachment, limit).await?;

@@ -8,6 +8,7 @@ use store::{Attachment, Closure, Store, StoreError};
 
 use super::content::StoreContent;
 use super::{ALONG, RUN_TYPE, ShareError, blocking, lineage};
+use crate::environments::{self, EnvironmentSettings};
 
 /// What is to be pushed, and where.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct PushRequest {
     pub to: RegistryRef,
     /// Whether the runs that speak for it go too. They hold users' data.
     pub with_cases: bool,
+    /// Where wheels are that go along; none leaves what is not attached already.
+    pub environments: Option<EnvironmentSettings>,
     /// Whether the tag moves even where it would leave a version that this one did not come from.
     pub force: bool,
 }
@@ -35,6 +38,8 @@ pub struct Pushed {
     pub versions: usize,
     /// How many manifests about them went.
     pub attachments: usize,
+    /// The versions whose environment did not go along, because its wheels are not on this machine.
+    pub without_environment: Vec<Digest>,
     /// How many runs went.
     pub runs: usize,
     /// What was transferred.
@@ -48,6 +53,7 @@ struct Cargo {
     ancestors: Vec<Digest>,
     closure: Closure,
     attachments: Vec<Attachment>,
+    without_environment: Vec<Digest>,
     runs: Vec<Attachment>,
 }
 
@@ -72,7 +78,7 @@ pub async fn push(
     };
     let cargo = {
         let (store, request) = (Arc::clone(store), request.clone());
-        blocking(move || load(&store, &request)).await?
+        tokio::task::spawn_blocking(move || load(&store, &request)).await??
     };
     let target = Target::Tag(tag.clone());
     if !request.force
@@ -113,12 +119,13 @@ pub async fn push(
         tag,
         versions: cargo.closure.versions.len(),
         attachments: cargo.attachments.len(),
+        without_environment: cargo.without_environment,
         runs: cargo.runs.len(),
         moved,
     })
 }
 
-fn load(store: &Store, request: &PushRequest) -> Result<Cargo, StoreError> {
+fn load(store: &Store, request: &PushRequest) -> Result<Cargo, ShareError> {
     let resolved = store.resolve(&request.version)?;
     let version = resolved.digest;
     let closure = store.closure(&version)?;
@@ -126,8 +133,13 @@ fn load(store: &Store, request: &PushRequest) -> Result<Cargo, StoreError> {
     if !ancestors.is_empty() {
         lineage::attach(store, &version, &ancestors)?;
     }
-    let mut attachments = Vec::new();
+    let (mut attachments, mut without_environment) = (Vec::new(), Vec::new());
     for one in &closure.versions {
+        if let Some(settings) = &request.environments
+            && !environments::attach(settings, store, &one.digest)?
+        {
+            without_environment.push(one.digest);
+        }
         let about = store.attachments(&one.digest)?.into_iter();
         attachments.extend(about.filter(|one| ALONG.contains(&one.artifact_type.as_str())));
     }
@@ -148,6 +160,7 @@ fn load(store: &Store, request: &PushRequest) -> Result<Cargo, StoreError> {
         ancestors,
         closure,
         attachments,
+        without_environment,
         runs,
     })
 }

@@ -9,6 +9,7 @@ use super::Session;
 use super::drafts::Draft;
 use super::skills::Refusal;
 use crate::compose::{Dependencies, module_name};
+use crate::trust::TrustError;
 
 impl Session<'_> {
     /// The versions that a draft is to import: saved ones, and drafts of this task in the form in
@@ -57,9 +58,26 @@ impl Session<'_> {
             Err(error) => return Err(error.into()),
         };
         match resolved.name {
-            Some(name) => Ok((name, resolved.digest)),
+            Some(name) => {
+                let (store, trust) = (&self.factory.store, &self.factory.trust);
+                let trusted = trust.check(store, &resolved.digest, Some(&name), None);
+                trusted.map_err(untrusted)?;
+                Ok((name, resolved.digest))
+            }
             None => Err(format!("no subagent has the version {}", resolved.digest).into()),
         }
+    }
+
+    /// Reads what a draft depends on.
+    pub(super) fn dependencies(
+        &self,
+        depends: &BTreeMap<SubagentName, Digest>,
+    ) -> Result<Dependencies, Refusal> {
+        let read = Dependencies::read(&self.factory.store, depends);
+        read.map_err(|error| match error.kind() {
+            StoreErrorKind::Refused => Refusal::Text(error.to_string()),
+            _ => error.into(),
+        })
     }
 
     /// Checks that a draft can be composed with what it depends on.
@@ -71,11 +89,7 @@ impl Session<'_> {
             return Ok(());
         }
         let content = draft.content();
-        let read = Dependencies::read(&self.factory.store, &draft.depends);
-        let dependencies = read.map_err(|error| match error.kind() {
-            StoreErrorKind::Refused => Refusal::Text(error.to_string()),
-            _ => error.into(),
-        })?;
+        let dependencies = self.dependencies(&draft.depends)?;
         dependencies
             .check(Some(&draft.name), &content)
             .and_then(|()| dependencies.compose(&content.entry, content.files))
@@ -84,6 +98,14 @@ impl Session<'_> {
                 let hint = error.hint().map(|hint| format!("; {hint}"));
                 Refusal::Text(format!("{error}{}", hint.unwrap_or_default()))
             })
+    }
+}
+
+/// What nobody vouches for is for the model to do without; what cannot be read ends the task.
+pub(super) fn untrusted(error: TrustError) -> Refusal {
+    match error {
+        TrustError::Store(error) => Refusal::from(error),
+        other => Refusal::Text(other.to_string()),
     }
 }
 

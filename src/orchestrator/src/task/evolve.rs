@@ -1,6 +1,5 @@
 //! Self-Evolve: a draft, or a saved subagent, is changed after what its runs showed.
 
-use crate::trust::TrustError;
 use spec::SubagentName;
 
 use super::arguments::{ModifySubagent, name, path};
@@ -64,10 +63,13 @@ impl Session<'_> {
             }
         }
         if let Some(wanted) = &given.requirements {
-            draft.require(self.requirements(wanted).await?);
-            if draft.requirements != before.requirements {
-                draft.unprove();
-            }
+            let prepared = self.requirements(wanted, &draft.depends);
+            draft.require(prepared.await?);
+        } else if draft.depends != before.depends {
+            self.merge_requirements(&mut draft).await?;
+        }
+        if draft.requirements != before.requirements {
+            draft.unprove();
         }
         if let Some(egress) = &given.egress {
             draft.egress = self.hosts(egress)?;
@@ -116,10 +118,7 @@ impl Session<'_> {
             Some(digest) => {
                 let (store, trust) = (&self.factory.store, &self.factory.trust);
                 let trusted = trust.check(store, &digest, Some(name), None);
-                trusted.map_err(|error| match error {
-                    TrustError::Store(error) => Refusal::from(error),
-                    other => Refusal::Text(other.to_string()),
-                })?;
+                trusted.map_err(composition::untrusted)?;
                 let version = store.version(&digest)?;
                 Ok(Draft::from_version(name.clone(), version))
             }

@@ -86,8 +86,9 @@ impl Session<'_> {
         draft.egress = egress;
         draft.limits = self.asked(&given.limits)?;
         draft.depends = self.depends(&given.depends)?;
+        let prepared = self.requirements(&given.requirements, &draft.depends);
+        draft.require(prepared.await?);
         self.check_composition(&draft)?;
-        draft.require(self.requirements(&given.requirements).await?);
         let mut content = format!(
             "created `{name}` (entry {}, {}); run it with run_subagent",
             draft.entry,

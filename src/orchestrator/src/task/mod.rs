@@ -31,6 +31,7 @@ use drafts::Draft;
 pub(crate) use drafts::{PYTHON, SKILL_MD, list};
 use log::{Step, TaskLog};
 pub(crate) use render::middle;
+pub(crate) use requirements::distributions;
 
 /// What a user asks for.
 #[derive(Clone, Debug)]
