@@ -77,7 +77,7 @@ impl Store {
             return Err(too_large(reader.size));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(reader.size).unwrap_or(0));
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = room(reader.size);
         loop {
             match reader.read_chunk(&mut chunk)? {
                 0 => return Ok(bytes),
@@ -132,7 +132,7 @@ impl Layout {
         };
         // An unreadable or different blob is written anew.
         let same = file.metadata().is_ok_and(|data| data.len() == size)
-            && hash(file).is_ok_and(|found| found == *digest);
+            && hash(file, size).is_ok_and(|found| found == *digest);
         if same {
             self.sync_name(digest)?;
         }
@@ -156,10 +156,17 @@ impl Layout {
     }
 }
 
-/// Hashes what is left of a stream.
-pub(crate) fn hash(mut reader: impl Read) -> io::Result<Digest> {
+/// Room for the next bytes of a stream that is expected to have so many: most blobs are small.
+fn room(size: u64) -> Vec<u8> {
+    // One more finds the end with the first read, and what is longer than expected with the next.
+    let size = usize::try_from(size).unwrap_or(CHUNK).saturating_add(1);
+    vec![0; size.min(CHUNK)]
+}
+
+/// Hashes what is left of a stream, which is expected to have so many bytes.
+pub(crate) fn hash(mut reader: impl Read, size: u64) -> io::Result<Digest> {
     let mut hash = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = room(size);
     loop {
         match reader.read(&mut chunk) {
             Ok(0) => return Ok(Digest::from_sha256(hash.finalize().into())),

@@ -12,6 +12,7 @@ use spec::{Digest, RunId};
 use crate::ask::HistoryCache;
 use crate::index::IndexSlot;
 use crate::lease::{self, Lease};
+use crate::search::SearchSlot;
 use crate::{StoreError, persist};
 
 /// A content-addressed library of versions and runs in one directory.
@@ -23,6 +24,7 @@ pub struct Store {
     pub(crate) layout: Arc<Layout>,
     pub(crate) history: Arc<HistoryCache>,
     pub(crate) index: Arc<IndexSlot>,
+    pub(crate) search: Arc<SearchSlot>,
 }
 
 /// The paths of a store.
@@ -120,6 +122,7 @@ impl Store {
             layout: Arc::new(layout),
             history: Arc::default(),
             index: Arc::default(),
+            search: Arc::default(),
         })
     }
 

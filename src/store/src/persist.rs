@@ -137,6 +137,12 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Tells one file from another; none when there is no file.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+}
+
 fn flags(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).expect("open flags fit the system's type")
 }

@@ -1,6 +1,8 @@
 //! Which runs are recorded: found by their ids, and listed page by page.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -17,8 +19,13 @@ pub const RUN_PREFIX_MIN: usize = 8;
 
 /// Damaged records of a page that are told apart; more are counted.
 const UNREADABLE_MAX: usize = 20;
+/// Candidates that are asked for at least: asking costs more than they do.
+const CANDIDATES_MIN: usize = 64;
 /// How far the time in a run's id and that of its record may be apart: both are read when it begins.
 const APART: SignedDuration = SignedDuration::from_mins(5);
+
+/// After so long, the next change of a folder gets another time: file systems count in steps of up to two seconds.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// Which runs are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +85,19 @@ impl Store {
         Ok(runs)
     }
 
+    /// What tells that the folder of runs is as it was; nothing when that cannot be told, because it changed
+    /// a moment ago and the next change may get the same time.
+    pub(crate) fn runs_stamp(&self) -> Result<Option<String>, StoreError> {
+        let path = &self.layout.runs;
+        let folder =
+            std::fs::metadata(path).map_err(|source| StoreError::read("read", path, source))?;
+        let changed = folder.modified().ok();
+        let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
+        let is_settled = age.is_some_and(|age| age > SETTLED);
+        let (inode, seconds, rest) = (folder.ino(), folder.mtime(), folder.mtime_nsec());
+        Ok(is_settled.then(|| format!("{inode} {seconds}.{rest}")))
+    }
+
     /// Whether a run is recorded.
     ///
     /// # Errors
@@ -122,39 +142,66 @@ impl Store {
         }
     }
 
-    /// A page of the recorded runs. Records are read one after the other, from the newest on, until
-    /// there are enough: what is held is the ids, and one record.
+    /// A page of the recorded runs: found by the index where there are filters, or by reading records, from the
+    /// newest on, where it cannot be used.
     ///
     /// # Errors
     /// The file system's. A damaged record is part of the page and no error.
     pub fn run_page(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         let mut page = RunPage::default();
-        let mut ids = self.runs()?;
-        if let Some(before) = query.before {
-            ids.drain(..ids.partition_point(|run| *run >= before));
-        }
-        let mut last = None;
-        for run in ids {
-            if query.since.is_some_and(|since| is_before(&run, since)) {
-                break;
+        let mut last = query.before;
+        loop {
+            let ids = self.candidates(query, last)?;
+            if ids.is_empty() {
+                return Ok(page);
             }
-            if page.runs.len() >= query.limit {
-                page.next = last;
-                break;
-            }
-            last = Some(run);
-            match self.run_summary(&run) {
-                Ok(summary) if query.wants(&summary) => page.runs.push(summary),
-                Ok(_) => {}
-                Err(error) => {
-                    page.unreadable_count += 1;
-                    if page.unreadable.len() < UNREADABLE_MAX {
-                        page.unreadable.push((run, error));
+            for run in ids {
+                if page.runs.len() >= query.limit {
+                    page.next = last;
+                    return Ok(page);
+                }
+                last = Some(run);
+                match self.run_summary(&run) {
+                    Ok(summary) if query.wants(&summary) => page.runs.push(summary),
+                    // It was collected meanwhile.
+                    Ok(_) | Err(StoreError::UnknownRun { .. }) => {}
+                    Err(error) => {
+                        page.unreadable_count += 1;
+                        if page.unreadable.len() < UNREADABLE_MAX {
+                            page.unreadable.push((run, error));
+                        }
                     }
                 }
             }
         }
-        Ok(page)
+    }
+
+    /// Some of the runs that may be wanted, the newest first; none when there are no more.
+    fn candidates(
+        &self,
+        query: &RunQuery,
+        before: Option<RunId>,
+    ) -> Result<Vec<RunId>, StoreError> {
+        // Where all are wanted, the first are found without reading the others.
+        let is_filtered = query.name.is_some() || query.outcome.is_some() || query.since.is_some();
+        // One more says whether there is another page.
+        let most = query.limit.saturating_add(1).max(CANDIDATES_MIN);
+        for _ in 0..2 * u8::from(is_filtered) {
+            // One that was damaged is gone now, and made anew.
+            match self.index.runs(self, query, before, most) {
+                Err(StoreError::Index { .. }) => {}
+                other => return other,
+            }
+        }
+        let mut ids = self.runs()?;
+        if let Some(before) = before {
+            ids.drain(..ids.partition_point(|run| *run >= before));
+        }
+        if let Some(since) = query.since {
+            let end = ids.iter().position(|run| is_before(run, since));
+            ids.truncate(end.unwrap_or(ids.len()));
+        }
+        Ok(ids)
     }
 
     /// A recorded run in short.

@@ -12,18 +12,20 @@
 //! [`SCHEMAS`], its function is called by [`feed::operation`] with each operation and its effects,
 //! in the same transaction, and [`VERSION`] is raised, which makes existing indexes begin anew.
 //! What is fed must come from the operation alone and must be quick: a table that needs blobs
-//! keeps the digests that it has not read yet, and whoever asks it reads those first.
+//! keeps the digests that it has not read yet, and whoever asks it reads those first. One table follows the
+//! folder of runs instead ([`runs`]).
 
 mod check;
 mod feed;
+mod runs;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
@@ -33,12 +35,13 @@ use crate::log::{Reached, Stamp};
 use crate::memory::Memory;
 use crate::rules::{self, Fault};
 use crate::{StoreError, persist};
+pub(crate) use runs::RunRow;
 pub(crate) use view::Tables;
 
 /// The tables that this program knows. Another number makes the index begin anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// What every table is made by.
-const SCHEMAS: &[&str] = &[feed::SCHEMA];
+const SCHEMAS: &[&str] = &[feed::SCHEMA, runs::SCHEMA];
 /// How long another process may be writing to the index; a rebuild takes seconds.
 const BUSY_WAIT: Duration = Duration::from_secs(30);
 /// KiB of pages that one process keeps in memory.
@@ -106,6 +109,10 @@ impl Unusable {
 }
 
 impl IndexSlot {
+    fn lock(&self) -> MutexGuard<'_, Option<Index>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Brings the index up to the log and asks it.
     ///
     /// # Errors
@@ -118,7 +125,7 @@ impl IndexSlot {
         lock: Lock,
         question: &mut dyn FnMut(&Tables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.lock();
         let asked = Index::ready(&mut slot, layout, lock)
             .and_then(|index| index.ask(layout, log, question));
         match asked {
@@ -146,10 +153,10 @@ impl IndexSlot {
         log: &File,
         memory: &Memory,
     ) -> Result<(), String> {
-        if identity(&layout.index()).is_none() {
+        if persist::identity(&layout.index()).is_none() {
             return Ok(());
         }
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.lock();
         let compared = Index::ready(&mut slot, layout, Lock::Free).and_then(|index| {
             let mut difference = None;
             let asked = index.ask(layout, log, &mut |tables| {
@@ -168,7 +175,7 @@ impl IndexSlot {
 
     /// Throws the index away, so that the next use makes it anew. The store's lock is held.
     pub(crate) fn discard(&self, layout: &Layout) {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.lock();
         *slot = None;
         discard(layout, Lock::Held);
     }
@@ -202,7 +209,7 @@ impl Index {
         lock: Lock,
     ) -> Result<&'a mut Self, Unusable> {
         let path = layout.index();
-        let on_disk = identity(&path);
+        let on_disk = persist::identity(&path);
         if slot.as_ref().map(|index| index.file) != on_disk || on_disk.is_none() {
             *slot = None;
             *slot = Some(Self::open(&path, layout, lock)?);
@@ -212,10 +219,10 @@ impl Index {
     }
 
     fn open(path: &Path, layout: &Layout, lock: Lock) -> Result<Self, Unusable> {
-        if identity(path).is_none() {
+        if persist::identity(path).is_none() {
             Self::create(path, layout, lock)?;
         }
-        let file = identity(path).ok_or_else(|| Unusable::absent("it is not a file"))?;
+        let file = persist::identity(path).ok_or_else(|| Unusable::absent("it is not a file"))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_WAIT)?;
@@ -255,7 +262,7 @@ impl Index {
                     .ok_or_else(|| Unusable::absent("the store is locked"))?,
             ),
         };
-        if identity(path).is_some() {
+        if persist::identity(path).is_some() {
             return Ok(());
         }
         remove(layout);
@@ -365,12 +372,6 @@ impl From<rusqlite::Error> for CaughtUp {
     fn from(error: rusqlite::Error) -> Self {
         Self::Index(error.into())
     }
-}
-
-/// Tells one file from another.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
 }
 
 fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {

@@ -1,24 +1,24 @@
 //! Bringing the search index up to what the store holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use spec::wire::OutcomeJson;
 use spec::{Digest, RunId, SubagentName};
 
-use super::{Search, SearchIndexed, text, unusable};
+use super::{Search, SearchIndexed, text, unusable, vectors};
 use crate::{RunProgram, Store, StoreError, parallel};
 
 /// A text of a version, in the columns of the full-text index; how far operations and runs were read.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, digest BLOB NOT NULL,
-    description TEXT NOT NULL, vector BLOB NOT NULL,
+    description TEXT NOT NULL,
     runs INTEGER NOT NULL, completed INTEGER NOT NULL, median_ms REAL
 );
 CREATE VIRTUAL TABLE texts USING fts5 (
-    name, description, documentation, symbols, queries, content = '', contentless_delete = 1
+    name, description, documentation, symbols, queries, content = '', contentless_delete = 1,
+    tokenize = 'unicode61 remove_diacritics 0'
 );
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab (texts, row);
 CREATE TABLE runs (
@@ -26,11 +26,17 @@ CREATE TABLE runs (
     query TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX runs_by_name ON runs (name);
+-- How many documents there are, and how many there were when the frequent words were counted.
+CREATE TABLE counted (documents INTEGER NOT NULL, known INTEGER NOT NULL);
+-- Words that many documents have.
+CREATE TABLE frequent (word TEXT PRIMARY KEY, documents INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE reached (seq INTEGER NOT NULL, id BLOB NOT NULL, runs TEXT NOT NULL);
 ";
 
 /// Operations that are followed one by one; after more of them all heads are looked at.
 const OPERATIONS_MAX: u64 = 10_000;
+/// A word that fewer than one of so many documents have is counted when it is asked for.
+const FREQUENT: i64 = 50;
 /// Bytes of one text that count.
 const TEXT_MAX: usize = 256 * 1024;
 /// Bytes of a question that is remembered, and how many of them a name has.
@@ -55,8 +61,14 @@ impl Search {
         let mut indexed = SearchIndexed::default();
         let last = store.ask(|view| view.last())?;
         let (seq, id) = last.map_or((0, [0; 32]), |(seq, id)| (seq, *id.as_bytes()));
-        let folder = stamp(store)?;
-        if reached(&self.db).map_err(error)? == Some((seq.cast_signed(), id, folder.clone())) {
+        let mut folder = store.runs_stamp()?;
+        let is_current = |reached: &Reached| {
+            (reached.0, reached.1) == (seq.cast_signed(), id) && Some(&reached.2) == folder.as_ref()
+        };
+        if reached(&self.db)
+            .map_err(error)?
+            .is_some_and(|known| is_current(&known))
+        {
             return Ok(indexed);
         }
         let tables = self
@@ -65,8 +77,10 @@ impl Search {
             .map_err(error)?;
         let known = reached(&tables).map_err(error)?;
         let mut names = changed(&tables, store, known.as_ref(), seq)?;
-        if known.is_none_or(|(_, _, runs)| runs != folder) {
-            names.extend(runs(&tables, store, &mut indexed)?);
+        if folder.is_none() || known.map(|(_, _, runs)| runs) != folder {
+            let (ran, is_whole) = runs(&tables, store, &mut indexed)?;
+            names.extend(ran);
+            folder = folder.filter(|_| is_whole);
         }
         let names: Vec<SubagentName> = names.into_iter().collect();
         let read = |name: &SubagentName| -> Result<_, StoreError> {
@@ -74,18 +88,24 @@ impl Search {
             let head = store.head(name)?.filter(|head| head.name == *name);
             Ok(head.map(|head| (head.digest, texts(store, &head.digest))))
         };
+        let mut changes = vectors::Changes::new(&tables);
         parallel::each(&names, read, |name, head| {
-            forget(&tables, name).map_err(error)?;
+            let id = forget(&tables, name, &mut changes).map_err(error)?;
             if let Some((digest, texts)) = head? {
                 indexed.subagents += 1;
                 indexed.unreadable += u64::from(texts.is_none());
-                write(&tables, name, &digest, texts.as_ref()).map_err(error)?;
+                let written = write(&tables, id, name, &digest, texts.as_ref());
+                let (id, vector) = written.map_err(error)?;
+                changes.set(id, &vector).map_err(error)?;
             }
             observe(indexed.subagents);
             Ok(())
         })?;
+        changes.write().map_err(error)?;
+        drop(changes);
+        count(&tables).map_err(error)?;
         tables.execute("DELETE FROM reached", []).map_err(error)?;
-        let row = params![seq.cast_signed(), id, folder];
+        let row = params![seq.cast_signed(), id, folder.unwrap_or_default()];
         tables
             .execute("INSERT INTO reached VALUES (?, ?, ?)", row)
             .map_err(error)?;
@@ -101,19 +121,6 @@ fn reached(db: &Connection) -> rusqlite::Result<Option<Reached>> {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })
     .optional()
-}
-
-/// Tells when the folder of runs changed.
-fn stamp(store: &Store) -> Result<String, StoreError> {
-    let path = &store.layout.runs;
-    let folder =
-        std::fs::metadata(path).map_err(|source| StoreError::read("read", path, source))?;
-    Ok(format!(
-        "{} {}.{}",
-        folder.ino(),
-        folder.mtime(),
-        folder.mtime_nsec()
-    ))
 }
 
 /// The names that operations since then moved; all of them where that is not known.
@@ -149,18 +156,20 @@ fn changed(
     }
     tables
         .execute_batch(
-            "DELETE FROM documents; DELETE FROM texts; DELETE FROM runs; DELETE FROM reached;",
+            "DELETE FROM documents; DELETE FROM texts; DELETE FROM vectors; DELETE FROM runs; \
+             DELETE FROM reached; DELETE FROM counted; DELETE FROM frequent;",
         )
         .map_err(error)?;
     Ok(store.heads()?.into_iter().map(|head| head.name).collect())
 }
 
-/// Takes in the runs that are new, lets go of those that are gone, and gives the names that they ran.
+/// Takes in the runs that are new, lets go of those that are gone, and gives the names that they ran, and whether
+/// all of them could be read.
 fn runs(
     tables: &Connection,
     store: &Store,
     indexed: &mut SearchIndexed,
-) -> Result<BTreeSet<SubagentName>, StoreError> {
+) -> Result<(BTreeSet<SubagentName>, bool), StoreError> {
     let error = |why: rusqlite::Error| unusable(&store.layout, &why);
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     {
@@ -187,20 +196,23 @@ fn runs(
             .map_err(error)?;
         names.extend(name.parse::<SubagentName>().ok());
     }
-    let read = |run: &RunId| store.run_summary(run).ok();
+    let mut is_whole = true;
+    let read = |run: &RunId| store.run_summary(run);
     parallel::each(&new, read, |run, summary| {
-        // One that cannot be read, or has no name, is remembered as nobody's.
-        let name = summary.as_ref().and_then(|one| one.name.clone());
-        let query = match summary.as_ref().map(|one| &one.program) {
-            Some(RunProgram::Subagent { query, .. }) => cut(query, QUERY_MAX),
-            _ => "",
+        // One that cannot be read is looked at again the next time.
+        let Ok(summary) = summary else {
+            is_whole = false;
+            return Ok(());
         };
-        let completed = summary
-            .as_ref()
-            .is_some_and(|one| matches!(one.outcome, OutcomeJson::Completed { .. }));
-        let wall = summary.as_ref().map_or(0.0, |one| one.wall_ms);
+        let query = match &summary.program {
+            RunProgram::Subagent { query, .. } => cut(query, QUERY_MAX),
+            RunProgram::Shell { .. } => "",
+        };
+        let completed = matches!(summary.outcome, OutcomeJson::Completed { .. });
+        // What has no name is remembered as nobody's.
+        let name = summary.name;
         let text = name.as_ref().map_or("", SubagentName::as_str);
-        let row = params![run.to_string(), text, completed, wall, query];
+        let row = params![run.to_string(), text, completed, summary.wall_ms, query];
         tables
             .execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", row)
             .map_err(error)?;
@@ -208,7 +220,7 @@ fn runs(
         names.extend(name);
         Ok(())
     })?;
-    Ok(names)
+    Ok((names, is_whole))
 }
 
 /// What of a version can be found; none when it cannot be read.
@@ -231,7 +243,12 @@ fn texts(store: &Store, digest: &Digest) -> Option<Texts> {
     })
 }
 
-fn forget(tables: &Connection, name: &SubagentName) -> rusqlite::Result<()> {
+/// Takes out what is there of a name, and gives the number that it had.
+fn forget(
+    tables: &Connection,
+    name: &SubagentName,
+    changes: &mut vectors::Changes<'_>,
+) -> rusqlite::Result<Option<i64>> {
     let id: Option<i64> = tables
         .prepare_cached("SELECT id FROM documents WHERE name = ?")?
         .query_row([name.as_str()], |row| row.get(0))
@@ -243,16 +260,40 @@ fn forget(tables: &Connection, name: &SubagentName) -> rusqlite::Result<()> {
         tables
             .prepare_cached("DELETE FROM documents WHERE id = ?")?
             .execute([id])?;
+        changes.clear(id)?;
     }
+    Ok(id)
+}
+
+/// Counts documents, and, when there are much more or much fewer than there were, the words that many have.
+fn count(tables: &Connection) -> rusqlite::Result<()> {
+    let documents: i64 =
+        tables.query_row("SELECT count(*) FROM documents", [], |row| row.get(0))?;
+    let known: Option<i64> = tables
+        .query_row("SELECT known FROM counted", [], |row| row.get(0))
+        .optional()?;
+    let mut known = known.unwrap_or_default();
+    if (documents - known).abs() > known / 4 {
+        tables.execute("DELETE FROM frequent", [])?;
+        tables.execute(
+            "INSERT INTO frequent SELECT term, doc FROM vocabulary WHERE doc > ?",
+            [documents / FREQUENT],
+        )?;
+        known = documents;
+    }
+    tables.execute("DELETE FROM counted", [])?;
+    tables.execute("INSERT INTO counted VALUES (?, ?)", [documents, known])?;
     Ok(())
 }
 
+/// Writes down a name, under the number that it had, and gives its number and direction.
 fn write(
     tables: &Connection,
+    id: Option<i64>,
     name: &SubagentName,
     digest: &Digest,
     texts: Option<&Texts>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<(i64, Vec<i8>)> {
     let field = |of: fn(&Texts) -> &String| texts.map_or("", |texts| of(texts).as_str());
     let (description, documentation) = (
         field(|one| &one.description),
@@ -281,18 +322,17 @@ fn write(
     walls.sort_by(f64::total_cmp);
     let median = walls.get(walls.len() / 2).copied();
     let completed = i64::try_from(walls.len()).unwrap_or(i64::MAX);
-    let vector = text::vector(&format!("{name} {description}"));
-    let vector: Vec<u8> = vector.into_iter().map(i8::cast_unsigned).collect();
+    let vector = direction(name.as_str(), description);
     tables
         .prepare_cached(
-            "INSERT INTO documents (name, digest, description, vector, runs, completed, median_ms) \
+            "INSERT INTO documents (id, name, digest, description, runs, completed, median_ms) \
              VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
+            id,
             name.as_str(),
             digest.as_bytes(),
             description,
-            vector,
             all,
             completed,
             median
@@ -311,7 +351,12 @@ fn write(
             symbols,
             queries.join("\n")
         ])?;
-    Ok(())
+    Ok((id, vector))
+}
+
+/// Where what a name does points to.
+pub(super) fn direction(name: &str, description: &str) -> Vec<i8> {
+    text::vector(&format!("{name} {description}"))
 }
 
 /// At most so many bytes of a text.

@@ -6,29 +6,25 @@
 //! Texts are ranked by SQLite's full-text index (bm25); how alike the parts of their words are is a second ranking, for
 //! other spellings; both are fused by their ranks. What fits about as well is ordered by proven success, then by time.
 
+mod check;
 mod feed;
+mod find;
 mod text;
+mod vectors;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags};
 use spec::{Digest, SubagentName};
 
 use crate::layout::Layout;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, persist};
 
 /// The tables that this program knows. Another number makes the index begin anew.
-const VERSION: i64 = 1;
-/// Words of a question that count.
-const QUERY_WORDS: usize = 32;
-/// Names that are ranked by both ways.
-const CANDIDATES: usize = 200;
-/// A word that more than one in so many has says nothing, where there are many.
-const COMMON: i64 = 10;
-/// From this many names on, common words are left out.
-const MANY: i64 = 1_000;
-/// What is less alike than this is not found by its spelling.
-const ALIKE_MIN: f64 = 0.12;
-/// How much a rank counts. Source: Cormack and others, Reciprocal Rank Fusion (2009).
-const RANK: f64 = 60.0;
+const VERSION: i64 = 2;
+/// KiB of pages that one process keeps in memory: the directions of a hundred thousand texts, and as much again.
+const CACHE_KIB: i64 = 48 * 1024;
 
 /// A subagent that was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,17 +72,20 @@ impl Store {
         limit: usize,
         observe: &mut dyn FnMut(u64),
     ) -> Result<Vec<Found>, StoreError> {
-        let mut index = Search::open(&self.layout)?;
+        let mut slot = self.search.lock();
+        let mut index = Search::ready(&mut slot, &self.layout)?;
         if index.read_on(self, observe).is_err() {
             // What cannot be read on is made anew; then an error is one.
-            drop(index);
+            *slot = None;
             Search::discard(&self.layout);
-            index = Search::open(&self.layout)?;
+            index = Search::ready(&mut slot, &self.layout)?;
             index.read_on(self, observe)?;
         }
-        index
-            .find(query, limit)
-            .map_err(|error| unusable(&self.layout, &error))
+        let found = index.find(query, limit);
+        if found.is_err() {
+            *slot = None;
+        }
+        found.map_err(|error| unusable(&self.layout, &error))
     }
 
     /// Makes the index of the search anew, from the store alone.
@@ -97,9 +96,20 @@ impl Store {
         &self,
         observe: &mut dyn FnMut(u64),
     ) -> Result<SearchIndexed, StoreError> {
+        let mut slot = self.search.lock();
+        *slot = None;
         Search::discard(&self.layout);
-        let mut index = Search::open(&self.layout)?;
-        index.read_on(self, observe)
+        Search::ready(&mut slot, &self.layout)?.read_on(self, observe)
+    }
+}
+
+/// The index of the search of a store, opened when it is needed.
+#[derive(Debug, Default)]
+pub(crate) struct SearchSlot(Mutex<Option<Search>>);
+
+impl SearchSlot {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Search>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,31 +120,37 @@ fn unusable(layout: &Layout, error: &dyn std::error::Error) -> StoreError {
     }
 }
 
-struct Search {
+#[derive(Debug)]
+pub(crate) struct Search {
     db: Connection,
+    /// The file that was opened, to tell when another one took its place.
+    file: Option<(u64, u64)>,
 }
 
 impl Search {
+    /// The open index, opened again when another file took its place.
+    fn ready<'a>(slot: &'a mut Option<Self>, layout: &Layout) -> Result<&'a mut Self, StoreError> {
+        let on_disk = persist::identity(&layout.search_index());
+        let known = slot.take();
+        let is_same = |open: &Self| open.file.is_some() && open.file == on_disk;
+        let open = match known.filter(is_same) {
+            Some(open) => open,
+            None => Self::open(layout)?,
+        };
+        Ok(slot.insert(open))
+    }
+
     fn open(layout: &Layout) -> Result<Self, StoreError> {
-        let opened = Self::try_open(layout).or_else(|_| {
+        let path = layout.search_index();
+        let opened = Self::try_open(&path).or_else(|_| {
             Self::discard(layout);
-            Self::try_open(layout)
+            Self::try_open(&path)
         });
         opened.map_err(|error| unusable(layout, &error))
     }
 
-    fn try_open(layout: &Layout) -> rusqlite::Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut db = Connection::open_with_flags(layout.search_index(), flags)?;
-        db.busy_timeout(std::time::Duration::from_secs(30))?;
-        db.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-        db.pragma_update(None, "synchronous", "normal")?;
-        db.pragma_update(None, "cache_size", -32 * 1024)?;
-        let version = |db: &Connection| -> rusqlite::Result<i64> {
-            db.pragma_query_value(None, "user_version", |row| row.get(0))
-        };
+    fn try_open(path: &Path) -> rusqlite::Result<Self> {
+        let mut db = Self::connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
         match version(&db)? {
             VERSION => {}
             0 => {
@@ -142,13 +158,28 @@ impl Search {
                     db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
                 if version(&tables)? == 0 {
                     tables.execute_batch(feed::SCHEMA)?;
+                    tables.execute_batch(vectors::SCHEMA)?;
                     tables.pragma_update(None, "user_version", VERSION)?;
                 }
                 tables.commit()?;
             }
             _ => return Err(rusqlite::Error::InvalidQuery),
         }
-        Ok(Self { db })
+        let file = persist::identity(path);
+        Ok(Self { db, file })
+    }
+
+    fn connect(path: &Path, also: OpenFlags) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags | also)?;
+        db.busy_timeout(std::time::Duration::from_secs(30))?;
+        // Says something only to a file that has no page yet.
+        db.pragma_update(None, "page_size", i64::try_from(vectors::PAGE).unwrap_or(0))?;
+        db.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+        db.pragma_update(None, "synchronous", "normal")?;
+        db.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        db.set_prepared_statement_cache_capacity(64);
+        Ok(db)
     }
 
     /// Removes the files; whoever has them open goes on with what is in them.
@@ -157,135 +188,8 @@ impl Search {
             drop(std::fs::remove_file(path));
         }
     }
-
-    fn find(&self, query: &str, limit: usize) -> rusqlite::Result<Vec<Found>> {
-        let asked = text::vector(query);
-        let mut candidates = self.by_words(query)?;
-        let by_words = candidates.len();
-        if by_words < limit {
-            candidates.extend(self.by_spelling(&asked, &candidates)?);
-        }
-        let mut found = Vec::with_capacity(candidates.len());
-        for (rank, id) in candidates.iter().enumerate() {
-            if let Some((one, vector)) = self.document(*id)? {
-                let rank = (rank < by_words).then_some(rank);
-                found.push((rank, text::alike(&asked, &vector), one));
-            }
-        }
-        Ok(fused(found, limit))
-    }
-
-    /// By the words that the texts share with the question, the best first.
-    fn by_words(&self, query: &str) -> rusqlite::Result<Vec<i64>> {
-        let mut words: Vec<String> = Vec::new();
-        for word in text::words(query) {
-            if words.len() < QUERY_WORDS && !words.contains(&word) {
-                words.push(word);
-            }
-        }
-        let all: i64 = self
-            .db
-            .query_row("SELECT count(*) FROM documents", [], |row| row.get(0))?;
-        if all >= MANY {
-            let mut count = self
-                .db
-                .prepare_cached("SELECT doc FROM vocabulary WHERE term = ?")?;
-            let mut rare = Vec::new();
-            for word in &words {
-                let documents: Option<i64> =
-                    count.query_row([word], |row| row.get(0)).optional()?;
-                if documents.is_some_and(|documents| documents < all / COMMON) {
-                    rare.push(word.clone());
-                }
-            }
-            if !rare.is_empty() {
-                words = rare;
-            }
-        }
-        if words.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Letters and digits alone, and quoted: nothing in it is syntax.
-        let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        let mut ranked = self.db.prepare_cached(
-            "SELECT rowid FROM texts WHERE texts MATCH ? \
-             ORDER BY bm25(texts, 8.0, 4.0, 2.0, 2.0, 2.0), rowid LIMIT ?",
-        )?;
-        let limit = i64::try_from(CANDIDATES).unwrap_or(i64::MAX);
-        let rows = ranked.query_map((quoted.join(" OR "), limit), |row| row.get(0))?;
-        rows.collect()
-    }
-
-    /// By how alike the parts of words are, the best first; without those that were found already.
-    fn by_spelling(&self, asked: &[i8], known: &[i64]) -> rusqlite::Result<Vec<i64>> {
-        let mut all = self.db.prepare_cached("SELECT id, vector FROM documents")?;
-        let mut rows = all.query([])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id: i64 = row.get(0)?;
-            let alike = text::alike(asked, &vector(row.get_ref(1)?.as_blob()?));
-            if alike >= ALIKE_MIN && !known.contains(&id) {
-                found.push((alike, id));
-            }
-        }
-        found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        found.truncate(CANDIDATES);
-        Ok(found.into_iter().map(|(_, id)| id).collect())
-    }
-
-    fn document(&self, id: i64) -> rusqlite::Result<Option<(Found, Vec<i8>)>> {
-        let mut one = self.db.prepare_cached(
-            "SELECT name, digest, description, vector, runs, completed, median_ms \
-             FROM documents WHERE id = ?",
-        )?;
-        let found = one.query_row([id], |row| {
-            let name: String = row.get(0)?;
-            let [runs, completed] = [row.get::<_, i64>(4)?, row.get(5)?].map(i64::cast_unsigned);
-            // A name that is none was not written by us.
-            let found = name.parse().ok().map(|name| Found {
-                name,
-                version: text::digest(row.get(1).unwrap_or_default()),
-                description: row.get(2).unwrap_or_default(),
-                fit: 0.0,
-                runs,
-                completed,
-                proven: text::wilson(completed, runs),
-                median_ms: row.get(6).unwrap_or_default(),
-            });
-            Ok(found.zip(Some(vector(row.get_ref(3)?.as_blob()?))))
-        });
-        Ok(found.optional()?.flatten())
-    }
 }
 
-fn vector(bytes: &[u8]) -> Vec<i8> {
-    bytes.iter().map(|byte| byte.cast_signed()).collect()
-}
-
-/// Fuses the two rankings, and orders what fits about as well by what is proven.
-fn fused(mut found: Vec<(Option<usize>, f64, Found)>, limit: usize) -> Vec<Found> {
-    found.sort_by(|a, b| b.1.total_cmp(&a.1));
-    #[expect(clippy::cast_precision_loss, reason = "ranks are small")]
-    let of = |rank: usize| RANK / (RANK + rank as f64) / 2.0;
-    let mut all: Vec<Found> = found
-        .into_iter()
-        .enumerate()
-        .map(|(at, (rank, _, one))| Found {
-            fit: rank.map_or(0.0, of) + of(at),
-            ..one
-        })
-        .collect();
-    // Steps of a tenth: less than that says nothing.
-    let step = |one: &Found| (one.fit * 10.0).round();
-    let time = |one: &Found| one.median_ms.unwrap_or(f64::INFINITY);
-    all.sort_by(|a, b| {
-        step(b)
-            .total_cmp(&step(a))
-            .then(b.proven.total_cmp(&a.proven))
-            .then(time(a).total_cmp(&time(b)))
-            .then(b.fit.total_cmp(&a.fit))
-            .then(a.name.cmp(&b.name))
-    });
-    all.truncate(limit);
-    all
+fn version(db: &Connection) -> rusqlite::Result<i64> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
 }

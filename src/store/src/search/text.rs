@@ -6,6 +6,8 @@ use spec::Digest;
 
 /// Numbers of a vector: enough to tell texts of a few lines apart.
 pub(crate) const DIMENSIONS: usize = 256;
+/// The product of two directions that are the same.
+pub(crate) const SAME: i32 = 127 * 127;
 /// Words of one text that count; a description of many pages fits.
 const WORDS_MAX: usize = 20_000;
 /// Characters of a word; longer ones are keys or noise.
@@ -81,7 +83,7 @@ pub(crate) fn vector(text: &str) -> Vec<i8> {
 /// How alike two directions are: 1 for the same one.
 pub(crate) fn alike(a: &[i8], b: &[i8]) -> f64 {
     let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b));
-    f64::from(products.sum::<i32>()) / (127.0 * 127.0)
+    f64::from(products.sum::<i32>()) / f64::from(SAME)
 }
 
 /// FNV-1a: what it gives must never change while vectors are kept.

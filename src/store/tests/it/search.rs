@@ -163,3 +163,118 @@ fn what_is_proven_comes_first_among_equals() {
     // What somebody once asked finds what answered.
     assert_eq!(found(store, "write it")[0], "b-counter");
 }
+
+#[test]
+fn common_words_do_not_hide_rare_ones() {
+    let home = Home::new();
+    let store = &home.store;
+    let versions: Vec<Digest> = ["one", "two", "three"]
+        .map(|number| {
+            let content = described(&format!("Answers a question, way {number}."), number);
+            store.stage(&content).unwrap().digest()
+        })
+        .into();
+    let names: Vec<String> = (0..1_200).map(|number| format!("agent-{number}")).collect();
+    for some in names.chunks(400) {
+        let moves: Vec<_> = some
+            .iter()
+            .zip(versions.iter().cycle())
+            .map(|(name, version)| (name.as_str(), None, *version))
+            .collect();
+        store.publish(publication(&moves)).unwrap();
+    }
+    publish(store, "lutist", &described("Plays the lute.", "x = 1\n"));
+    publish(
+        store,
+        "translator",
+        &described("Überträgt Wörter.", "x = 2\n"),
+    );
+    for (query, first) in [
+        ("answers a question with a lute", "lutist"),
+        ("the agent that answers: lutist", "lutist"),
+        ("wörter", "translator"),
+        ("worter ubertragen", "translator"),
+        ("lutte playes", "lutist"),
+        ("agent-777", "agent-777"),
+    ] {
+        assert_eq!(found(store, query)[0], first, "{query}");
+    }
+    // Where every word is in nearly every text, some are found all the same.
+    for query in [
+        "agent",
+        "answers question",
+        "agent agent question answers way",
+    ] {
+        assert_eq!(found(store, query).len(), 5, "{query}");
+    }
+    assert_eq!(home.findings(), [] as [String; 0]);
+}
+
+/// What is wrong in the index is found, told where, and mended by making it anew.
+#[test]
+fn an_index_that_says_something_else_is_found() {
+    let home = library();
+    let mut run = record(&home.store, run_id(1), None);
+    run.name = Some(name("csv-cleaner"));
+    home.store.record_run(&run).unwrap();
+    let before = home.store.search("tables", 5, &mut |_| {}).unwrap();
+    for (sql, says) in [
+        ("DELETE FROM documents WHERE name = 'euro-rates'", "missing"),
+        (
+            "UPDATE documents SET name = 'euro-rated' WHERE name = 'euro-rates'",
+            "no subagent",
+        ),
+        (
+            "UPDATE documents SET digest = zeroblob(32) WHERE name = 'csv-cleaner'",
+            "another version",
+        ),
+        (
+            "UPDATE documents SET description = 'Plays the lute.' WHERE name = 'csv-cleaner'",
+            "does not point",
+        ),
+        (
+            "UPDATE vectors SET vectors = zeroblob(16128)",
+            "does not point",
+        ),
+        ("DELETE FROM vectors", "points nowhere"),
+        ("DELETE FROM texts WHERE rowid = 1", "no words"),
+        (
+            "INSERT INTO texts (rowid, name) VALUES (77, 'nobody')",
+            "has words",
+        ),
+        ("UPDATE runs SET completed = 0", "the record of run"),
+        ("DELETE FROM runs", "0 of 1 runs"),
+        (
+            "INSERT INTO runs VALUES ('nothing', 'x', 1, 1, 'x')",
+            "the record of run nothing",
+        ),
+        ("UPDATE documents SET runs = 7", "another number of runs"),
+    ] {
+        let tables = rusqlite::Connection::open(home.path("search.db")).unwrap();
+        assert!(tables.execute(sql, []).unwrap() > 0, "{sql}");
+        drop(tables);
+        // Once the folder of runs is old enough the index is taken for up to date.
+        let report = home.store.fsck(&mut |_| {}).unwrap();
+        let is_about_runs = sql.contains("runs ") || sql.ends_with("runs");
+        if report.findings.is_empty() && is_about_runs {
+            // It was read on, and mended by that.
+            continue;
+        }
+        let finding = &report.findings[0];
+        assert_eq!(finding.path, home.path("search.db"), "{sql}");
+        assert!(finding.why.contains(says), "{sql}: {}", finding.why);
+        assert!(finding.hint().contains("reindex"), "{sql}");
+        home.store.reindex_search(&mut |_| {}).unwrap();
+        assert_eq!(home.findings(), [] as [String; 0], "{sql}");
+        assert_eq!(home.store.search("tables", 5, &mut |_| {}).unwrap(), before);
+    }
+    for beside in ["search.db-wal", "search.db-shm"] {
+        fs::remove_file(home.path(beside)).unwrap();
+    }
+    fs::write(home.path("search.db"), [7; 8_000]).unwrap();
+    let report = home.again().fsck(&mut |_| {}).unwrap();
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert!(report.findings[0].hint().contains("reindex"));
+    home.store.reindex_search(&mut |_| {}).unwrap();
+    assert_eq!(home.findings(), [] as [String; 0]);
+}

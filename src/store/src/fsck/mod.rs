@@ -1,21 +1,23 @@
 //! Looking at everything there is: is it what was written?
 
+mod content;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use spec::{Digest, RunId, Tree};
+use spec::{Digest, RunId, SubagentName};
 
 use crate::end::LogEnd;
+use crate::index::RunRow;
 use crate::layout::{INDEX, INDEX_FILES, LOG, LOG_END, Layout, OCI_LAYOUT, SEARCH_FILES, TOP};
 use crate::log::Lines;
 use crate::memory::Memory;
 use crate::named::Named;
 use crate::operation::Operation;
-use crate::record::RECORD_MAX;
-use crate::{Store, StoreError, blobs, parallel, persist};
+use crate::{Store, StoreError, persist};
 
 /// What a check of the whole store found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +90,9 @@ impl Finding {
             FindingKind::Damaged if self.path.ends_with(INDEX) => {
                 "`agentfactory reindex` makes it anew from the log"
             }
+            FindingKind::Damaged if self.path.ends_with(SEARCH_FILES[0]) => {
+                "`agentfactory reindex` makes it anew from the store"
+            }
             FindingKind::Damaged => "restore it from a backup",
             FindingKind::Missing => "restore it from a backup, or save the same content again",
             FindingKind::Invalid => {
@@ -131,21 +136,13 @@ impl Store {
             Err(StoreError::ReadOnly { .. }) => None,
             other => Some(other?),
         };
-        let mut check = Check {
-            store: self,
-            report: FsckReport::default(),
-            bad: BTreeSet::new(),
-            named: BTreeSet::new(),
-            trees: BTreeSet::new(),
-        };
+        let mut check = Check::new(self);
         check.top()?;
-        // What names blobs is read before the blobs: whatever it names was there before.
-        let state = check.log();
+        // What names blobs is read before the blobs are listed: whatever it names was there before.
+        let history = check.log();
         let runs = check.run_pointers()?;
-        check.blobs(observe)?;
-        check.history(&state);
-        check.runs(&runs);
-        check.attachments()?;
+        check.content(&history, &runs, observe)?;
+        check.views()?;
         Ok(check.report)
     }
 }
@@ -155,13 +152,28 @@ struct Check<'a> {
     report: FsckReport,
     /// Blobs that were reported: what follows from that is not reported again.
     bad: BTreeSet<Digest>,
-    /// Blobs that runs and trees name, each looked for once.
-    named: BTreeSet<Digest>,
-    /// Trees that were read.
-    trees: BTreeSet<Digest>,
+    /// What the records say that could be read, for the views of them.
+    records: BTreeMap<RunId, RunRow>,
 }
 
-impl Check<'_> {
+/// What the operations say.
+#[derive(Default)]
+struct History {
+    named: Named,
+    /// What heads and tags ever were, each with the name of its subagent.
+    versions: Vec<(SubagentName, Digest)>,
+}
+
+impl<'a> Check<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            report: FsckReport::default(),
+            bad: BTreeSet::new(),
+            records: BTreeMap::new(),
+        }
+    }
+
     fn layout(&self) -> &Layout {
         &self.store.layout
     }
@@ -231,18 +243,19 @@ impl Check<'_> {
     }
 
     /// Each line by itself, that each follows the one before, and that none is missing at the end.
-    fn log(&mut self) -> Memory {
+    fn log(&mut self) -> History {
         let end = LogEnd::read(self.layout()).unwrap_or_else(|error| {
             self.failed(self.layout().log_end(), None, &error);
             None
         });
         let path = self.layout().log.clone();
         let mut state = Memory::default();
+        let mut history = History::default();
         let file = match persist::open_regular(&path) {
             Ok(file) => file,
             Err(source) => {
                 self.failed(path.clone(), None, &StoreError::read("read", &path, source));
-                return state;
+                return history;
             }
         };
         let mut lines = Lines::after(0, 0, file);
@@ -253,7 +266,7 @@ impl Check<'_> {
                 Ok(None) => break,
                 Err(source) => {
                     self.failed(path.clone(), None, &StoreError::read("read", &path, source));
-                    return state;
+                    break;
                 }
             };
             self.report.operations += 1;
@@ -278,7 +291,14 @@ impl Check<'_> {
         {
             self.find(FindingKind::Damaged, self.layout().index(), None, why);
         }
-        state
+        for operation in &state.operations {
+            history.named.apply(operation);
+        }
+        let versions = state.named_versions();
+        history.versions = versions
+            .map(|(name, digest)| (name.clone(), digest))
+            .collect();
+        history
     }
 
     /// The record that each run's file points at.
@@ -307,237 +327,54 @@ impl Check<'_> {
         Ok(runs)
     }
 
-    fn blobs(&mut self, observe: &mut dyn FnMut(FsckProgress)) -> Result<(), StoreError> {
-        let directory = self.layout().blobs.clone();
-        let paths = list(&directory)?;
-        let mut progress = FsckProgress {
-            blobs_total: paths.len() as u64,
-            ..FsckProgress::default()
-        };
-        // Small files cost time, large ones processors: both are shared out.
-        let read = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let digest = name.and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
-            let read = persist::open_regular(path).and_then(|file| {
-                let size = file.metadata()?.len();
-                Ok((size, blobs::hash(file)?))
-            });
-            (digest, read)
-        };
-        parallel::each(&paths, read, |path, (digest, read)| {
-            match digest {
-                Some(digest) => self.blob(path.clone(), digest, read),
-                None => self.find(
-                    FindingKind::Stray,
-                    path.clone(),
-                    None,
-                    "its name is not a digest",
-                ),
-            }
-            progress.blobs += 1;
-            progress.bytes = self.report.bytes;
-            observe(progress);
-            Ok(())
-        })
-    }
-
-    fn blob(&mut self, path: PathBuf, digest: Digest, read: io::Result<(u64, Digest)>) {
-        self.report.blobs += 1;
-        match read {
-            Ok((size, found)) => {
-                self.report.bytes += size;
-                if found != digest {
-                    self.bad.insert(digest);
-                    let why = format!("its content has the digest {found}");
-                    self.find(FindingKind::Damaged, path, Some(digest), why);
-                }
-            }
-            Err(source) => {
-                self.bad.insert(digest);
-                let error = StoreError::read("read", &path, source);
-                self.failed(path, Some(digest), &error);
-            }
+    /// The indexes of what was just read.
+    fn views(&mut self) -> Result<(), StoreError> {
+        let index = self.layout().index();
+        if let Some(why) = self.compare_runs()? {
+            self.find(FindingKind::Damaged, index, None, why);
         }
-    }
-
-    /// What operations name.
-    fn history(&mut self, state: &Memory) {
-        let mut log = Named::default();
-        for operation in &state.operations {
-            log.apply(operation);
-        }
-        // What a removed name had may be gone, and stays gone when the name comes back.
-        let kept = log.kept();
-        let may_be_gone = |digest: &Digest| !kept.get(digest).copied().unwrap_or_default();
-        let mut versions = BTreeSet::new();
-        let mut open = Vec::new();
-        for (name, digest) in state.named_versions() {
-            let is_gone = may_be_gone(&digest) && !self.layout().blob(&digest).exists();
-            if !is_gone && versions.insert(digest) {
-                open.push((digest, format!("`{name}`")));
-            }
-        }
-        self.report.versions = versions.len() as u64;
-        let mut seen = versions;
-        while let Some((digest, by)) = open.pop() {
-            if self.bad.contains(&digest) {
-                continue;
-            }
-            match self.store.version(&digest) {
-                Ok(version) => {
-                    let depends = version.content.depends.into_values();
-                    let new = depends.filter(|digest| seen.insert(*digest));
-                    open.extend(new.map(|needed| (needed, format!("the version {digest}"))));
-                }
-                // A damaged part was reported as the blob that it is.
-                Err(StoreError::Corrupt { path, .. }) if self.is_bad(&path) => {}
-                Err(StoreError::UnknownVersion { .. }) => self.needed(digest, &by),
-                Err(error) => self.unresolved(digest, error),
-            }
-        }
-        for (run, must) in log.evidence() {
-            if must
-                && matches!(
-                    self.store.run_digest(&run),
-                    Err(StoreError::UnknownRun { .. })
-                )
-            {
-                let path = self.layout().run(&run);
-                let why = "it is missing; it is the evidence of an operation";
-                self.find(FindingKind::Missing, path, None, why);
-            }
-        }
-    }
-
-    /// What run records name.
-    fn runs(&mut self, runs: &BTreeMap<RunId, Digest>) {
-        for (run, digest) in runs {
-            if self.bad.contains(digest) {
-                continue;
-            }
-            let record = match self.store.run(run) {
-                Ok(record) => record,
-                Err(StoreError::Corrupt { path, .. }) if self.is_bad(&path) => continue,
-                Err(_) if !self.layout().blob(digest).exists() => {
-                    let path = self.layout().run(run);
-                    let why = format!("it points at {digest}, which is missing");
-                    self.find(FindingKind::Missing, path, Some(*digest), why);
-                    continue;
-                }
-                Err(error) => {
-                    self.unresolved(*digest, error);
-                    continue;
-                }
-            };
-            match record.references() {
-                Ok(references) => {
-                    let by = format!("run {run}");
-                    for named in references {
-                        self.needed(named, &by);
-                    }
-                    for tree in record.trees() {
-                        self.tree(tree);
-                    }
-                }
-                Err(error) => self.unresolved(*digest, error),
-            }
-        }
-    }
-
-    /// The files of a workspace tree.
-    fn tree(&mut self, digest: Digest) {
-        if self.bad.contains(&digest) || !self.trees.insert(digest) {
-            return;
-        }
-        let path = self.layout().blob(&digest);
-        let tree = match self.store.get_at_most(&digest, RECORD_MAX) {
-            Ok(bytes) => Tree::from_bytes(&bytes),
-            Err(error) => return self.failed(path, Some(digest), &error),
-        };
-        match tree {
-            Ok(tree) => {
-                let by = format!("the tree {digest}");
-                for entry in tree.entries() {
-                    self.needed(entry.digest, &by);
-                }
-            }
-            Err(why) => {
-                let why = crate::version::chain(&why);
-                self.find(FindingKind::Invalid, path, Some(digest), why);
-            }
-        }
-    }
-
-    /// What is said about versions.
-    fn attachments(&mut self) -> Result<(), StoreError> {
-        let folder = self.layout().attachments.clone();
-        for subject in self.store.subjects()? {
-            // What was said about a version that `gc` removed goes with the next collection.
-            if !self.store.contains(&subject)? {
-                continue;
-            }
-            let below = folder.join(subject.hex());
-            for digest in self.store.attached(&subject)? {
-                let by = format!("what is said about {subject}");
-                self.needed(digest, &by);
-                if self.bad.contains(&digest) {
-                    continue;
-                }
-                match self.store.attachment(&subject, &digest) {
-                    Ok(attachment) => {
-                        let by = format!("the manifest {digest}");
-                        for needed in attachment.blobs() {
-                            self.needed(needed, &by);
-                        }
-                    }
-                    Err(error) => self.failed(below.join(digest.hex()), Some(digest), &error),
-                }
-            }
+        let search = self.layout().search_index();
+        if let Err(why) = self.store.compare_search(&self.records) {
+            self.find(FindingKind::Damaged, search, None, why);
         }
         Ok(())
     }
 
-    /// Reports a blob that is named and not there. That it is intact was checked with all others.
-    fn needed(&mut self, digest: Digest, by: &str) {
-        let is_new = self.named.insert(digest) && !self.bad.contains(&digest);
-        if !is_new || self.store.contains(&digest).unwrap_or(false) {
-            return;
+    /// How the table of runs differs from what the records say.
+    fn compare_runs(&self) -> Result<Option<String>, StoreError> {
+        let index = self.layout().index();
+        if persist::identity(&index).is_none() {
+            return Ok(None);
         }
-        self.bad.insert(digest);
-        let path = self.layout().blob(&digest);
-        let why = format!("it is missing; {by} names it");
-        self.find(FindingKind::Missing, path, Some(digest), why);
-    }
-
-    /// Reports a version or record that is not what it should be.
-    fn unresolved(&mut self, digest: Digest, error: StoreError) {
-        let (kind, path, why) = match error {
-            StoreError::BadVersion { why, .. } => {
-                (FindingKind::Invalid, self.layout().blob(&digest), why)
+        let mut wrong: Option<String> = None;
+        let mut found = 0_usize;
+        let compared = self.store.index.each_run(self.store, |run, row| {
+            let id = run.parse::<RunId>().ok();
+            let expected = id.and_then(|id| self.records.get(&id));
+            found += usize::from(expected.is_some());
+            // One that is not among them was recorded meanwhile, or cannot be read.
+            let is_right = match expected {
+                Some(expected) => *expected == row,
+                None => id.is_some_and(|id| self.store.has_run(&id).unwrap_or(true)),
+            };
+            if !is_right && wrong.is_none() {
+                wrong = Some(format!(
+                    "its table `runs` does not say what the record of run {run} says"
+                ));
             }
-            StoreError::Corrupt { path, why } if !path.exists() => {
-                (FindingKind::Missing, path, why)
+        });
+        match compared {
+            Ok(()) if wrong.is_none() && found < self.records.len() => Ok(Some(format!(
+                "its table `runs` has {found} of {} runs",
+                self.records.len()
+            ))),
+            Ok(()) => Ok(wrong),
+            // What is damaged was thrown away by whoever found that; else it cannot be used now.
+            Err(StoreError::Index { why, .. }) => {
+                Ok(persist::identity(&index).is_none().then_some(why))
             }
-            StoreError::Corrupt { path, why } => (FindingKind::Damaged, path, why),
-            StoreError::Io { path, source, .. } => {
-                (FindingKind::Unreadable, path, source.to_string())
-            }
-            other => (
-                FindingKind::Invalid,
-                self.layout().blob(&digest),
-                other.to_string(),
-            ),
-        };
-        self.bad.insert(digest);
-        self.find(kind, path, Some(digest), why);
-    }
-
-    /// Whether this is the file of a blob that was reported.
-    fn is_bad(&self, path: &Path) -> bool {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let digest = name.and_then(|name| format!("sha256:{name}").parse().ok());
-        path.starts_with(&self.layout().blobs)
-            && digest.is_some_and(|digest| self.bad.contains(&digest))
+            Err(error) => Err(error),
+        }
     }
 }
 
