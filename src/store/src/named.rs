@@ -73,6 +73,10 @@ impl Named {
                     subject.tags.remove(&one.tag);
                 }
             }
+            // Of a removed one, what no tag holds any more may go before its name comes back.
+            if let Some(from) = one.from.filter(|from| !subject.keeps(from)) {
+                subject.versions.entry(from).and_modify(|seq| *seq = 0);
+            }
         }
         for one in operation.change.renamings() {
             let id = self.id(&one.from);

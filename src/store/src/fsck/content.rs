@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use spec::{Digest, RunId, Tree};
 
-use super::{Check, FindingKind, FsckProgress, History, list};
+use super::{Check, FindingKind, FsckProgress, History};
 use crate::index::RunRow;
 use crate::record::RECORD_MAX;
 use crate::{Store, StoreError, blobs, parallel, persist};
@@ -72,14 +72,7 @@ impl Check<'_> {
         runs: &BTreeMap<RunId, Digest>,
         observe: &mut dyn FnMut(FsckProgress),
     ) -> Result<(), StoreError> {
-        let mut listed = Vec::new();
-        for path in list(&self.layout().blobs.clone())? {
-            let name = path.file_name().and_then(|name| name.to_str());
-            match name.and_then(|name| format!("sha256:{name}").parse::<Digest>().ok()) {
-                Some(digest) => listed.push(digest),
-                None => self.find(FindingKind::Stray, path, None, "its name is not a digest"),
-            }
-        }
+        let listed = self.listed()?;
         let mut reading = Reading {
             store: self.store,
             listed: listed.iter().copied().collect(),
@@ -101,6 +94,27 @@ impl Check<'_> {
             self.judge(trouble);
         }
         Ok(())
+    }
+
+    /// The blobs that are there. There can be very many, so that what is kept is no paths.
+    fn listed(&mut self) -> Result<Vec<Digest>, StoreError> {
+        let folder = self.layout().blobs.clone();
+        let error = |source| StoreError::read("list", &folder, source);
+        let (mut listed, mut strays) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(&folder).map_err(error)? {
+            let name = entry.map_err(error)?.file_name();
+            let digest = name.to_str().map(|name| format!("sha256:{name}").parse());
+            match digest {
+                Some(Ok(digest)) => listed.push(digest),
+                _ => strays.push(folder.join(name)),
+            }
+        }
+        listed.sort_unstable();
+        strays.sort_unstable();
+        for path in strays {
+            self.find(FindingKind::Stray, path, None, "its name is not a digest");
+        }
+        Ok(listed)
     }
 
     /// All blobs: those that were not read are.

@@ -464,3 +464,29 @@ proptest! {
         }
     }
 }
+
+/// What only a tag of a removed name held may go when the tag goes, and is not missed when the name comes back.
+#[test]
+fn what_a_tag_of_a_removed_name_let_go_is_not_missed() {
+    let home = Home::new();
+    let stage = |source: &str| home.again().stage(&content(source)).unwrap().digest();
+    let (first, second) = (stage("x = 1\n"), stage("x = 2\n"));
+    let ant = name("ant");
+    let store = home.again();
+    store.publish(publication(&[("ant", None, first)])).unwrap();
+    store.remove(&ant, at(1)).unwrap();
+    store.tag(&ant, "red", &second, at(2)).unwrap();
+    gc(&home.again(), all());
+    store.version(&second).unwrap();
+    store.untag(&ant, "red", at(3)).unwrap();
+    drop(store);
+    gc(&home.again(), all());
+    assert!(home.again().version(&second).is_err());
+    let third = stage("x = 3\n");
+    home.again()
+        .publish(publication(&[("ant", None, third)]))
+        .unwrap();
+    assert_eq!(home.findings(), Vec::<String>::new());
+    gc(&home.again(), all());
+    home.again().version(&third).unwrap();
+}

@@ -11,7 +11,11 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod everything;
+#[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod full;
 #[cfg(test)]
 mod gc;
 #[cfg(test)]
