@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use spec::{Digest, RunId, VersionRef};
-use store::{Document, GcOptions, GcReport, Store, StoreErrorKind};
+use store::{Document, GcOptions, GcReport, Operation, Store, StoreError, StoreErrorKind};
 
 use crate::fixtures::{Home, at, name, publication, record, run_id};
 
@@ -157,31 +157,94 @@ fn version(home: &Home, number: usize) -> Digest {
 /// Tries it, and makes the model follow where it was done.
 fn attempt(home: &Home, store: &Store, model: &mut Model, one: &Attempt) {
     let done = match *one {
-        Attempt::Publish(of, to, is_proven) => {
-            let of = NAMES[of];
+        Attempt::Publish(of, to, is_proven) => publish(home, store, model, (of, to, is_proven)),
+        Attempt::Attach(to) => {
             let to = version(home, to);
-            let from = model.find(of).and_then(|found| found.head);
-            let mut wanted = publication(&[(of, from, to)]);
-            if is_proven {
-                let run = model.run();
-                store.record_run(&record(store, run, Some(to))).unwrap();
-                model.runs.insert(run, (to, Vec::new()));
-                wanted.evidence = vec![run];
-            }
-            let evidence = wanted.evidence.clone();
-            let is_free = from != Some(to) && model.find(of).is_none_or(|found| !found.pinned);
-            let done = store.publish(wanted);
-            assert_eq!(done.is_ok(), is_free, "{one:?}: {done:?}");
-            if done.is_ok() {
-                let subagent = model.take(of, to);
-                (subagent.head, subagent.removed) = (Some(to), false);
-                let id = model.id(of);
-                for run in evidence {
-                    model.runs.entry(run).and_modify(|(_, of)| of.push(id));
-                }
-            }
-            done
+            model.made += 1;
+            let text = model.made.to_string();
+            let document = Document {
+                artifact_type: "application/vnd.agentfactory.test",
+                media_type: "text/plain",
+                bytes: text.as_bytes(),
+            };
+            let attached = home.again().attach(&to, &document).unwrap();
+            model.attached.insert((to, attached.digest));
+            return;
         }
+        Attempt::RecordRun(of, to) => {
+            let to = version(home, to);
+            let run = model.run();
+            let store = home.again();
+            let mut record = record(&store, run, Some(to));
+            record.name = Some(name(NAMES[of]));
+            store.record_run(&record).unwrap();
+            model.runs.insert(run, (to, Vec::new()));
+            return;
+        }
+        Attempt::Gc(with_runs) => return collected(home, model, with_runs),
+        Attempt::Search(of) => {
+            let found = store.search(NAMES[of], 5, &mut |_| {}).unwrap();
+            for one in found {
+                let head = store.head(&one.name).unwrap().unwrap();
+                assert_eq!((head.name, head.digest), (one.name, one.version));
+            }
+            return;
+        }
+        Attempt::Reopen => return,
+        _ => change(home, store, model, one),
+    };
+    match done {
+        Ok(_) => model.operations += 1,
+        Err(error) => assert!(
+            matches!(
+                error.kind(),
+                StoreErrorKind::NotFound | StoreErrorKind::Refused | StoreErrorKind::Conflict
+            ),
+            "{one:?}: {error}"
+        ),
+    }
+}
+
+/// Name, version, and whether a run speaks for it.
+fn publish(
+    home: &Home,
+    store: &Store,
+    model: &mut Model,
+    (of, to, is_proven): (usize, usize, bool),
+) -> Result<Operation, StoreError> {
+    let of = NAMES[of];
+    let to = version(home, to);
+    let from = model.find(of).and_then(|found| found.head);
+    let mut wanted = publication(&[(of, from, to)]);
+    if is_proven {
+        let run = model.run();
+        store.record_run(&record(store, run, Some(to))).unwrap();
+        model.runs.insert(run, (to, Vec::new()));
+        wanted.evidence = vec![run];
+    }
+    let evidence = wanted.evidence.clone();
+    let is_free = from != Some(to) && model.find(of).is_none_or(|found| !found.pinned);
+    let done = store.publish(wanted);
+    assert_eq!(done.is_ok(), is_free, "{of}: {done:?}");
+    if done.is_ok() {
+        let subagent = model.take(of, to);
+        (subagent.head, subagent.removed) = (Some(to), false);
+        let id = model.id(of);
+        for run in evidence {
+            model.runs.entry(run).and_modify(|(_, of)| of.push(id));
+        }
+    }
+    done
+}
+
+/// What moves a name, a tag or a pin, and is no publication.
+fn change(
+    home: &Home,
+    store: &Store,
+    model: &mut Model,
+    one: &Attempt,
+) -> Result<Operation, StoreError> {
+    match *one {
         Attempt::Tag(of, tag, to) => {
             let to = version(home, to);
             let done = store.tag(&name(NAMES[of]), TAGS[tag], &to, at(1));
@@ -244,52 +307,7 @@ fn attempt(home: &Home, store: &Store, model: &mut Model, one: &Attempt) {
             }
             done
         }
-        Attempt::Attach(to) => {
-            let to = version(home, to);
-            model.made += 1;
-            let text = model.made.to_string();
-            let document = Document {
-                artifact_type: "application/vnd.agentfactory.test",
-                media_type: "text/plain",
-                bytes: text.as_bytes(),
-            };
-            let attached = home.again().attach(&to, &document).unwrap();
-            model.attached.insert((to, attached.digest));
-            return;
-        }
-        Attempt::RecordRun(of, to) => {
-            let to = version(home, to);
-            let run = model.run();
-            let store = home.again();
-            let mut record = record(&store, run, Some(to));
-            record.name = Some(name(NAMES[of]));
-            store.record_run(&record).unwrap();
-            model.runs.insert(run, (to, Vec::new()));
-            return;
-        }
-        Attempt::Gc(with_runs) => {
-            collected(home, model, with_runs);
-            return;
-        }
-        Attempt::Search(of) => {
-            let found = store.search(NAMES[of], 5, &mut |_| {}).unwrap();
-            for one in found {
-                let head = store.head(&one.name).unwrap().unwrap();
-                assert_eq!((head.name, head.digest), (one.name, one.version));
-            }
-            return;
-        }
-        Attempt::Reopen => return,
-    };
-    match done {
-        Ok(_) => model.operations += 1,
-        Err(error) => assert!(
-            matches!(
-                error.kind(),
-                StoreErrorKind::NotFound | StoreErrorKind::Refused | StoreErrorKind::Conflict
-            ),
-            "{one:?}: {error}"
-        ),
+        _ => unreachable!("{one:?} changes no name"),
     }
 }
 

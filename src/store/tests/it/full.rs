@@ -84,7 +84,7 @@ fn a_full_disk_is_told_and_loses_nothing() {
         .unwrap();
     store.publish(publication(&[("ant", None, first)])).unwrap();
     // What nothing names: a collection has something to remove.
-    Store::ensure(&root).unwrap().put(&[7; 50_000]).unwrap();
+    Store::ensure(&root).unwrap().put(&vec![7; 50_000]).unwrap();
     let second = store.stage(&content("x = 2\n")).unwrap().digest();
     let third = record(&store, run_id(2), Some(first));
     let log = fs::read(root.join("operations.log")).unwrap();
