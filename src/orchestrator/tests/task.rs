@@ -124,17 +124,30 @@ impl Bench {
             .collect()
     }
 
-    /// The answers of the meta skills, as the model read them.
-    fn answers(&self, report: &TaskReport) -> Vec<(String, bool, String)> {
-        let log = self
+    /// Every step of the task's log.
+    fn steps(&self, report: &TaskReport) -> Vec<serde_json::Value> {
+        let folder = self
             .folder
             .path()
             .join("tasks")
-            .join(report.task.to_string())
-            .join("events.jsonl");
-        let log = std::fs::read_to_string(log).unwrap();
-        log.lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .join(report.task.to_string());
+        let log = std::fs::read_to_string(folder.join("events.jsonl")).unwrap();
+        let steps = log.lines().map(serde_json::from_str);
+        steps.collect::<Result<_, _>>().unwrap()
+    }
+
+    /// What the model was told before the first turn.
+    fn system(&self, report: &TaskReport) -> String {
+        let steps = self.steps(report);
+        let system = steps.iter().find_map(|step| step["system"].as_str());
+        system.unwrap().to_owned()
+    }
+
+    /// The answers of the meta skills, as the model read them.
+    fn answers(&self, report: &TaskReport) -> Vec<(String, bool, String)> {
+        let steps = self.steps(report);
+        let steps = steps.iter();
+        steps
             .filter(|step| step["step"] == "answered")
             .map(|step| {
                 let text = |key: &str| step[key].as_str().unwrap().to_owned();
@@ -663,4 +676,91 @@ agent:
     assert!(paths.contains(&"asker/__init__.py".to_owned()), "{paths:?}");
     let record = bench.factory.store.run(&report.runs[1]).unwrap();
     assert_eq!(record.depends, version.content.depends);
+}
+
+/// Publishes subagents that count, and one that plays.
+fn save_many(store: &Store, count: usize) {
+    let path = spec::WorkspacePath::from_text("main.py").unwrap();
+    let named: Vec<(String, String)> = (0..count)
+        .map(|number| {
+            (
+                format!("counter-{number:03}"),
+                format!("Counts in way {number}."),
+            )
+        })
+        .chain([("lutist".to_owned(), "Plays the lute.".to_owned())])
+        .collect();
+    let moves = named.into_iter().map(|(name, description)| {
+        let content = store::VersionContent {
+            entry: path.clone(),
+            description,
+            files: vec![(path.clone(), b"def main(query): return {}\n".to_vec())],
+            skills: BTreeSet::new(),
+            depends: [].into(),
+            egress: BTreeSet::new(),
+            limits: None,
+            python: "3.13".to_owned(),
+            requirements: Vec::new(),
+        };
+        store::Move {
+            name: name.parse().unwrap(),
+            from: None,
+            to: store.stage(&content).unwrap().digest(),
+        }
+    });
+    let publication = store::Publication {
+        moves: moves.collect(),
+        at: Timestamp::UNIX_EPOCH,
+        task: None,
+        evidence: Vec::new(),
+        note: String::new(),
+    };
+    store.publish(publication).unwrap();
+}
+
+/// The model is told of the few that fit, and finds the others.
+#[tokio::test]
+async fn of_many_saved_subagents_the_few_that_fit_are_shown() {
+    let script = r"
+agent:
+  - calls:
+      - {tool: search_subagents, arguments: {query: somebody who playes a lutte}}
+      - {tool: search_subagents, arguments: {query: qqqqqq}}
+      - {tool: list_saved_subagents, arguments: {}}
+      - {tool: list_saved_subagents, arguments: {after: counter-049}}
+      - {tool: list_saved_subagents, arguments: {after: zzz}}
+      - {tool: list_saved_subagents, arguments: {after: ../x}}
+      - {tool: finish, arguments: {answer: a, save: []}}
+";
+    for (count, shown, rest) in [(3, 4, None), (70, 12, Some("59 more are saved"))] {
+        let bench = Bench::new(script, Vec::new());
+        save_many(&bench.factory.store, count);
+        let report = bench.solve().await.unwrap();
+        let system = bench.system(&report);
+        let named =
+            |text: &str| text.matches("\n- counter-").count() + text.matches("\n- lutist").count();
+        assert_eq!(named(&system), shown, "{system}");
+        assert!(rest.is_none_or(|rest| system.contains(rest)), "{system}");
+        assert_eq!(system.contains("more are saved"), rest.is_some());
+        let answers = bench.answers(&report);
+        assert!(
+            answers[0].2.starts_with("- lutist: Plays the lute. ("),
+            "{answers:?}"
+        );
+        assert!(answers[0].2.lines().count() <= 10);
+        let page = |at: usize| answers[at].2.lines().count();
+        if count == 70 {
+            // A line says where the next page begins.
+            assert_eq!((page(2), page(3)), (51, 21));
+            assert!(
+                answers[2].2.contains("after `counter-049`"),
+                "{}",
+                answers[2].2
+            );
+        } else {
+            assert_eq!((page(2), page(3)), (4, 1));
+        }
+        assert_eq!(answers[4].2, "(no more)\n");
+        assert!(answers[5].1, "{answers:?}");
+    }
 }

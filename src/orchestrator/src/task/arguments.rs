@@ -122,7 +122,16 @@ pub(super) struct ViewSubagentCode {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListSavedSubagents {}
+pub(super) struct ListSavedSubagents {
+    #[serde(default)]
+    pub(super) after: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchSubagents {
+    pub(super) query: String,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,6 +8,7 @@ mod install;
 mod log;
 mod render;
 mod requirements;
+mod saved;
 mod skills;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,8 +146,6 @@ struct Session<'a> {
 const REPLY_TOKENS: u32 = 16_000;
 /// Replies in a row without a tool call, after which a model is not going to finish.
 const SILENT_MAX: u32 = 3;
-/// Saved subagents that are named in the prompt; the others are found by listing.
-const SAVED_IN_PROMPT: usize = 12;
 /// Files of the workspace that are named in the prompt.
 const FILES_IN_PROMPT: usize = 80;
 
@@ -206,59 +205,10 @@ impl Factory {
         Ok(session.report(status, answer))
     }
 
-    /// The saved subagents that fit a task best, a line each.
-    pub(crate) fn saved_listing(&self, task: &str, most: usize) -> Result<String, FactoryError> {
-        let words = words_of(task);
-        let mut fitting = Vec::new();
-        for head in self.store.heads()? {
-            // One that is damaged is `fsck`'s affair; the others can be used.
-            let version = match self.store.version(&head.digest) {
-                Ok(version) => version,
-                Err(error) => {
-                    tracing::warn!(name = %head.name, error = %chain(&error), "a saved subagent cannot be read");
-                    continue;
-                }
-            };
-            let text = format!("{} {}", head.name, version.content.description);
-            let shared = words_of(&text).intersection(&words).count();
-            fitting.push((shared, head, version));
-        }
-        fitting.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.name.cmp(&b.1.name)));
-        let mut text = String::new();
-        for (_, head, version) in fitting.iter().take(most) {
-            let hosts = crate::egress::rules(&version.content.egress);
-            let grants = drafts::granted(&version.content.skills, &hosts);
-            let description = render::middle(&version.content.description, 400).replace('\n', " ");
-            let _ = writeln!(
-                text,
-                "- {}: {description} ({grants}; version {}, {} in its history)",
-                head.name,
-                head.digest.short(),
-                head.versions
-            );
-        }
-        match fitting.len().saturating_sub(most) {
-            0 if fitting.is_empty() => text.push_str("(none yet)\n"),
-            0 => {}
-            rest => {
-                let _ = writeln!(text, "and {rest} more: list_saved_subagents");
-            }
-        }
-        Ok(text)
-    }
-
     /// The version that a name's head points at.
     pub(crate) fn head(&self, name: &SubagentName) -> Result<Option<Digest>, store::StoreError> {
         Ok(self.store.head(name)?.map(|head| head.digest))
     }
-}
-
-/// Words that can tell one subagent from another.
-fn words_of(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|word| word.chars().count() > 2)
-        .map(str::to_lowercase)
-        .collect()
 }
 
 impl Session<'_> {
@@ -375,11 +325,7 @@ impl Session<'_> {
         let limits = self.request.limits.resolve(None)?;
         let values = BTreeMap::from([
             ("task", self.request.task.clone()),
-            (
-                "saved_subagents",
-                self.factory
-                    .saved_listing(&self.request.task, SAVED_IN_PROMPT)?,
-            ),
+            ("saved_subagents", self.factory.fitting(&self.request.task)?),
             ("tool_skills", tool_skills),
             ("network", self.network()),
             ("workspace_listing", listing),

@@ -1,4 +1,4 @@
-//! The seven meta skills, as the model calls them.
+//! The eight meta skills, as the model calls them.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use spec::{Limits, PartialLimits, RunId, RunOutcome, Skill, SubagentName, Versio
 use store::StoreError;
 
 use super::arguments::{
-    GetSkillDescription, LimitsAsked, ListSavedSubagents, RunSubagent, ViewSubagentCode, arguments,
-    name,
+    GetSkillDescription, LimitsAsked, ListSavedSubagents, RunSubagent, SearchSubagents,
+    ViewSubagentCode, arguments, name,
 };
 use super::drafts::{SKILL_MD, granted, hosts, list};
 use super::render;
@@ -28,6 +28,7 @@ pub(super) enum MetaSkill {
     ModifySubagent,
     Finish,
     ListSavedSubagents,
+    SearchSubagents,
     ViewSubagentCode,
 }
 
@@ -39,6 +40,7 @@ impl MetaSkill {
         Self::ModifySubagent,
         Self::Finish,
         Self::ListSavedSubagents,
+        Self::SearchSubagents,
         Self::ViewSubagentCode,
     ];
 
@@ -50,6 +52,7 @@ impl MetaSkill {
             Self::ModifySubagent => "modify_subagent",
             Self::Finish => "finish",
             Self::ListSavedSubagents => "list_saved_subagents",
+            Self::SearchSubagents => "search_subagents",
             Self::ViewSubagentCode => "view_subagent_code",
         }
     }
@@ -174,10 +177,20 @@ impl Session<'_> {
             MetaSkill::RunSubagent => self.run(arguments(skill, given)?).await,
             MetaSkill::GetSkillDescription => self.describe(&arguments(skill, given)?),
             MetaSkill::ListSavedSubagents => {
-                let ListSavedSubagents {} = arguments(skill, given)?;
-                let content = self.factory.saved_listing("", usize::MAX)?;
+                let ListSavedSubagents { after } = arguments(skill, given)?;
+                let after = after.as_deref().map(name).transpose()?;
+                let content = self.factory.listed(after.as_ref())?;
                 Ok(Answer {
                     content,
+                    ..Answer::default()
+                })
+            }
+            MetaSkill::SearchSubagents => {
+                let SearchSubagents { query } = arguments(skill, given)?;
+                let content = self.factory.found(&query)?;
+                Ok(Answer {
+                    content,
+                    subject: render::middle(&query, 80),
                     ..Answer::default()
                 })
             }
