@@ -52,6 +52,13 @@ impl Report {
         self.rows.push((name, samples));
     }
 
+    /// Takes in all that another report holds.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        self.comparisons.extend(other.comparisons);
+        self.facts.extend(other.facts);
+    }
+
     pub(crate) fn samples(&self, name: &str) -> Option<&Samples> {
         let found = self.rows.iter().find(|(row, _)| *row == name);
         found
