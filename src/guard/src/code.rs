@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::shell::{Act, Walk};
+use crate::findings::Act;
+use crate::shell::Walk;
 use crate::value::Value;
 
 /// A language whose code can stand on a command line.

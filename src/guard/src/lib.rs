@@ -10,9 +10,13 @@
 mod code;
 mod commands;
 mod depth;
+mod findings;
 mod judge;
 mod place;
+mod redirect;
 mod shell;
+mod simple;
+mod state;
 mod value;
 mod verdict;
 mod words;

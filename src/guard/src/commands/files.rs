@@ -2,7 +2,8 @@
 
 use super::{Line, plain_text};
 use crate::code::Language;
-use crate::shell::{Act, Walk};
+use crate::findings::Act;
+use crate::shell::Walk;
 use crate::value::{Output, Part, Value};
 
 impl Walk<'_> {

@@ -1,7 +1,8 @@
 //! `git`: which repository it changes, and what it runs.
 
 use super::{Line, Options, unknown};
-use crate::shell::{Act, Walk};
+use crate::findings::Act;
+use crate::shell::Walk;
 use crate::value::{Output, Value};
 
 impl Walk<'_> {

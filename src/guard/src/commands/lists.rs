@@ -35,7 +35,7 @@ impl Walk<'_> {
                 if line.name == "sort" {
                     let options = line.options("okStT", &["output", "key", "temporary-directory"]);
                     let into = options.values(&["o", "output"]);
-                    self.each(crate::shell::Act::Write, &into, line);
+                    self.each(crate::findings::Act::Write, &into, line);
                 }
                 self.passed(line)
             }
@@ -58,7 +58,7 @@ impl Walk<'_> {
                 if paths.iter().all(is_plain) {
                     Output::Items(vec![Value::below()])
                 } else {
-                    self.each(crate::shell::Act::Create, &paths, line);
+                    self.each(crate::findings::Act::Create, &paths, line);
                     Output::Unknown("the output of `mktemp`".to_owned())
                 }
             }

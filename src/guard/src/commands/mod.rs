@@ -7,8 +7,9 @@ mod options;
 mod remote;
 mod wrappers;
 
+use crate::findings::Act;
 use crate::place::Place;
-use crate::shell::{Act, Walk};
+use crate::shell::Walk;
 use crate::value::{Output, Part, Value};
 
 pub(crate) use options::Options;
@@ -54,7 +55,7 @@ pub(crate) fn shown(argv: &[Value]) -> String {
             format!("'{word}'")
         }
     });
-    crate::shell::shorten(&words.collect::<Vec<_>>().join(" "))
+    crate::findings::shorten(&words.collect::<Vec<_>>().join(" "))
 }
 
 impl Walk<'_> {
@@ -72,7 +73,7 @@ impl Walk<'_> {
         let Some(program) = first.exact() else {
             // A program of the workspace, found by a pattern or a search.
             if !matches!(first.0.as_slice(), [Part::Below]) {
-                let name = crate::shell::shorten(&first.shown());
+                let name = crate::findings::shorten(&first.shown());
                 self.ask(&line, &format!("which program `{name}` is, is not known"));
             }
             return unknown(&line);

@@ -2,7 +2,8 @@
 
 use super::{Line, plain_text, unknown};
 use crate::code::Language;
-use crate::shell::{Act, Walk};
+use crate::findings::Act;
+use crate::shell::Walk;
 use crate::value::{Output, Part, Value};
 
 /// Letters and words of options that take a value, before the program that is run.
@@ -228,7 +229,7 @@ impl Walk<'_> {
             self.apart(|walk| walk.script(&text))
         } else {
             let source = text.mystery().unwrap_or("what is found").to_owned();
-            let source = crate::shell::shorten(&source);
+            let source = crate::findings::shorten(&source);
             self.ask(
                 &line.shown,
                 &format!("it runs `{source}`, which is not known"),
@@ -304,7 +305,7 @@ impl Walk<'_> {
                 unknown(&line.shown)
             }
             Output::Unknown(source) => {
-                let source = crate::shell::shorten(&source);
+                let source = crate::findings::shorten(&source);
                 let why = format!("it runs what it reads, and {source} is not known");
                 self.ask(&line.shown, &why);
                 unknown(&line.shown)

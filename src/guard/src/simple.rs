@@ -1,0 +1,182 @@
+//! Simple commands, assignments, and calls of functions.
+
+use brush_parser::ast::{
+    Assignment, AssignmentName, AssignmentValue, CommandPrefixOrSuffixItem, IoRedirect,
+    SimpleCommand, Word,
+};
+
+use crate::shell::{DEPTH_MAX, Walk};
+use crate::state::Variable;
+use crate::value::{Output, Value};
+
+impl Walk<'_> {
+    pub(crate) fn simple(&mut self, simple: &SimpleCommand) -> Output {
+        let prefix = simple.prefix.iter().flat_map(|prefix| &prefix.0);
+        let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
+        let mut argv: Vec<Value> = Vec::new();
+        let mut names = 0;
+        if let Some(word) = &simple.word_or_name {
+            let (values, forked) = self.expand(&word.value);
+            names = if forked { values.len() } else { 0 };
+            argv = values;
+        }
+        let mut assignments: Vec<&Assignment> = Vec::new();
+        let mut declared: Vec<&Assignment> = Vec::new();
+        let mut redirects: Vec<&IoRedirect> = Vec::new();
+        for item in prefix {
+            match item {
+                CommandPrefixOrSuffixItem::AssignmentWord(assignment, _) => {
+                    assignments.push(assignment);
+                }
+                CommandPrefixOrSuffixItem::IoRedirect(redirect) => redirects.push(redirect),
+                CommandPrefixOrSuffixItem::Word(_)
+                | CommandPrefixOrSuffixItem::ProcessSubstitution(..) => {}
+            }
+        }
+        for item in suffix {
+            match item {
+                CommandPrefixOrSuffixItem::IoRedirect(redirect) => redirects.push(redirect),
+                CommandPrefixOrSuffixItem::Word(word) => argv.extend(self.expand(&word.value).0),
+                CommandPrefixOrSuffixItem::AssignmentWord(assignment, word) => {
+                    declared.push(assignment);
+                    argv.extend(self.expand(&word.value).0);
+                }
+                CommandPrefixOrSuffixItem::ProcessSubstitution(_, subshell) => {
+                    let output = self.apart(|walk| {
+                        walk.state.stdin = Output::Unknown("the output of a command".to_owned());
+                        walk.list(&subshell.list)
+                    });
+                    // The command sees it as a file of this name.
+                    self.streams += 1;
+                    let path = format!("/dev/fd/guard-{}", self.streams);
+                    self.keep_file(path.clone(), output);
+                    argv.push(Value::text(path));
+                }
+            }
+        }
+        let stdin = self.state.stdin.clone();
+        let into = self.redirects(&redirects);
+        if argv.is_empty() {
+            for assignment in assignments {
+                self.assignment(assignment);
+            }
+            self.state.stdin = stdin;
+            return self.written(into, Output::Nothing);
+        }
+        let before: Vec<(String, Option<Variable>)> = assignments
+            .iter()
+            .filter_map(|assignment| match &assignment.name {
+                AssignmentName::VariableName(name) => Some(name.clone()),
+                AssignmentName::ArrayElementName(..) => None,
+            })
+            .map(|name| {
+                let known = self.state.variables.get(&name).cloned();
+                (name, known)
+            })
+            .collect();
+        for assignment in assignments {
+            self.assignment(assignment);
+        }
+        let first = argv[0].exact();
+        if matches!(
+            first.as_deref(),
+            Some("export" | "declare" | "local" | "readonly" | "typeset")
+        ) {
+            for assignment in &declared {
+                self.assignment(assignment);
+            }
+            let is_reference = argv.iter().any(|value| {
+                let text = value.prefix();
+                text.starts_with('-') && text.contains('n')
+            });
+            for assignment in declared {
+                if is_reference && let AssignmentName::VariableName(name) = &assignment.name {
+                    self.assign(name, vec![Value::unknown(format!("${name}"))], false);
+                }
+            }
+            self.state.stdin = stdin;
+            return self.written(into, Output::Nothing);
+        }
+        let mut output = self.run(&argv);
+        // The word that names the program may be one of several.
+        for other in 1..names.min(8) {
+            output = output.then(self.run(&argv[other..]));
+        }
+        for (name, known) in before {
+            match known {
+                Some(known) => drop(self.state.variables.insert(name, known)),
+                None => drop(self.state.variables.remove(&name)),
+            }
+        }
+        self.state.stdin = stdin;
+        self.written(into, output)
+    }
+
+    pub(crate) fn assignment(&mut self, assignment: &Assignment) {
+        let (name, is_element) = match &assignment.name {
+            AssignmentName::VariableName(name) => (name, false),
+            AssignmentName::ArrayElementName(name, index) => {
+                self.arithmetic(index);
+                (name, true)
+            }
+        };
+        let (mut values, mut is_list) = match &assignment.value {
+            AssignmentValue::Scalar(word) => (self.scalar(word), is_element),
+            AssignmentValue::Array(elements) => {
+                let mut values = Vec::new();
+                for (key, word) in elements {
+                    if let Some(key) = key {
+                        drop(self.whole(&key.value));
+                    }
+                    values.extend(self.expand(&word.value).0);
+                }
+                (values, true)
+            }
+        };
+        if let Some(known) = self.state.variables.get(name) {
+            if is_element || (assignment.append && is_list) {
+                // Which one it replaces does not matter: each of them is possible.
+                let mut all = known.values.clone();
+                all.append(&mut values);
+                values = all;
+                is_list = true;
+            } else if assignment.append {
+                let mut all = Vec::new();
+                for first in &known.values {
+                    for second in &values {
+                        let mut value = first.clone();
+                        value.extend(second);
+                        all.push(value);
+                    }
+                }
+                values = all;
+            }
+        }
+        self.assign(name, values, is_list);
+    }
+
+    fn scalar(&mut self, word: &Word) -> Vec<Value> {
+        self.whole(&word.value)
+    }
+
+    /// Calls a function.
+    pub(crate) fn call(&mut self, name: &str, arguments: &[Value]) -> Option<Output> {
+        let body = self.state.functions.get(name)?.clone();
+        if self.state.calls.iter().any(|known| known == name) {
+            if self.state.is_parallel {
+                self.refuse(name, "starts itself again and again, without end");
+            }
+            return Some(Output::Unknown(format!("the function {name}")));
+        }
+        if self.state.calls.len() >= DEPTH_MAX {
+            self.ask(name, "functions call each other deeply");
+            return Some(Output::Unknown(format!("the function {name}")));
+        }
+        let positional = self.state.positional.replace(arguments.to_vec());
+        self.state.calls.push(name.to_owned());
+        let output = self.redirected(body.1.as_ref(), |walk| walk.compound(&body.0));
+        self.state.calls.pop();
+        self.state.positional = positional;
+        Some(output)
+    }
+}
