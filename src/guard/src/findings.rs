@@ -98,6 +98,12 @@ impl Walk<'_> {
         let removes = act == Act::Remove;
         for place in self.places(&target) {
             let (decision, path, why) = match place {
+                // What is put in its place is no device any more.
+                Place::Stream if removes => (
+                    Decision::Refuse,
+                    value.shown(),
+                    ", which programs write to and read from",
+                ),
                 Place::Stream => continue,
                 Place::Inside(path) => (Decision::Allow, path, ""),
                 Place::Scratch(path) if removes => {

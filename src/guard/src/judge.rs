@@ -1,7 +1,7 @@
 //! From a command's text to a verdict, within bounds.
 
 use brush_parser::ast::Program;
-use brush_parser::{ParserOptions, parse_tokens, uncached_tokenize_str};
+use brush_parser::{ParserOptions, Token, parse_tokens, uncached_tokenize_str};
 
 use crate::depth::{are_nested, is_too_deep};
 use crate::shell::Walk;
@@ -70,5 +70,33 @@ pub(crate) fn parse(text: &str) -> Result<Program, Unreadable> {
     if are_nested(&tokens) {
         return Err(Unreadable::Deep);
     }
-    parse_tokens(&tokens, &options).map_err(|_| Unreadable::Syntax)
+    parse_tokens(&tokens, &options)
+        .or_else(|error| match without_select(&tokens) {
+            Some(tokens) => parse_tokens(&tokens, &options),
+            None => Err(error),
+        })
+        .map_err(|_| Unreadable::Syntax)
+}
+
+/// `select` loops as `for` does, and the parser does not know it.
+fn without_select(tokens: &[Token]) -> Option<Vec<Token>> {
+    let mut begins = true;
+    let mut is_changed = false;
+    let tokens = tokens.iter().map(|token| match token {
+        Token::Word(word, span) if begins && word == "select" => {
+            begins = false;
+            is_changed = true;
+            Token::Word("for".to_owned(), span.clone())
+        }
+        Token::Word(word, _) => {
+            begins = matches!(word.as_str(), "do" | "then" | "else" | "{" | "!" | "time");
+            token.clone()
+        }
+        Token::Operator(operator, _) => {
+            begins = !operator.starts_with(['<', '>']);
+            token.clone()
+        }
+    });
+    let tokens = tokens.collect();
+    is_changed.then_some(tokens)
 }

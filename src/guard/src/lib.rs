@@ -10,6 +10,7 @@
 mod code;
 mod commands;
 mod depth;
+mod environment;
 mod findings;
 mod judge;
 mod place;

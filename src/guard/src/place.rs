@@ -158,7 +158,7 @@ pub(crate) fn places(
     }
     if known.is_empty() {
         // No program takes the empty path.
-        return vec![Place::Stream];
+        return Vec::new();
     }
     if known.starts_with('/') {
         return vec![classify(normal(&known, "/", links), context)];

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use brush_parser::ast::{
-    AndOr, Command, CompoundCommand, CompoundList, ExtendedTestExpr, Pipeline, Program,
-    SeparatorOperator,
+    AndOr, BinaryPredicate, Command, CompoundCommand, CompoundList, ExtendedTestExpr, Pipeline,
+    Program, SeparatorOperator, UnaryPredicate,
 };
 
 use crate::findings::shorten;
@@ -204,10 +204,34 @@ impl<'a> Walk<'a> {
                 self.test(b);
             }
             ExtendedTestExpr::Not(a) | ExtendedTestExpr::Parenthesized(a) => self.test(a),
-            ExtendedTestExpr::UnaryTest(_, word) => drop(self.whole(&word.value)),
-            ExtendedTestExpr::BinaryTest(_, a, b) => {
-                drop(self.whole(&a.value));
-                drop(self.whole(&b.value));
+            ExtendedTestExpr::UnaryTest(predicate, word) => {
+                for value in self.whole(&word.value) {
+                    if matches!(
+                        predicate,
+                        UnaryPredicate::ShellVariableIsSetAndAssigned
+                            | UnaryPredicate::ShellVariableIsSetAndNameRef
+                    ) {
+                        self.subscript(&value);
+                    }
+                }
+            }
+            ExtendedTestExpr::BinaryTest(predicate, a, b) => {
+                let is_arithmetic = matches!(
+                    predicate,
+                    BinaryPredicate::ArithmeticEqualTo
+                        | BinaryPredicate::ArithmeticNotEqualTo
+                        | BinaryPredicate::ArithmeticLessThan
+                        | BinaryPredicate::ArithmeticLessThanOrEqualTo
+                        | BinaryPredicate::ArithmeticGreaterThan
+                        | BinaryPredicate::ArithmeticGreaterThanOrEqualTo
+                );
+                for word in [a, b] {
+                    for value in self.whole(&word.value) {
+                        if let Some(text) = value.exact().filter(|_| is_arithmetic) {
+                            self.arithmetic(&text);
+                        }
+                    }
+                }
             }
         }
     }
@@ -292,10 +316,19 @@ impl<'a> Walk<'a> {
                     let condition = walk.list(&clause.0);
                     condition.then(walk.list(&clause.1.list))
                 }),
-            CompoundCommand::Coprocess(coprocess) => self.apart(|walk| {
-                walk.state.is_parallel = true;
-                walk.command(&coprocess.body)
-            }),
+            CompoundCommand::Coprocess(coprocess) => {
+                let name = coprocess.name.as_ref().map(|name| name.value.clone());
+                let name = name.unwrap_or_else(|| "COPROC".to_owned());
+                let source = shorten(&coprocess.body.to_string());
+                drop(self.apart(|walk| {
+                    walk.state.is_parallel = true;
+                    walk.state.stdin = Output::Unknown(format!("what `{source}` is sent"));
+                    walk.command(&coprocess.body)
+                }));
+                // The numbers of its streams.
+                self.assign(&name, vec![Value::name(), Value::name()], true);
+                Output::Nothing
+            }
         }
     }
 

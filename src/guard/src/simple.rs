@@ -85,6 +85,7 @@ impl Walk<'_> {
             for assignment in &declared {
                 self.assignment(assignment);
             }
+            self.declared(&argv);
             let is_reference = argv.iter().any(|value| {
                 let text = value.prefix();
                 text.starts_with('-') && text.contains('n')
@@ -120,6 +121,21 @@ impl Walk<'_> {
                 (name, true)
             }
         };
+        if let (AssignmentName::ArrayElementName(array, index), AssignmentValue::Scalar(word)) =
+            (&assignment.name, &assignment.value)
+            && (array == "BASH_CMDS" || array == "BASH_ALIASES")
+        {
+            // What the name means from here on.
+            let (values, name) = (self.whole(&word.value), self.whole(index));
+            if let ([value], [name]) = (values.as_slice(), name.as_slice())
+                && let (Some(text), Some(name)) = (value.exact(), name.exact())
+            {
+                self.state.aliases.insert(name, text);
+            } else {
+                self.ask(array, "which program a name means is not known");
+            }
+            return;
+        }
         let (mut values, mut is_list) = match &assignment.value {
             AssignmentValue::Scalar(word) => (self.scalar(word), is_element),
             AssignmentValue::Array(elements) => {
@@ -153,6 +169,23 @@ impl Walk<'_> {
             }
         }
         self.assign(name, values, is_list);
+    }
+
+    /// Names that are declared: with `-i` their values are arithmetic.
+    fn declared(&mut self, argv: &[Value]) {
+        let is_option = |value: &&Value| value.prefix().starts_with(['-', '+']);
+        let is_integer = argv[1..]
+            .iter()
+            .take_while(is_option)
+            .any(|value| value.prefix().starts_with('-') && value.prefix().contains('i'));
+        for value in argv[1..].iter().skip_while(is_option) {
+            let Some(text) = value.exact() else { continue };
+            let (name, body) = text.split_once('=').unwrap_or((&text, ""));
+            self.subscript(&Value::text(name));
+            if is_integer {
+                self.arithmetic(body);
+            }
+        }
     }
 
     fn scalar(&mut self, word: &Word) -> Vec<Value> {

@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) variables: HashMap<String, Variable>,
     pub(crate) cwd: Directories,
     pub(crate) cwd_before: Directories,
+    /// The stack of `pushd`, without the directory at its top.
+    pub(crate) directories: Vec<Directories>,
     pub(crate) positional: Option<Vec<Value>>,
     pub(crate) stdin: Output,
     pub(crate) aliases: HashMap<String, String>,
@@ -66,6 +68,7 @@ impl State {
             variables,
             cwd_before: cwd.clone(),
             cwd,
+            directories: Vec::new(),
             positional: None,
             stdin: Output::Nothing,
             aliases: HashMap::new(),
@@ -80,6 +83,7 @@ impl State {
 
 impl Walk<'_> {
     pub(crate) fn assign(&mut self, name: &str, values: Vec<Value>, is_list: bool) {
+        self.obeyed(name, &values);
         let mut values = values;
         let size = values.iter().map(Value::size).sum();
         if values.len() > VALUES_MAX || !self.can_keep(size) {

@@ -1,8 +1,11 @@
 //! What words become: quotes, variables, substitutions, braces, patterns.
 
+use std::collections::HashSet;
+
 use brush_parser::word::{
     BraceExpressionMember, BraceExpressionOrText, Parameter, ParameterExpr, ParameterTestType,
-    SpecialParameter, SubstringMatchKind, TildeExpr, WordPiece, WordPieceWithSource,
+    ParameterTransformOp, SpecialParameter, SubstringMatchKind, TildeExpr, WordPiece,
+    WordPieceWithSource,
 };
 
 use crate::depth::{has_deep_braces, is_too_deep};
@@ -12,6 +15,9 @@ use crate::value::{Part, VALUES_MAX, Value};
 
 /// Words that one brace expression may give.
 const BRACES_MAX: usize = 64;
+
+/// Digits of a number behind `~` or in braces. Source: the parser keeps it in 64 bits.
+const NUMBER_MAX: usize = 18;
 
 /// Words under construction: what is finished, and what the current one may be.
 struct Builder {
@@ -101,6 +107,21 @@ impl Builder {
     }
 }
 
+/// Whether there is a number for which the parser of words has no room.
+fn has_long_number(raw: &str) -> bool {
+    let mut digits = 0_usize;
+    let mut before = ' ';
+    raw.chars().any(|c| {
+        if c.is_ascii_digit() {
+            digits += usize::from(digits > 0 || "~+-.{".contains(before));
+        } else {
+            digits = 0;
+        }
+        before = c;
+        digits > NUMBER_MAX
+    })
+}
+
 /// Text without quotes: what is in front of a pattern, and the pattern.
 fn patterns(text: &str) -> Vec<Part> {
     let is_pattern = text.contains(['*', '?']) || (text.contains('[') && text.contains(']'));
@@ -145,7 +166,7 @@ impl Walk<'_> {
 
     /// The values of a here-document's body.
     pub(crate) fn document(&mut self, raw: &str) -> Vec<Value> {
-        let pieces = if is_too_deep(raw) {
+        let pieces = if is_too_deep(raw) || has_long_number(raw) {
             None
         } else {
             brush_parser::word::parse_heredoc(raw, &options()).ok()
@@ -181,7 +202,7 @@ impl Walk<'_> {
     }
 
     fn pieces(&mut self, raw: &str) -> Vec<WordPiece> {
-        if is_too_deep(raw) {
+        if is_too_deep(raw) || has_long_number(raw) {
             return vec![WordPiece::SingleQuotedText(self.unreadable(raw).shown())];
         }
         if let Ok(pieces) = brush_parser::word::parse(raw, &options()) {
@@ -196,7 +217,7 @@ impl Walk<'_> {
         if !raw.contains('{') || is_too_deep(raw) {
             return vec![raw.to_owned()];
         }
-        if has_deep_braces(raw) {
+        if has_deep_braces(raw) || has_long_number(raw) {
             return vec![self.unreadable(raw).shown()];
         }
         let Ok(Some(pieces)) = brush_parser::word::parse_brace_expansions(raw, &options()) else {
@@ -261,10 +282,49 @@ impl Walk<'_> {
         }
     }
 
-    /// An arithmetic expression can hold substitutions; its value is a number.
+    /// An arithmetic expression can hold substitutions; its value is a number. What a name in it
+    /// stands for is an expression again: `x='a[$(reboot)]'; echo $((x))` reboots.
     pub(crate) fn arithmetic(&mut self, expr: &str) {
+        let mut seen = HashSet::new();
+        self.arithmetic_of(expr, &mut seen);
+    }
+
+    fn arithmetic_of(&mut self, expr: &str, seen: &mut HashSet<String>) {
+        let mut texts = vec![expr.to_owned()];
         if expr.contains(['$', '`']) {
-            drop(self.document(expr));
+            let values = self.document(expr);
+            texts.extend(values.iter().filter_map(Value::exact));
+        }
+        for text in texts {
+            let names = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            for name in names.filter(|name| !name.is_empty()) {
+                if seen.len() >= VALUES_MAX || !seen.insert(name.to_owned()) {
+                    continue;
+                }
+                let values = self.state.variables.get(name).map(|it| it.values.clone());
+                for value in values.into_iter().flatten() {
+                    if let Some(text) = value.exact() {
+                        self.arithmetic_of(&text, seen);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A word that names a variable: what is between its brackets is arithmetic, quoted or not.
+    pub(crate) fn subscript(&mut self, word: &Value) {
+        if let Some(text) = word.exact()
+            && let Some((_, index)) = text.split_once('[')
+        {
+            self.arithmetic(index.strip_suffix(']').unwrap_or(index));
+        }
+    }
+
+    /// A text that a prompt is made of: substitutions in it are carried out when it is shown.
+    pub(crate) fn prompt(&mut self, text: &str) {
+        if text.contains(['$', '`']) && self.enter() {
+            drop(self.apart(|walk| walk.document(text)));
+            self.leave();
         }
     }
 
@@ -302,7 +362,7 @@ impl Walk<'_> {
         }
     }
 
-    fn separators(&self) -> String {
+    pub(crate) fn separators(&self) -> String {
         let ifs = self.state.variables.get("IFS");
         let ifs = ifs.and_then(|ifs| ifs.values.first()?.exact());
         ifs.unwrap_or_else(|| " \t\n".to_owned())
@@ -313,6 +373,7 @@ impl Walk<'_> {
             [Some(one)] => Part::Text(one.clone()),
             _ => Part::Unknown("the directory".to_owned()),
         };
+        let nowhere = || Part::Unknown("a directory of the stack".to_owned());
         match tilde {
             TildeExpr::Home => match self.state.variables.get("HOME") {
                 Some(home) if home.values.len() == 1 => match home.values[0].exact() {
@@ -325,10 +386,18 @@ impl Walk<'_> {
             TildeExpr::UserHome(user) => Part::Text(format!("/home/{user}")),
             TildeExpr::WorkingDir => cwd(&self.state.cwd),
             TildeExpr::OldWorkingDir => cwd(&self.state.cwd_before),
-            TildeExpr::NthDirFromTopOfDirStack { .. }
-            | TildeExpr::NthDirFromBottomOfDirStack { .. } => {
-                Part::Unknown("a directory of the stack".to_owned())
-            }
+            TildeExpr::NthDirFromTopOfDirStack { n, .. } => match n {
+                0 => cwd(&self.state.cwd),
+                n => {
+                    let at = self.state.directories.len().checked_sub(*n);
+                    at.map_or_else(nowhere, |at| cwd(&self.state.directories[at]))
+                }
+            },
+            TildeExpr::NthDirFromBottomOfDirStack { n } => match self.state.directories.get(*n) {
+                Some(directory) => cwd(directory),
+                None if self.state.directories.len() == *n => cwd(&self.state.cwd),
+                None => nowhere(),
+            },
         }
     }
 
@@ -404,6 +473,7 @@ impl Walk<'_> {
                 (values.collect(), false, Some(true))
             }
             "IFS" => (vec![Value::text(" \t\n")], false, Some(true)),
+            "TMPDIR" => (vec![Value::text("/tmp")], false, None),
             "RANDOM" | "SECONDS" | "LINENO" | "UID" | "EUID" | "PPID" | "BASHPID" | "HOSTNAME"
             | "SHLVL" | "EPOCHSECONDS" => (vec![Value::name()], false, Some(true)),
             _ => (vec![Value::unknown(format!("${name}"))], false, None),
@@ -559,6 +629,21 @@ impl Walk<'_> {
                 pattern: None,
                 ..
             } => self.trimmed(parameter, None, |text, _| Some(text.to_lowercase())),
+            ParameterExpr::Transform {
+                parameter,
+                op: ParameterTransformOp::PromptExpand,
+                ..
+            } => {
+                let (values, list, _) = self.lookup(parameter);
+                for text in values.iter().filter_map(Value::exact) {
+                    self.prompt(&text);
+                }
+                let shown = values.into_iter().map(|value| match value.exact() {
+                    Some(text) if !text.contains(['$', '`', '\\']) => value,
+                    _ => Value::unknown("a prompt"),
+                });
+                (shown.collect(), list)
+            }
             ParameterExpr::UppercaseFirstChar { parameter, .. }
             | ParameterExpr::UppercasePattern { parameter, .. }
             | ParameterExpr::LowercaseFirstChar { parameter, .. }

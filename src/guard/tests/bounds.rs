@@ -40,6 +40,42 @@ fn text_that_would_exhaust_the_parser_or_the_walk_is_judged_in_time() {
         x("`", 120_000),
         x("f() { f; f; }; f;", 5_000),
         x("cat <<E\nx\nE\n", 5_000),
+        // Code of other languages.
+        format!("python3 -c '{}1'", x("-", 60_000)),
+        format!("python3 -c '{}1'", x("not ", 15_000)),
+        format!("python3 -c '{}1'", x("lambda:", 8_000)),
+        format!("python3 -c '{}1'", x("1+", 30_000)),
+        format!("python3 -c '{}1'", x("1**", 20_000)),
+        format!("python3 -c 'x{}'", x(".a", 30_000)),
+        format!("python3 -c 'x{}'", x("()", 30_000)),
+        format!("python3 -c 'x{}'", x("[0]", 20_000)),
+        format!("python3 -c '{}1'", x("x if x else ", 5_000)),
+        format!("python3 -c '{}'", x("f(", 30_000)),
+        format!("python3 -c '{}'", x("x = [x, x]\n", 5_000)),
+        format!("python3 -c 'x = \"a\"\n{}'", x("x = x + x\n", 5_000)),
+        format!(
+            "python3 -c '{}'",
+            x("for a in 1, 2, 3, 4, 5, 6, 7, 8: x = a\n", 1_500)
+        ),
+        format!("python3 -c 'def f(): f(); f()\nf()\n{}'", x("f()\n", 5_000)),
+        "python3 -c 'x = \"exec(x)\"\nexec(x)'".to_owned(),
+        format!("perl -e '{}'", x("unlink(", 15_000)),
+        format!("awk '{}'", x("print | ", 15_000)),
+        format!("sed '{}'", x("s/a/b/e;", 15_000)),
+        format!("sed '{}'", x("{", 120_000)),
+        format!(
+            "printf 'all:\\n{}' > Makefile; make",
+            x("\\tmake\\n", 10_000)
+        ),
+        "git config alias.a '!git a'; git a".to_owned(),
+        "PS4='$(PS4=$PS4)'; PROMPT_COMMAND='$PROMPT_COMMAND'; BASH_ENV=$BASH_ENV".to_owned(),
+        "x='y[x]'; y='x[y]'; echo $((x))".to_owned(),
+        format!("echo {}", x("~99999999999999999999 ", 100)),
+        "echo {1..99999999999999999999} ~-99999999999999999999".to_owned(),
+        x("pushd /; popd; pushd +1; ", 3_000),
+        x("- ", 50_000),
+        x("-- ", 50_000),
+        x("ln -s a b; mv b c; ", 3_000),
     ] {
         judged(&command);
     }
@@ -101,6 +137,11 @@ fn a_long_ordinary_script_is_read() {
 fn what_is_too_long_is_not_allowed() {
     let command = format!("echo {}", "a".repeat(LENGTH_MAX));
     assert_eq!(judged(&command), Decision::Ask);
+    // A line of a megabyte, of whatever it is.
+    for piece in ["a", "a ", "$(", "'", "{a,b}", "\n", "é", "if "] {
+        let command = piece.repeat((1 << 20) / piece.len());
+        assert_eq!(judged(&command), Decision::Ask, "{piece:?}");
+    }
     assert_eq!(judged("echo \0"), Decision::Ask);
 }
 
@@ -115,6 +156,19 @@ proptest! {
     #[test]
     fn pieces_of_shell_are_judged(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..30)) {
         judged(&pieces.join(" "));
+    }
+
+    #[test]
+    fn pieces_of_code_are_judged(
+        program in prop::sample::select(&["python3 -c", "perl -e", "node -e", "ruby -e", "awk", "sed"][..]),
+        pieces in prop::collection::vec(prop::sample::select(CODE), 0..30),
+    ) {
+        let code = pieces.join(" ");
+        judged(&format!("{program} {}", quoted(&code)));
+        // Whatever it is called with, code that removes something outside is not allowed.
+        let python = format!("import os\nos.remove('/etc/x')\ndef f():\n    {}\n", code.replace('\n', " "));
+        let decision = judged(&format!("python3 -c {}", quoted(&python)));
+        prop_assert_ne!(decision, Decision::Allow);
     }
 
     #[test]
@@ -133,6 +187,70 @@ const PIECES: &[&str] = &[
     "xargs", "find", "-exec", "\\;", "X=/", "f()", "*", "~", "$'\\x2f'", "python3", "{a,b}", "[[",
     "]]", "((", "))", "!", "time", "trap", "awk", "sed", "-i", "tar", "git", "#",
 ];
+
+const CODE: &[&str] = &[
+    "os",
+    ".",
+    "remove",
+    "(",
+    ")",
+    "'/etc/x'",
+    "\"a\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "=",
+    "+",
+    "-",
+    "not",
+    "lambda",
+    ":",
+    "x",
+    "for",
+    "in",
+    "if",
+    "else",
+    "import",
+    "from",
+    "def",
+    "class",
+    "f",
+    "\n",
+    "    ",
+    "*",
+    "**",
+    "%",
+    "/",
+    "|",
+    ">",
+    "$x",
+    "@x",
+    "eval",
+    "exec",
+    "system",
+    "open",
+    "unlink",
+    "print",
+    "getattr",
+    "__import__",
+    "map",
+    "while",
+    "with",
+    "as",
+    "s/a/b/e",
+    "w x",
+    "1",
+    "e",
+    "`",
+    "#",
+    ";",
+];
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
 
 #[test]
 fn the_seeds_of_the_fuzz_target_are_judged() {

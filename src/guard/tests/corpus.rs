@@ -77,6 +77,16 @@ impl Figures {
         figures
     }
 
+    fn with(self, other: &Self) -> Self {
+        Self {
+            destructive: self.destructive + other.destructive,
+            caught: self.caught + other.caught,
+            harmless: self.harmless + other.harmless,
+            blocked: self.blocked + other.blocked,
+            exact: self.exact + other.exact,
+        }
+    }
+
     fn recall(&self) -> f64 {
         100.0 * f64::from(self.caught) / f64::from(self.destructive)
     }
@@ -114,6 +124,9 @@ fn destruction_is_caught_and_harmless_look_alikes_pass() {
         table += &figures.row(name);
         all.push(figures);
     }
+    let overall = all.iter().fold(Figures::default(), Figures::with);
+    table += &overall.row("all");
+    all.push(overall);
     println!("{wrong}\n{table}");
     for figures in &all {
         assert!(figures.recall() >= 95.0, "recall is too low");
@@ -128,13 +141,20 @@ fn destruction_is_caught_and_harmless_look_alikes_pass() {
 }
 
 #[test]
-fn a_third_is_harmless_and_a_third_is_held_out() {
-    let development = lines("development.tsv");
+fn both_parts_are_large_and_a_third_of_each_is_harmless() {
+    for file in ["development.tsv", "held-out.tsv"] {
+        let lines = lines(file);
+        let harmless = lines.iter().filter(|line| line.label == "allow").count();
+        assert!(lines.len() >= 240, "{file}: {}", lines.len());
+        assert!(3 * harmless >= lines.len(), "{file}: {harmless}");
+    }
+}
+
+#[test]
+fn no_line_is_in_both_parts() {
     let held_out = lines("held-out.tsv");
-    let all = development.len() + held_out.len();
-    let harmless = development.iter().chain(&held_out);
-    let harmless = harmless.filter(|line| line.label == "allow").count();
-    assert!(all >= 350, "{all}");
-    assert!(3 * harmless + all / 50 >= all, "{harmless} of {all}");
-    assert!(3 * held_out.len() >= all, "{} of {all}", held_out.len());
+    for line in lines("development.tsv") {
+        let is_twice = held_out.iter().any(|other| other.command == line.command);
+        assert!(!is_twice, "{}", line.command);
+    }
 }

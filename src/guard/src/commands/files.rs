@@ -1,10 +1,14 @@
 //! Programs that change files: what they change.
 
 use super::{Line, plain_text};
-use crate::code::Language;
+use crate::code::{Language, editors, sed};
 use crate::findings::Act;
+use crate::place::Place;
 use crate::shell::Walk;
 use crate::value::{Output, Part, Value};
+
+/// Links of one command that are carried along when a directory is moved.
+const LINKS_MAX: usize = 64;
 
 impl Walk<'_> {
     /// Judges a program that changes files, if this is one.
@@ -17,15 +21,6 @@ impl Walk<'_> {
             return false;
         }
         match line.name {
-            "rm" | "srm" | "rmdir" | "unlink" | "trash" | "rimraf" | "trash-put" | "wipe"
-            | "scrub" => {
-                let options = line.options("", &[]);
-                self.each(Act::Remove, &options.operands, line);
-            }
-            "shred" => {
-                let options = line.options("ns", &["iterations", "size", "random-source"]);
-                self.each(Act::Remove, &options.operands, line);
-            }
             "mv" | "rename" => self.moved(line),
             "cp" | "ln" | "link" | "symlink" => self.copied(line),
             "install" => {
@@ -41,15 +36,7 @@ impl Walk<'_> {
                 }
             }
             "rsync" | "scp" | "rclone" => self.synchronised(line),
-            "touch" | "mkdir" | "mkfifo" | "mktemp" => {
-                let options = line.options("mdrtZ", &["mode", "date", "reference"]);
-                self.each(Act::Create, &options.operands, line);
-            }
             "mknod" => self.refuse(&line.shown, "makes a device"),
-            "truncate" | "fallocate" => {
-                let options = line.options("srlo", &["size", "reference", "length", "offset"]);
-                self.each(Act::Write, &options.operands, line);
-            }
             "tee" | "sponge" => {
                 let options = line.options("", &[]);
                 self.each(Act::Write, &options.operands, line);
@@ -89,28 +76,68 @@ impl Walk<'_> {
                     }
                 }
             }
-            "split" | "csplit" => {
-                let options = line.options("abClnd", &["bytes", "lines", "suffix-length"]);
-                if let Some(prefix) = options.operands.get(1) {
-                    let prefix = prefix.clone();
-                    self.act(Act::Create, &prefix, &line.shown);
+            "sed" | "gsed" => self.edited(line),
+            "ed" | "red" => {
+                let operands = line.options("p", &["prompt"]).operands;
+                self.each(Act::Write, &operands, line);
+                match self.state.stdin.clone() {
+                    Output::Text(text) => self.edits(editors::of_script(&text), line),
+                    Output::Items(_) | Output::Unknown(_) => {
+                        self.ask(&line.shown, "an editor can run any command");
+                    }
+                    Output::Nothing | Output::File => {}
                 }
             }
-            "sed" | "gsed" => self.edited(line),
-            "ed" | "ex" | "vi" | "vim" | "nvim" | "emacs" | "nano" => {
-                let options = line.options("cuSTsp", &["cmd", "eval"]);
+            "ex" | "vi" | "vim" | "nvim" | "view" | "gvim" => {
+                let options = line.options("cuSTp", &["cmd"]);
+                let (commands, files): (Vec<Value>, Vec<Value>) = options
+                    .operands
+                    .iter()
+                    .cloned()
+                    .partition(|value| value.prefix().starts_with('+'));
+                self.each(Act::Write, &files, line);
+                let mut texts = options.values(&["c", "cmd"]);
+                texts.extend(commands.iter().map(|command| command.after(1)));
+                for text in texts.iter().map(plain_text) {
+                    match text {
+                        Some(text) => self.edits(editors::of_command(&text), line),
+                        None => self.ask(&line.shown, "an editor can run any command"),
+                    }
+                }
+                match self.state.stdin.clone() {
+                    Output::Text(text) => self.edits(editors::of_script(&text), line),
+                    Output::Items(_) | Output::Unknown(_) => {
+                        self.ask(&line.shown, "an editor can run any command");
+                    }
+                    Output::Nothing | Output::File => {}
+                }
+            }
+            "emacs" | "nano" | "emacsclient" => {
+                let options = line.options("flu", &["eval", "load", "funcall"]);
                 self.each(Act::Write, &options.operands, line);
-                let script =
-                    line.shown.contains("-c") || !matches!(self.state.stdin, Output::Nothing);
-                if script || line.shown.contains("--cmd") || line.shown.contains("--eval") {
+                if options.has(&["eval", "execute", "f", "funcall"]) {
                     self.ask(&line.shown, "an editor can run any command");
                 }
             }
-            "patch" => {
-                let options = line.options("pidorBzF", &["strip", "input", "directory", "output"]);
-                let mut into = options.values(&["d", "o", "directory", "output"]);
-                into.extend(options.operands.first().cloned());
-                self.each(Act::Write, &into, line);
+            "m4" | "dc" => {
+                let mut texts = vec![self.state.stdin.clone()];
+                for value in line
+                    .options("eDIU", &["expression"])
+                    .values(&["e", "expression"])
+                {
+                    texts.push(value.exact().map_or(Output::Nothing, Output::Text));
+                }
+                for file in line.options("eDIU", &["expression"]).operands {
+                    texts.extend(self.script_text(&file));
+                }
+                let runs = if line.name == "dc" { "!" } else { "syscmd" };
+                let is_code = texts.iter().any(|text| match text {
+                    Output::Text(text) => text.contains(runs),
+                    _ => false,
+                });
+                if is_code {
+                    self.ask(&line.shown, "its input runs commands");
+                }
             }
             "gzip" | "gunzip" | "bzip2" | "bunzip2" | "xz" | "unxz" | "zstd" | "unzstd"
             | "compress" | "uncompress" | "lzma" => {
@@ -132,7 +159,25 @@ impl Walk<'_> {
                 self.each(Act::Write, &into, line);
             }
             "tar" | "bsdtar" | "gtar" => self.archived(line),
-            "unzip" | "7z" | "7za" | "unrar" => {
+            "7z" | "7za" | "7zr" | "unrar" | "rar" => {
+                let command = line.arguments.first().and_then(Value::exact);
+                let mut into: Vec<Value> = line
+                    .arguments
+                    .iter()
+                    .filter(|value| value.prefix().starts_with("-o"))
+                    .map(|value| value.after(2))
+                    .collect();
+                match command.as_deref() {
+                    Some("x" | "e") if into.is_empty() => into.push(Value::text(".")),
+                    Some("a" | "d" | "u" | "rn" | "m") => {
+                        let operands = line.options("", &[]).operands;
+                        into.extend(operands.get(1).cloned());
+                    }
+                    _ => {}
+                }
+                self.each(Act::Write, &into, line);
+            }
+            "unzip" => {
                 let options = line.options("dxP", &[]);
                 if !options.has(&["l", "t", "p", "v", "Z"]) {
                     let into = options.values(&["d"]);
@@ -143,19 +188,13 @@ impl Walk<'_> {
                 }
             }
             "zip" => {
-                let options = line.options("bnxiP", &[]);
-                if let Some(archive) = options.operands.first() {
-                    let archive = archive.clone();
-                    self.act(Act::Write, &archive, &line.shown);
-                }
+                let options = line.options("bnxiPt", &["unzip-command"]);
                 if options.has(&["m"]) {
                     let rest = options.operands.get(1..).unwrap_or_default().to_vec();
                     self.each(Act::Remove, &rest, line);
                 }
-                for text in line.texts() {
-                    if text.starts_with("-TT") || text == "--unzip-command" {
-                        self.ask(&line.shown, "it runs a program that it is given");
-                    }
+                if line.texts().iter().any(|text| text.starts_with("-TT")) {
+                    self.ask(&line.shown, "it runs a program that it is given");
                 }
             }
             "cpio" => {
@@ -263,8 +302,8 @@ impl Walk<'_> {
                 self.downloaded(&options.operands);
             }
             "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "ld" | "as" | "rustc" | "go"
-            | "ffmpeg" | "convert" | "pandoc" | "openssl" | "base64" | "xxd" | "objcopy"
-            | "strip" | "javac" | "protoc" | "dot" | "gpg" | "age" | "ssh-keygen" | "jq" | "yq" => {
+            | "ffmpeg" | "pandoc" | "openssl" | "base64" | "xxd" | "objcopy" | "strip"
+            | "javac" | "protoc" | "dot" | "gpg" | "age" | "ssh-keygen" | "jq" | "yq" => {
                 let into: Vec<Value> = Self::outputs(line);
                 self.each(Act::Write, &into, line);
                 if line.name == "openssl" || line.name == "gpg" {
@@ -288,6 +327,12 @@ impl Walk<'_> {
                 self.each(Act::Write, &options.operands, line);
             }
             "sqlite3" => {
+                // Its words have one dash too: `-cmd`.
+                let at = line
+                    .arguments
+                    .windows(2)
+                    .filter(|pair| pair[0].prefix().ends_with("-cmd"));
+                let commands: Vec<String> = at.map(|pair| pair[1].shown()).collect();
                 let operands = line.options("", &["cmd", "init", "separator"]).operands;
                 if let Some((database, rest)) = operands.split_first() {
                     let reads = !rest.is_empty()
@@ -301,33 +346,15 @@ impl Walk<'_> {
                     if !reads && database.exact().as_deref() != Some(":memory:") {
                         self.act(Act::Write, database, &line.shown);
                     }
-                    for value in rest {
-                        let text = value.shown();
-                        if let Some(command) = text
-                            .strip_prefix(".shell")
-                            .or_else(|| text.strip_prefix(".system"))
-                        {
-                            let command = Value::text(command.trim());
-                            drop(self.text_as_script(&command, line));
-                        }
+                    let mut texts: Vec<String> = rest.iter().map(Value::shown).collect();
+                    if let Output::Text(text) = &self.state.stdin {
+                        texts.extend(text.lines().map(str::to_owned));
+                    }
+                    texts.extend(commands);
+                    for text in texts {
+                        self.sqlite_command(text.trim(), line);
                     }
                 }
-            }
-            "pip" | "pip3" | "uv" | "pipx" => {
-                let options = line.options(
-                    "tre",
-                    &[
-                        "target",
-                        "root",
-                        "prefix",
-                        "src",
-                        "requirement",
-                        "cache-dir",
-                        "index-url",
-                    ],
-                );
-                let into = options.values(&["t", "target", "root", "prefix", "src"]);
-                self.each(Act::Write, &into, line);
             }
             "npm" | "yarn" | "pnpm" => {
                 let options = line.options("C", &["prefix"]);
@@ -339,10 +366,6 @@ impl Walk<'_> {
                         "changes what is installed outside the workspace",
                     );
                 }
-            }
-            "iconv" | "xsltproc" | "envsubst" => {
-                let into = line.options("oft", &["output"]).values(&["o", "output"]);
-                self.each(Act::Write, &into, line);
             }
             _ => return false,
         }
@@ -420,15 +443,19 @@ impl Walk<'_> {
         };
         self.each(Act::Remove, &sources, line);
         if let Some(target) = target {
+            if matches!(self.places(&target).as_slice(), [Place::Stream]) {
+                // It is replaced and not written to.
+                self.act(Act::Remove, &target, &line.shown);
+            }
             self.act(Act::Write, &target, &line.shown);
-            self.carry(&sources, &target);
+            self.carry(&sources, &target, true);
         }
     }
 
     fn copied(&mut self, line: &Line<'_>) {
-        let options = line.options("tS", &["target-directory", "suffix"]);
+        let mut options = line.options("tS", &["target-directory", "suffix"]);
         let into = options.values(&["t", "target-directory"]);
-        let mut sources = options.operands;
+        let mut sources = std::mem::take(&mut options.operands);
         let links = matches!(line.name, "ln" | "link" | "symlink");
         let target = match into.into_iter().next() {
             Some(target) => Some(target),
@@ -439,7 +466,17 @@ impl Walk<'_> {
         let Some(target) = target else { return };
         self.act(Act::Write, &target, &line.shown);
         if !links {
-            self.carry(&sources, &target);
+            let keeps_links = options.has(&[
+                "a",
+                "d",
+                "P",
+                "r",
+                "R",
+                "archive",
+                "no-dereference",
+                "recursive",
+            ]) && !options.has(&["L", "dereference"]);
+            self.carry(&sources, &target, keeps_links);
             return;
         }
         let [source] = sources.as_slice() else { return };
@@ -468,9 +505,12 @@ impl Walk<'_> {
         self.state.links.insert(from, to);
     }
 
-    /// What is known of a file's content goes with it.
-    fn carry(&mut self, sources: &[Value], target: &Value) {
+    /// What is known of a file's content goes with it, and so do links.
+    fn carry(&mut self, sources: &[Value], target: &Value, keeps_links: bool) {
         for source in sources {
+            if keeps_links && let (Some(from), Some(to)) = (self.path(source), self.path(target)) {
+                self.carry_links(&from, &to);
+            }
             let known = self
                 .path(source)
                 .and_then(|path| self.state.files.get(&path).cloned());
@@ -483,6 +523,24 @@ impl Walk<'_> {
                 self.remember(&[target.clone(), inside], &content);
             }
         }
+    }
+
+    /// Links at or below a path that is moved or copied. The new path may be the thing itself, or the
+    /// directory into which it comes.
+    fn carry_links(&mut self, from: &str, to: &str) {
+        let name = from.rsplit('/').next().unwrap_or_default();
+        let mut carried = Vec::new();
+        for (link, target) in &self.state.links {
+            let Some(rest) = link.strip_prefix(from) else {
+                continue;
+            };
+            if rest.is_empty() || rest.starts_with('/') {
+                carried.push((format!("{to}{rest}"), target.clone()));
+                carried.push((format!("{to}/{name}{rest}"), target.clone()));
+            }
+        }
+        carried.truncate(LINKS_MAX);
+        self.state.links.extend(carried);
     }
 
     fn synchronised(&mut self, line: &Line<'_>) {
@@ -628,74 +686,102 @@ impl Walk<'_> {
         });
         let mut scripts = options.values(&["e", "expression"]);
         let mut operands = options.operands.clone();
-        if scripts.is_empty() && !options.has(&["f", "file"]) && !operands.is_empty() {
+        let files = options.values(&["f", "file"]);
+        if scripts.is_empty() && files.is_empty() && !operands.is_empty() {
             scripts.push(operands.remove(0));
         }
         if in_place {
             self.each(Act::Write, &operands, line);
         }
-        for script in scripts {
-            let Some(script) = plain_text(&script) else {
-                continue;
-            };
-            for command in script.split(['\n', ';']) {
-                self.sed_command(command.trim(), line);
+        let mut texts: Vec<String> = scripts.iter().filter_map(plain_text).collect();
+        for file in &files {
+            match self.script_text(file) {
+                Some(Output::Text(text)) => texts.push(text),
+                Some(Output::Items(_) | Output::Unknown(_)) => {
+                    self.ask(&line.shown, "its script is not known");
+                }
+                Some(Output::Nothing | Output::File) | None => {}
+            }
+        }
+        let script = texts.join("\n");
+        self.steps += script.len() / 256;
+        for effect in sed::effects(&script) {
+            match effect {
+                sed::Effect::Write(file) => {
+                    self.act(Act::Write, &Value::text(file), &line.shown);
+                }
+                sed::Effect::Run(command) => {
+                    drop(self.text_as_script(&Value::text(command), line));
+                }
+                sed::Effect::RunLine => self.ask(&line.shown, "it runs what the lines become"),
             }
         }
     }
 
-    fn sed_command(&mut self, command: &str, line: &Line<'_>) {
-        let address = |c: char| c.is_ascii_digit() || " ,$!{".contains(c);
-        let plain = command.trim_start_matches(address);
-        // An address that is a pattern.
-        let plain = match plain
-            .strip_prefix('/')
-            .and_then(|rest| rest.split_once('/'))
-        {
-            Some((_, rest)) => rest.trim_start_matches(address),
-            None => plain,
-        };
-        if let Some(file) = plain
-            .strip_prefix(['w', 'W'])
-            .and_then(|rest| rest.strip_prefix(' '))
-        {
-            let file = Value::text(file.trim());
-            self.act(Act::Write, &file, &line.shown);
-        }
-        if let Some(text) = plain.strip_prefix('e').filter(|rest| rest.starts_with(' ')) {
-            let text = Value::text(text.trim());
-            self.text_as_script(&text, line);
-        }
-        if let Some(rest) = plain.strip_prefix('s') {
-            let Some(mark) = rest.chars().next().filter(|c| !c.is_alphanumeric()) else {
-                return;
-            };
-            let parts: Vec<&str> = rest.split(mark).collect();
-            if parts.len() < 4 {
-                return;
+    /// A command of SQLite's own, which begins with a dot.
+    fn sqlite_command(&mut self, text: &str, line: &Line<'_>) {
+        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let rest = rest.trim();
+        let last = rest.rsplit(char::is_whitespace).next().unwrap_or_default();
+        let last = last.trim_matches(['"', '\'']);
+        match name {
+            ".shell" | ".system" => drop(self.text_as_script(&Value::text(rest), line)),
+            ".output" | ".once" | ".log" | ".save" | ".backup" | ".clone" | ".trace"
+            | ".archive" => match rest.trim_matches(['"', '\'']).strip_prefix('|') {
+                Some(command) => drop(self.text_as_script(&Value::text(command), line)),
+                None if last.is_empty() || matches!(last, "off" | "on" | "stdout") => {}
+                None => self.act(Act::Write, &Value::text(last), &line.shown),
+            },
+            ".import" if rest.starts_with('|') => {
+                drop(self.text_as_script(&Value::text(&rest[1..]), line));
             }
-            let flags = parts[3..].join(&mark.to_string());
-            if let Some((before, file)) = flags.split_once('w')
-                && before.chars().all(|c| "gpiIeM0123456789".contains(c))
-            {
-                let file = Value::text(file.trim());
-                self.act(Act::Write, &file, &line.shown);
-            }
-            let letters: String = flags
-                .chars()
-                .take_while(|c| "gpiIeM0123456789".contains(*c))
-                .collect();
-            if letters.contains('e') {
-                let text = Value::text(parts[2]);
-                self.text_as_script(&text, line);
-                self.ask(&line.shown, "it runs what the lines become");
+            ".load" => self.ask(&line.shown, "it loads code"),
+            _ => {}
+        }
+    }
+
+    /// The text of a script that a program reads from a file, or from standard input.
+    pub(crate) fn script_text(&self, file: &Value) -> Option<Output> {
+        let exact = file.exact();
+        if matches!(exact.as_deref(), Some("-" | "/dev/stdin" | "/dev/fd/0")) {
+            return Some(self.state.stdin.clone());
+        }
+        let path = self.path(file).or(exact)?;
+        self.state.files.get(&path).cloned()
+    }
+
+    /// What commands of an editor do.
+    fn edits(&mut self, effects: impl IntoIterator<Item = editors::Effect>, line: &Line<'_>) {
+        for effect in effects {
+            match effect {
+                editors::Effect::Write(file) => {
+                    self.act(Act::Write, &Value::text(file), &line.shown);
+                }
+                editors::Effect::Run(command) => {
+                    drop(self.text_as_script(&Value::text(command), line));
+                }
+                editors::Effect::Code => {
+                    self.ask(
+                        &line.shown,
+                        "it runs code of the editor, which is not understood",
+                    );
+                }
             }
         }
     }
 
     /// Code of another language.
-    pub(crate) fn code(&mut self, language: Language, text: &str, shown: &str) -> Output {
-        crate::code::judge(self, language, text, shown);
+    pub(crate) fn code(
+        &mut self,
+        language: Language,
+        text: &str,
+        arguments: &[Value],
+        shown: &str,
+    ) -> Output {
+        self.steps += 1 + text.len() / 256;
+        if !self.is_exhausted() {
+            crate::code::judge(self, language, text, arguments, shown);
+        }
         Output::Unknown(format!("the output of `{shown}`"))
     }
 }

@@ -3,7 +3,7 @@
 use super::{Line, Options, unknown};
 use crate::findings::Act;
 use crate::shell::Walk;
-use crate::value::{Output, Value};
+use crate::value::{Output, Part, Value};
 
 impl Walk<'_> {
     /// Judges a `git` command line. What it does inside the workspace is allowed, however much it
@@ -102,6 +102,20 @@ impl Walk<'_> {
         self.text_as_script(&script, line);
     }
 
+    /// Hooks that this command line wrote: what changes the repository may run each of them.
+    fn git_hooks(&mut self, line: &Line<'_>) {
+        let hooks: Vec<Output> = self
+            .state
+            .files
+            .iter()
+            .filter(|(path, _)| path.contains("/.git/hooks/"))
+            .map(|(_, content)| content.clone())
+            .collect();
+        for hook in hooks {
+            drop(self.apart(|walk| walk.written_script(&hook, line)));
+        }
+    }
+
     #[expect(
         clippy::too_many_lines,
         reason = "one arm for each kind, a table in essence"
@@ -114,6 +128,9 @@ impl Walk<'_> {
             self.ask(&line.shown, "which command of git it is, is not known");
             return;
         };
+        if !reads(&command) {
+            self.git_hooks(line);
+        }
         let here = Value::text(".");
         let has = |words: &[&str]| {
             arguments.iter().any(|value| {
@@ -174,7 +191,18 @@ impl Walk<'_> {
                 }
             }
             "config" => {
-                // An alias that runs a command is judged where it is made.
+                // What runs a command is judged where it is set.
+                let names: Vec<Value> = arguments
+                    .iter()
+                    .filter(|value| !value.prefix().starts_with('-'))
+                    .cloned()
+                    .collect();
+                if let [name, value, ..] = names.as_slice() {
+                    let mut setting = name.clone();
+                    setting.push(Part::Text("=".to_owned()));
+                    setting.extend(value);
+                    self.git_setting(&setting, line);
+                }
                 for value in arguments {
                     if let Some(text) = value.shown().strip_prefix('!') {
                         let script = match value.mystery() {
@@ -245,10 +273,29 @@ impl Walk<'_> {
                 }
                 self.act(Act::Write, &here, &line.shown);
             }
-            "archive" | "bundle" | "format-patch" => {
-                let inner = Options::parse(arguments, "o", &["output", "output-directory"], false);
+            "archive" | "bundle" | "format-patch" | "diff" | "log" | "show" | "range-diff" => {
+                let short = if matches!(command.as_str(), "archive" | "format-patch") {
+                    "o"
+                } else {
+                    "SGU"
+                };
+                let inner =
+                    Options::parse(arguments, short, &["output", "output-directory"], false);
                 for into in inner.values(&["o", "output", "output-directory"]) {
                     self.act(Act::Write, &into, &line.shown);
+                }
+            }
+            "grep" => {
+                let inner = Options::parse(arguments, "efmABCO", &["open-files-in-pager"], false);
+                for program in inner.values(&["O", "open-files-in-pager"]) {
+                    self.text_as_script(&program, line);
+                }
+            }
+            "fetch" | "pull" | "ls-remote" => {
+                let long = ["upload-pack", "exec"];
+                let inner = Options::parse(arguments, "jo", &long, false);
+                for program in inner.values(&long) {
+                    self.text_as_script(&program, line);
                 }
             }
             command if reads(command) => {}

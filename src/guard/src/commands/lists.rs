@@ -24,6 +24,9 @@ impl Walk<'_> {
                         Output::Text(text) => vec![Value::text(text)],
                         other => other.values(),
                     };
+                    if let Some(name) = arguments.get(1) {
+                        self.subscript(name);
+                    }
                     if let Some(name) = arguments.get(1).and_then(Value::exact) {
                         self.assign(&name, values, false);
                     }
@@ -31,14 +34,7 @@ impl Walk<'_> {
                 }
                 printed(arguments)
             }
-            "cat" | "tac" | "sort" | "uniq" | "head" | "tail" | "nl" => {
-                if line.name == "sort" {
-                    let options = line.options("okStT", &["output", "key", "temporary-directory"]);
-                    let into = options.values(&["o", "output"]);
-                    self.each(crate::findings::Act::Write, &into, line);
-                }
-                self.passed(line)
-            }
+            "cat" | "tac" | "sort" | "uniq" | "head" | "tail" | "nl" => self.passed(line),
             "pwd" => {
                 let all = self.state.cwd.iter().map(|cwd| match cwd {
                     Some(cwd) => Value::text(cwd.clone()),
@@ -86,6 +82,16 @@ impl Walk<'_> {
                 },
                 _ => Output::Unknown(line.shown.clone()),
             },
+            // What they write is made to be evaluated, and sets variables.
+            "ssh-agent" | "dircolors" | "lesspipe" | "register-python-argcomplete" => {
+                Output::Nothing
+            }
+            "pyenv" | "rbenv" | "nodenv" | "direnv" | "brew" | "conda" | "mamba" | "starship"
+            | "zoxide" | "opam" | "mise" | "fnm" | "jenv"
+                if line.has(&["init", "hook", "shellenv", "env", "activate", "shell.bash"]) =>
+            {
+                Output::Nothing
+            }
             "realpath" | "readlink" => {
                 let operands = line.options("", &[]).operands;
                 self.located(&operands, line)
@@ -178,6 +184,21 @@ impl Walk<'_> {
         Output::Items(items)
     }
 
+    /// A file of the workspace that is a program by its name: piping it into an interpreter is
+    /// running it.
+    fn is_own_script(&self, file: &Value) -> bool {
+        const ENDINGS: &[&str] = &[
+            ".sh", ".bash", ".py", ".pl", ".rb", ".js", ".mjs", ".php", ".lua", ".r", ".awk",
+            ".sql",
+        ];
+        let Some(name) = file.exact() else {
+            return false;
+        };
+        let name = name.to_lowercase();
+        ENDINGS.iter().any(|ending| name.ends_with(ending))
+            && matches!(self.places(file).as_slice(), [Place::Inside(_)])
+    }
+
     /// Programs that pass on what they read.
     fn passed(&mut self, line: &Line<'_>) -> Output {
         let options: Options = match line.name {
@@ -187,6 +208,16 @@ impl Walk<'_> {
             _ => line.options("", &[]),
         };
         let whole = line.name == "cat" && options.flags.is_empty();
+        if let [file] = options.operands.as_slice()
+            && file
+                .exact()
+                .and_then(|file| Some(file.rsplit_once('.')?.1 == "pid"))
+                == Some(true)
+            && self.script_text(file).is_none()
+        {
+            // Where programs of the workspace keep the number of their process.
+            return Output::Items(vec![Value(vec![Part::Job])]);
+        }
         let stdin = self.state.stdin.clone();
         let mut output = Output::Nothing;
         let mut files = options.operands;
@@ -199,9 +230,12 @@ impl Walk<'_> {
                 exact => {
                     let path = self.path(file).or(exact);
                     let known = path.and_then(|path| self.state.files.get(&path).cloned());
-                    known.unwrap_or_else(|| {
-                        Output::Unknown(format!("the output of `{}`", line.shown))
-                    })
+                    let is_script = whole && files.len() == 1 && self.is_own_script(file);
+                    known
+                        .or(is_script.then_some(Output::File))
+                        .unwrap_or_else(|| {
+                            Output::Unknown(format!("the output of `{}`", line.shown))
+                        })
                 }
             };
             output = output.then(content);

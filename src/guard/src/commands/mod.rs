@@ -5,14 +5,16 @@ mod git;
 mod lists;
 mod options;
 mod remote;
+mod table;
 mod wrappers;
 
 use crate::findings::Act;
 use crate::place::Place;
 use crate::shell::Walk;
-use crate::value::{Output, Part, Value};
+use crate::value::{Output, Part, VALUES_MAX, Value};
 
 pub(crate) use options::Options;
+use table::Tabled;
 
 /// One command line: its program, its arguments, and how it is shown.
 #[derive(Clone, Debug)]
@@ -81,7 +83,16 @@ impl Walk<'_> {
         if let Some(output) = self.call(&program, arguments) {
             return output;
         }
-        let name = program.rsplit('/').next().unwrap_or_default().to_owned();
+        let name = program.rsplit('/').next().unwrap_or_default();
+        let name = if name.starts_with("ld-linux") || name.starts_with("ld-musl") {
+            // What loads programs can be told to run one.
+            "ld.so".to_owned()
+        } else if name.starts_with('-') && name.len() > 1 {
+            // `time -f FORMAT` of a shell that has no such word.
+            return self.run(&[&[Value::text("time")], argv].concat());
+        } else {
+            name.to_owned()
+        };
         if let Some(text) = self.state.aliases.get(&program).cloned() {
             // It does not expand itself.
             self.state.aliases.remove(&program);
@@ -138,7 +149,7 @@ impl Walk<'_> {
         let first = text.lines().next().unwrap_or_default();
         let language = crate::code::Language::of_shebang(first);
         if let Some(language) = language {
-            self.code(language, text, &line.shown)
+            self.code(language, text, line.arguments, &line.shown)
         } else {
             let arguments = line.arguments.to_vec();
             self.apart(|walk| {
@@ -150,6 +161,14 @@ impl Walk<'_> {
 
     fn known(&mut self, line: &Line<'_>) -> Option<Output> {
         if let Some(output) = self.builtin(line) {
+            return Some(output);
+        }
+        if line.name == "command" && line.leading("", &[]).has(&["v", "V"]) {
+            return Some(unknown(&line.shown));
+        }
+        let tabled = self.tabled(line);
+        let is_tabled = !matches!(tabled, Tabled::Not);
+        if let Tabled::Ran(output) = tabled {
             return Some(output);
         }
         if let Some(output) = self.wrapper(line) {
@@ -164,10 +183,8 @@ impl Walk<'_> {
         if line.name == "git" {
             return Some(self.git(line));
         }
-        if self.system(line) || self.remote(line) || self.changes(line) {
-            return Some(unknown(&line.shown));
-        }
-        None
+        let is_known = self.system(line) || self.remote(line) || self.changes(line);
+        (is_known || is_tabled).then(|| unknown(&line.shown))
     }
 
     /// What is done to each of these paths.
@@ -189,18 +206,30 @@ impl Walk<'_> {
                 let target = arguments
                     .iter()
                     .find(|value| !matches!(value.prefix(), "-P" | "-L" | "-e" | "--" | "-n"));
+                let is_pushed = line.name == "pushd";
+                let exact = target.and_then(Value::exact);
+                let here = self.state.cwd.clone();
                 match target {
-                    Some(value) if value.exact().as_deref() == Some("-") => {
+                    Some(_) if exact.as_deref() == Some("-") => {
                         let before = self.state.cwd_before.clone();
                         self.state.cwd_before = std::mem::replace(&mut self.state.cwd, before);
+                    }
+                    Some(_)
+                        if is_pushed
+                            && exact
+                                .as_deref()
+                                .is_some_and(|text| text.starts_with(['+', '-'])) =>
+                    {
+                        self.rotate_directories(exact.as_deref());
+                        return Some(Output::Nothing);
                     }
                     Some(value) => {
                         let value = value.clone();
-                        self.change_directory(&value);
+                        self.enter_directory(&value);
                     }
-                    None if line.name == "pushd" => {
-                        let before = self.state.cwd_before.clone();
-                        self.state.cwd_before = std::mem::replace(&mut self.state.cwd, before);
+                    None if is_pushed => {
+                        self.rotate_directories(None);
+                        return Some(Output::Nothing);
                     }
                     None => {
                         let home = self.state.variables.get("HOME");
@@ -208,16 +237,23 @@ impl Walk<'_> {
                         self.change_directory(&home.unwrap_or_else(|| Value::unknown("$HOME")));
                     }
                 }
+                if is_pushed && self.state.directories.len() < VALUES_MAX {
+                    self.state.directories.push(here);
+                }
                 Some(Output::Nothing)
             }
             "popd" => {
-                // Which one it was is not kept: either of the two.
-                let before = self.state.cwd_before.clone();
-                for directory in before {
-                    if !self.state.cwd.contains(&directory) {
-                        self.state.cwd.push(directory);
+                let before = self.state.cwd.clone();
+                match self.state.directories.pop() {
+                    Some(last) if arguments.is_empty() => self.state.cwd = last,
+                    Some(last) => {
+                        // Which one it takes off does not matter: each of them is possible.
+                        self.state.directories.push(last);
+                        self.rotate_directories(Some(""));
                     }
+                    None => {}
                 }
+                self.state.cwd_before = before;
                 Some(Output::Nothing)
             }
             "eval" => {
@@ -292,6 +328,7 @@ impl Walk<'_> {
             }
             "unset" => {
                 for value in arguments {
+                    self.subscript(value);
                     if let Some(name) = value.exact() {
                         self.state.variables.remove(&name);
                     }
@@ -306,15 +343,31 @@ impl Walk<'_> {
                 } else {
                     values
                 };
-                let mut names = options.values(&["a"]);
-                names.extend(options.operands);
+                // The words of one line that is known.
+                let words: Option<Vec<Value>> = match values.as_slice() {
+                    [line] => line.exact().map(|text| {
+                        let separators = self.separators();
+                        let words = text.split(|c| separators.contains(c));
+                        words.take(VALUES_MAX).map(Value::text).collect()
+                    }),
+                    _ => None,
+                };
+                for name in options.values(&["a"]).iter().filter_map(Value::exact) {
+                    let words = words.clone();
+                    let words = words.unwrap_or_else(|| vec![Value::unknown(format!("${name}"))]);
+                    self.assign(&name, words, true);
+                }
+                let names = options.operands;
                 let whole = names.len() == 1;
-                for name in &names {
+                for (at, name) in names.iter().enumerate() {
+                    self.subscript(name);
                     if let Some(name) = name.exact() {
-                        let values = if whole {
-                            values.clone()
-                        } else {
-                            vec![Value::unknown(format!("${name}"))]
+                        let is_last = at + 1 == names.len();
+                        let word = words.as_ref().and_then(|words| words.get(at).cloned());
+                        let values = match word {
+                            _ if whole => values.clone(),
+                            Some(word) if !is_last => vec![word],
+                            _ => vec![Value::unknown(format!("${name}"))],
                         };
                         self.assign(&name, values, false);
                     }
@@ -323,6 +376,9 @@ impl Walk<'_> {
             }
             "mapfile" | "readarray" => {
                 let options = line.options("dnOsuCc", &[]);
+                for callback in options.values(&["C"]) {
+                    self.text_as_script(&callback, line);
+                }
                 let name = options.operands.first().and_then(Value::exact);
                 let name = name.unwrap_or_else(|| "MAPFILE".to_owned());
                 let values = self.state.stdin.items();
@@ -332,6 +388,9 @@ impl Walk<'_> {
             "getopts" | "let" => {
                 for value in arguments {
                     if let Some(text) = value.exact() {
+                        if line.name == "let" {
+                            self.arithmetic(&text);
+                        }
                         let name = text.split('=').next().unwrap_or_default();
                         let value = if line.name == "let" {
                             Value::name()
@@ -343,12 +402,64 @@ impl Walk<'_> {
                 }
                 Some(Output::Nothing)
             }
+            "test" | "[" => {
+                for pair in arguments.windows(2) {
+                    if matches!(pair[0].exact().as_deref(), Some("-v" | "-R")) {
+                        self.subscript(&pair[1]);
+                    }
+                }
+                Some(Output::Nothing)
+            }
+            "hash" => {
+                // `hash -p FILE NAME`: the name means the file from here on.
+                let options = line.options("p", &[]);
+                if let Some(file) = options.values(&["p"]).first() {
+                    for name in options.operands.iter().filter_map(Value::exact) {
+                        self.stands_for(&name, file, line);
+                    }
+                }
+                Some(Output::Nothing)
+            }
+            "complete" | "compgen" | "bind" => {
+                let options = line.options("CFWAGPSXxmqurf", &[]);
+                for command in options.values(&["C"]) {
+                    self.text_as_script(&command, line);
+                }
+                for words in options.values(&["W"]).iter().filter_map(plain_text) {
+                    self.prompt(&words);
+                }
+                for binding in options.values(&["x"]) {
+                    if let Some((_, command)) = binding.shown().split_once(':') {
+                        self.text_as_script(&Value::text(command.trim_matches('"')), line);
+                    }
+                }
+                Some(unknown(&line.shown))
+            }
+            "enable" => {
+                if !line.options("f", &[]).values(&["f"]).is_empty() {
+                    self.ask(&line.shown, "it loads code into the shell");
+                }
+                Some(Output::Nothing)
+            }
+            "history" => {
+                if line.has(&["-c", "-d", "-cw"]) {
+                    self.refuse(&line.shown, "removes the record of what was run");
+                }
+                Some(unknown(&line.shown))
+            }
             "jobs" => Some(Output::Items(vec![Value(vec![Part::Job])])),
-            ":" | "true" | "false" | "[" | "test" | "return" | "break" | "continue" | "exit"
-            | "wait" | "fg" | "bg" | "umask" | "ulimit" | "shopt" | "type" | "hash" | "help"
-            | "complete" | "bind" | "history" | "fc" | "disown" | "times" | "export"
-            | "declare" | "local" | "readonly" | "typeset" => Some(Output::Nothing),
+            ":" | "true" | "false" | "return" | "break" | "continue" | "exit" | "wait" | "fg"
+            | "bg" | "umask" | "ulimit" | "shopt" | "type" | "help" | "fc" | "disown" | "times"
+            | "export" | "declare" | "local" | "readonly" | "typeset" => Some(Output::Nothing),
             _ => None,
+        }
+    }
+
+    /// A name of a program means this file from here on.
+    fn stands_for(&mut self, name: &str, file: &Value, line: &Line<'_>) {
+        match file.exact() {
+            Some(file) => drop(self.state.aliases.insert(name.to_owned(), quote(&file))),
+            None => self.ask(&line.shown, "which program the name means is not known"),
         }
     }
 

@@ -175,6 +175,11 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
         "changes something in a cloud",
     ),
     (
+        &["gh", "glab", "hub"],
+        &["delete", "archive", "--force"],
+        "changes a repository elsewhere",
+    ),
+    (
         &["terraform", "pulumi", "tofu"],
         &["destroy", "apply", "up", "import"],
         "changes something in a cloud",
@@ -289,6 +294,12 @@ impl Walk<'_> {
             "psql" | "mysql" | "mariadb" | "clickhouse-client"
         ) {
             let text = words.join(" ").to_lowercase();
+            if ["\\!", "\\o |", "to program", "from program"]
+                .iter()
+                .any(|word| text.contains(word))
+            {
+                self.ask(&line.shown, "its client can run any command");
+            }
             let changing = [
                 "drop ",
                 "delete ",

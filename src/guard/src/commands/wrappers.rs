@@ -6,49 +6,6 @@ use crate::findings::Act;
 use crate::shell::Walk;
 use crate::value::{Output, Part, Value};
 
-/// Letters and words of options that take a value, before the program that is run.
-const PREFIXES: &[(&str, &str, &[&str])] = &[
-    (
-        "sudo",
-        "ugpCDhrtTU",
-        &["user", "group", "prompt", "chdir", "host"],
-    ),
-    ("doas", "uC", &[]),
-    ("nice", "n", &["adjustment"]),
-    ("ionice", "cnpPu", &["class", "classdata"]),
-    ("nohup", "", &[]),
-    ("setsid", "", &[]),
-    ("stdbuf", "ioe", &["input", "output", "error"]),
-    ("unbuffer", "", &[]),
-    ("command", "", &[]),
-    ("builtin", "", &[]),
-    ("exec", "a", &[]),
-    ("time", "fo", &["format", "output"]),
-    ("busybox", "", &[]),
-    ("toybox", "", &[]),
-    ("strace", "eopsPuEIOSX", &[]),
-    ("ltrace", "eopsunl", &[]),
-    ("unshare", "SGRw", &["root", "wd"]),
-    ("nsenter", "tSG", &["target"]),
-    ("fakeroot", "lso", &[]),
-    ("proot", "rbw", &[]),
-    ("watch", "nq", &["interval"]),
-    ("torsocks", "", &[]),
-    ("catchsegv", "", &[]),
-    ("valgrind", "", &[]),
-    ("eatmydata", "", &[]),
-    ("caffeinate", "tw", &[]),
-    ("retry", "", &[]),
-    ("prlimit", "", &[]),
-    ("softlimit", "", &[]),
-    ("pkexec", "", &["user"]),
-    ("dbus-run-session", "", &[]),
-    ("xvfb-run", "nsefpw", &["server-args", "server-num"]),
-    ("rlwrap", "", &[]),
-    ("systemd-run", "pMuE", &["unit", "property"]),
-    ("firejail", "", &[]),
-];
-
 fn is_shell(name: &str) -> bool {
     matches!(
         name,
@@ -66,34 +23,29 @@ impl Walk<'_> {
         if is_shell(line.name) {
             return Some(self.nested_shell(line));
         }
-        if let Some((_, short, long)) = PREFIXES.iter().find(|(name, ..)| *name == line.name) {
-            let options = line.leading(short, long);
-            if line.name == "command" && options.has(&["v", "V"]) {
-                return Some(unknown(&line.shown));
-            }
-            let inner = without_assignments(&options.operands);
-            if inner.is_empty() {
-                return Some(unknown(&line.shown));
-            }
-            if line.name == "watch" {
-                return Some(self.words_as_script(inner, line));
-            }
-            return Some(self.run(inner));
-        }
         Some(match line.name {
             "env" => self.env(line),
-            "timeout" => {
-                let options = line.leading("ks", &["kill-after", "signal"]);
-                self.run(options.operands.get(1..).unwrap_or_default())
+            "start-stop-daemon" => {
+                let long = [
+                    "exec", "startas", "pidfile", "name", "chdir", "chuid", "signal",
+                ];
+                let options = line.options("xapndcguNkPs", &long);
+                let mut words = options.values(&["x", "a", "exec", "startas"]);
+                words.truncate(1);
+                words.extend(options.operands);
+                self.run(&words)
             }
-            "taskset" => {
-                let options = line.leading("", &[]);
-                self.run(options.operands.get(1..).unwrap_or_default())
-            }
-            "chrt" | "setarch" | "linux64" | "linux32" => {
-                let options = line.leading("TPD", &[]);
-                let skip = usize::from(line.name != "linux64" && line.name != "linux32");
-                self.run(options.operands.get(skip..).unwrap_or_default())
+            "capsh" => {
+                let at = line
+                    .arguments
+                    .iter()
+                    .position(|value| value.exact().as_deref() == Some("--"));
+                let Some(at) = at else {
+                    return Some(unknown(&line.shown));
+                };
+                let mut words = vec![Value::text("bash")];
+                words.extend(line.arguments[at + 1..].iter().cloned());
+                self.run(&words)
             }
             "chroot" => {
                 let options = line.leading("", &["userspec", "groups"]);
@@ -120,7 +72,7 @@ impl Walk<'_> {
                     rest => self.run(rest),
                 }
             }
-            "script" | "su" | "runuser" => {
+            "script" | "su" | "runuser" if !line.has(&["--help", "--version"]) => {
                 let options = line.options("cmtEsgGIOBTu", &["command", "shell"]);
                 if line.name == "script" {
                     self.each(Act::Write, &options.operands, line);
@@ -161,10 +113,11 @@ impl Walk<'_> {
                 found
             }
             "make" | "gmake" => {
-                let options = line.options("CfIjoW", &["directory", "file"]);
+                let options = line.options("CfIjoW", &["directory", "file", "makefile", "eval"]);
                 for value in options.values(&["C", "directory"]) {
                     self.act(Act::Write, &value, &line.shown);
                 }
+                self.makefile(&options, line);
                 for value in &options.operands {
                     let text = value.shown();
                     let to = text
@@ -194,9 +147,38 @@ impl Walk<'_> {
                 self.ask(&line.shown, "it works on another machine");
                 unknown(&line.shown)
             }
-            "tclsh" | "expect" | "julia" | "R" | "Rscript" | "guile" | "erl" | "ghci" | "pwsh"
-            | "racket" | "sbcl" | "scala" | "groovy" | "jshell" | "ocaml" | "osascript" | "gdb"
-            | "octave" | "elixir" | "iex" | "swipl" => {
+            "gdb" | "lldb" => {
+                let words = line.texts();
+                let codes = words.windows(2).filter(|pair| {
+                    matches!(
+                        pair[0].as_str(),
+                        "-ex" | "-iex" | "--ex" | "-eval-command" | "-o"
+                    )
+                });
+                for code in codes.map(|pair| pair[1].trim().to_owned()) {
+                    let end = code
+                        .find(|c: char| !c.is_alphanumeric())
+                        .unwrap_or(code.len());
+                    let (name, rest) = code.split_at(end);
+                    match name {
+                        "shell" | "sh" | "make" | "platform" | "" if !code.is_empty() => {
+                            let rest = rest.trim_start_matches(['!', ' ']);
+                            drop(self.text_as_script(&Value::text(rest), line));
+                        }
+                        "python" | "py" | "pi" | "source" | "call" | "print" | "p" | "pipe"
+                        | "script" | "guile" | "dump" | "restore" | "eval" | "compile"
+                            if name.len() > 1 && code.contains(['(', '|', '"', '/']) =>
+                        {
+                            self.ask(&line.shown, "the code that it runs is not understood");
+                        }
+                        _ => {}
+                    }
+                }
+                unknown(&line.shown)
+            }
+            "tclsh" | "expect" | "guile" | "erl" | "ghci" | "pwsh" | "racket" | "sbcl"
+            | "scala" | "groovy" | "jshell" | "ocaml" | "osascript" | "octave" | "elixir"
+            | "iex" | "swipl" => {
                 let is_code =
                     line.has(&["-e", "-c", "-ex", "-x", "--eval", "-eval", "-E", "-Command"]);
                 let reads = !matches!(self.state.stdin, Output::Nothing | Output::File);
@@ -213,7 +195,44 @@ impl Walk<'_> {
         })
     }
 
-    fn words_as_script(&mut self, words: &[Value], line: &Line<'_>) -> Output {
+    /// A makefile that the command itself wrote: its recipes are lines for a shell.
+    fn makefile(&mut self, options: &super::Options, line: &Line<'_>) {
+        let mut files = options.values(&["f", "file", "makefile"]);
+        if files.is_empty() {
+            files.extend(["GNUmakefile", "makefile", "Makefile"].map(Value::text));
+        }
+        let mut texts: Vec<Output> = options
+            .values(&["eval"])
+            .iter()
+            .filter_map(plain_text)
+            .map(Output::Text)
+            .collect();
+        self.apart(|walk| {
+            for directory in options.values(&["C", "directory"]) {
+                walk.change_directory(&directory);
+            }
+            texts.extend(files.iter().filter_map(|file| walk.script_text(file)));
+            for text in texts {
+                match text {
+                    Output::Text(text) => {
+                        walk.steps += text.len() / 256;
+                        for recipe in recipes(&text) {
+                            if walk.is_exhausted() {
+                                break;
+                            }
+                            drop(walk.apart(|walk| walk.script(&recipe)));
+                        }
+                    }
+                    Output::Items(_) | Output::Unknown(_) => {
+                        walk.ask(&line.shown, "what it makes is not known");
+                    }
+                    Output::Nothing | Output::File => {}
+                }
+            }
+        });
+    }
+
+    pub(super) fn words_as_script(&mut self, words: &[Value], line: &Line<'_>) -> Output {
         let texts: Option<Vec<String>> = words.iter().map(plain_text).collect();
         if let Some(texts) = texts {
             self.apart(|walk| walk.script(&texts.join(" ")))
@@ -396,11 +415,6 @@ impl Walk<'_> {
             "eof",
         ];
         let options = line.leading("aEIdLnPs", &long);
-        let items = if options.has(&["a", "arg-file"]) {
-            vec![Value::unknown("a line of a file")]
-        } else {
-            self.incoming()
-        };
         let mut mark = options
             .values(&["I", "replace", "J"])
             .first()
@@ -408,7 +422,29 @@ impl Walk<'_> {
         if mark.is_none() && options.has(&["i", "replace"]) {
             mark = Some("{}".to_owned());
         }
+        let is_split = options.has(&["0", "null", "d", "delimiter"]);
+        let items = if let [file] = options.values(&["a", "arg-file"]).as_slice() {
+            self.lines_of(file)
+        } else if mark.is_some() || is_split {
+            // Each line is one argument.
+            self.state.stdin.items()
+        } else {
+            self.incoming()
+        };
         self.applied(&options.operands, &items, mark.as_deref(), line)
+    }
+
+    /// The lines of a file, where the command wrote it.
+    fn lines_of(&self, file: &Value) -> Vec<Value> {
+        let known = self.path(file);
+        let known = known.and_then(|path| self.state.files.get(&path));
+        known.map_or_else(
+            || vec![Value::unknown("a line of a file")],
+            |content| match content {
+                Output::Text(text) => text.split_whitespace().map(Value::text).collect(),
+                other => other.items(),
+            },
+        )
     }
 
     fn parallel(&mut self, line: &Line<'_>) -> Output {
@@ -418,7 +454,7 @@ impl Walk<'_> {
             .position(|value| value.exact().is_some_and(|text| text.starts_with(":::")));
         let (command, items) = match at {
             Some(at) => (&line.arguments[..at], line.arguments[at + 1..].to_vec()),
-            None => (line.arguments, self.incoming()),
+            None => (line.arguments, self.state.stdin.items()),
         };
         let options = super::Options::parse(
             command,
@@ -493,9 +529,13 @@ impl Walk<'_> {
             (text.starts_with('-') && text.len() > 1) || matches!(text, "(" | "!" | ")" | ",")
         };
         let mut arguments = line.arguments;
+        let mut follows = line.has(&["-follow"]);
         while let Some((first, rest)) = arguments.split_first()
-            && matches!(first.exact().as_deref(), Some("-H" | "-L" | "-P"))
+            && first.exact().is_some_and(|text| {
+                matches!(text.as_str(), "-H" | "-L" | "-P") || text.starts_with("-O")
+            })
         {
+            follows |= first.exact().as_deref() == Some("-L");
             arguments = rest;
         }
         let count = arguments
@@ -503,8 +543,16 @@ impl Walk<'_> {
             .position(is_expression)
             .unwrap_or(arguments.len());
         let (roots, expression) = arguments.split_at(count);
-        let here = [Value::text(".")];
-        let roots: &[Value] = if roots.is_empty() { &here } else { roots };
+        let mut all_roots = roots.to_vec();
+        if line.has(&["-files0-from"]) {
+            all_roots.push(Value::unknown("a path of a list"));
+        } else if roots.is_empty() {
+            all_roots.push(Value::text("."));
+        }
+        if follows {
+            all_roots.push(Value::unknown("where the links below lead"));
+        }
+        let roots: &[Value] = &all_roots;
         let found = self.located(roots, line);
         let mut output = found.clone();
         let mut rest = expression.iter();
@@ -562,7 +610,8 @@ impl Walk<'_> {
         }
         let flags: &[&str] = match language {
             Language::Python => &["c"],
-            Language::Perl | Language::Ruby | Language::Lua => &["e", "E"],
+            Language::Perl | Language::Ruby | Language::Lua | Language::R => &["e", "E"],
+            Language::Julia => &["e", "E", "eval", "print"],
             Language::Node => &["e", "p", "eval", "print"],
             Language::Php => &["r"],
             Language::Awk => &[],
@@ -571,7 +620,8 @@ impl Walk<'_> {
             Language::Python => "cWXm",
             Language::Perl => "eEI",
             Language::Ruby => "erIC",
-            Language::Lua => "el",
+            Language::Lua | Language::R => "el",
+            Language::Julia => "eELpt",
             Language::Node => "epr",
             Language::Php => "rdfBRE",
             Language::Awk => "",
@@ -593,6 +643,18 @@ impl Walk<'_> {
             line.options(short, &["eval", "print", "require"])
         };
         let codes: Vec<Value> = options.values(flags);
+        let arguments: Vec<Value> = if codes.is_empty() {
+            options.operands.iter().skip(1).cloned().collect()
+        } else if language == Language::Python {
+            let at = line
+                .arguments
+                .iter()
+                .position(|value| value.prefix() == "-c");
+            let after = at.and_then(|at| line.arguments.get(at + 2..));
+            after.unwrap_or_default().to_vec()
+        } else {
+            options.operands.clone()
+        };
         let in_place = matches!(language, Language::Perl | Language::Ruby)
             && options.flags.iter().any(|(name, _)| name == "i");
         if in_place {
@@ -601,7 +663,9 @@ impl Walk<'_> {
         if !codes.is_empty() {
             for code in codes {
                 match plain_text(&code) {
-                    Some(text) => drop(self.code(language, &text, &line.shown)),
+                    Some(text) => {
+                        drop(self.code(language, &text, &arguments, &line.shown));
+                    }
                     None => self.ask(&line.shown, "it runs a text that is not known"),
                 }
             }
@@ -625,7 +689,9 @@ impl Walk<'_> {
             None => Some(self.state.stdin.clone()),
         };
         match content {
-            Some(Output::Text(text)) => drop(self.code(language, &text, &line.shown)),
+            Some(Output::Text(text)) => {
+                drop(self.code(language, &text, &arguments, &line.shown));
+            }
             Some(Output::Items(_) | Output::Unknown(_)) => {
                 self.ask(&line.shown, "it runs a text that is not known");
             }
@@ -656,34 +722,144 @@ impl Walk<'_> {
                 self.each(Act::Create, &options.operands, line);
                 unknown(&line.shown)
             }
+            Some("zipfile" | "tarfile") => {
+                let extracts = ["-e", "--extract"];
+                let at = arguments
+                    .iter()
+                    .position(|value| extracts.contains(&value.prefix()));
+                if let Some(at) = at {
+                    let into = arguments.get(at + 2).cloned();
+                    self.act(
+                        Act::Write,
+                        &into.unwrap_or_else(|| Value::text(".")),
+                        &line.shown,
+                    );
+                } else if let Some(archive) = arguments.get(1)
+                    && matches!(arguments[0].prefix(), "-c" | "--create")
+                {
+                    self.act(Act::Write, archive, &line.shown);
+                }
+                unknown(&line.shown)
+            }
+            Some("timeit" | "cProfile" | "profile") => {
+                let options = super::Options::parse(arguments, "nrsuo", &["number", "setup"], true);
+                let mut codes = options.values(&["s", "setup"]);
+                if module.exact().as_deref() == Some("timeit") {
+                    codes.extend(options.operands);
+                }
+                for code in codes.iter().filter_map(plain_text) {
+                    drop(self.code(Language::Python, &code, &[], &line.shown));
+                }
+                unknown(&line.shown)
+            }
+            Some("json.tool") => {
+                let operands = super::Options::parse(arguments, "", &["indent"], false).operands;
+                if let Some(into) = operands.get(1) {
+                    self.act(Act::Write, into, &line.shown);
+                }
+                unknown(&line.shown)
+            }
             _ => unknown(&line.shown),
         }
     }
 
     fn awk(&mut self, line: &Line<'_>) -> Output {
-        let options = line.leading("Fvf", &["field-separator", "assign", "file", "source"]);
-        let is_edited = line
-            .arguments
+        let long = [
+            "field-separator",
+            "assign",
+            "file",
+            "source",
+            "include",
+            "exec",
+        ];
+        let options = line.leading("FvfeiEl", &long);
+        let is_edited = options
+            .values(&["i", "include"])
             .iter()
             .any(|value| value.exact().as_deref() == Some("inplace"));
-        if options.has(&["f", "file"]) {
-            return unknown(&line.shown);
-        }
-        if let Some((program, files)) = options.operands.split_first() {
-            if is_edited {
-                self.each(Act::Write, files, line);
+        let mut texts = String::new();
+        for value in options.values(&["v", "assign"]) {
+            // As if the program began with it.
+            if let Some((name, text)) = value.exact().as_deref().and_then(|it| it.split_once('=')) {
+                let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+                texts.extend([name, " = \"", &quoted, "\";\n"]);
             }
+        }
+        let mut has_program = false;
+        for code in options.values(&["e", "source"]) {
+            has_program = true;
+            texts.push_str(&plain_text(&code).unwrap_or_default());
+            texts.push('\n');
+        }
+        for file in options.values(&["f", "file", "E", "exec"]) {
+            has_program = true;
+            match self.script_text(&file) {
+                Some(Output::Text(text)) => texts.push_str(&text),
+                Some(Output::Items(_) | Output::Unknown(_)) => {
+                    self.ask(&line.shown, "it runs a text that is not known");
+                }
+                Some(Output::Nothing | Output::File) | None => {}
+            }
+        }
+        let mut files = options.operands.as_slice();
+        if !has_program && let Some((program, rest)) = files.split_first() {
+            files = rest;
             match plain_text(program) {
-                Some(text) => drop(self.code(Language::Awk, &text, &line.shown)),
+                Some(text) => texts.push_str(&text),
                 None => self.ask(&line.shown, "it runs a text that is not known"),
             }
         }
+        if is_edited {
+            self.each(Act::Write, files, line);
+        }
+        drop(self.code(Language::Awk, &texts, &[], &line.shown));
         unknown(&line.shown)
     }
 }
 
+/// The lines of a makefile that a shell is given.
+fn recipes(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for line in text.replace("\\\n", " ").lines() {
+        let recipe = match line.strip_prefix('\t') {
+            Some(recipe) => recipe,
+            // `target: ; recipe`, and `$(shell recipe)`.
+            None => match (line.split_once(';'), line.split_once("$(shell ")) {
+                (_, Some((_, recipe))) => recipe.strip_suffix(')').unwrap_or(recipe),
+                (Some((target, recipe)), None) if target.contains(':') => recipe,
+                _ => continue,
+            },
+        };
+        all.push(shell_line(recipe.trim_start_matches(['@', '-', '+', ' '])));
+    }
+    all
+}
+
+/// A recipe as the shell gets it: `$(NAME)` is a variable, and `$$` is `$`.
+fn shell_line(recipe: &str) -> String {
+    let mut line = String::new();
+    let mut rest = recipe;
+    while let Some(at) = rest.find('$') {
+        line.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let name = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'))
+            .filter(|(name, _)| name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+        if let Some((name, after)) = name {
+            line.extend(["${", name, "}"]);
+            rest = after;
+        } else {
+            line.push('$');
+            rest = rest.strip_prefix('$').unwrap_or(rest);
+        }
+    }
+    line.push_str(rest);
+    line
+}
+
 /// `A=1 B=2 program ...`: from the program on.
-fn without_assignments(words: &[Value]) -> &[Value] {
+pub(super) fn without_assignments(words: &[Value]) -> &[Value] {
     let is_assignment = |value: &Value| {
         let name = value.prefix().split('=').next().unwrap_or_default();
         value.prefix().contains('=')

@@ -3,11 +3,15 @@
 //! This is no parser of those languages. It knows texts, names and brackets, and the calls that
 //! remove, write or run something; a call whose argument is no plain text is "cannot tell".
 
+pub(crate) mod editors;
+mod python;
+pub(crate) mod sed;
+
 use std::collections::HashMap;
 
 use crate::findings::Act;
 use crate::shell::Walk;
-use crate::value::Value;
+use crate::value::{Output, Part, Value};
 
 /// A language whose code can stand on a command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub(crate) enum Language {
     Node,
     Php,
     Awk,
+    R,
+    Julia,
 }
 
 impl Language {
@@ -32,6 +38,8 @@ impl Language {
             "lua" | "luajit" => Self::Lua,
             "node" | "nodejs" | "deno" | "bun" => Self::Node,
             "php" => Self::Php,
+            "R" | "Rscript" | "r" => Self::R,
+            "julia" => Self::Julia,
             "awk" | "gawk" | "mawk" | "nawk" => Self::Awk,
             _ => return None,
         })
@@ -81,7 +89,13 @@ fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
         );
         let hash_comment = matches!(
             language,
-            Language::Python | Language::Perl | Language::Ruby | Language::Awk | Language::Php
+            Language::Python
+                | Language::Perl
+                | Language::Ruby
+                | Language::Awk
+                | Language::Php
+                | Language::R
+                | Language::Julia
         );
         let slash_comment = matches!(language, Language::Node | Language::Php);
         match c {
@@ -123,6 +137,16 @@ fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
                 }
                 tokens.push(Token::Text(String::new(), false));
             }
+            // `%x(...)` of Ruby.
+            '%' if language == Language::Ruby
+                && starts_operand
+                && next == Some('x')
+                && chars.get(at + 2).is_some_and(|c| !c.is_alphanumeric()) =>
+            {
+                let (value, end) = delimited(&chars, at + 2);
+                tokens.push(Token::Ticks(value));
+                at = end;
+            }
             '\'' | '"' | '`' => {
                 let (value, filled, end) = quoted(language, &chars, at);
                 let prefix_filled = matches!(tokens.last(), Some(Token::Name(name))
@@ -135,7 +159,7 @@ fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
                     tokens.pop();
                 }
                 at = end;
-                if c == '`' && language != Language::Node {
+                if c == '`' && !matches!(language, Language::Node | Language::R) {
                     tokens.push(Token::Ticks(value));
                 } else {
                     let filled = filled || (is_prefixed && prefix_filled && value.contains('{'));
@@ -160,7 +184,26 @@ fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
                     }
                 }
                 at = at.max(start + 1);
-                tokens.push(Token::Name(chars[start..at].iter().collect()));
+                let name: String = chars[start..at].iter().collect();
+                // `qx{...}` and `q(...)` of Perl.
+                let quotes = language == Language::Perl
+                    && matches!(name.as_str(), "qx" | "q" | "qq")
+                    && !matches!(tokens.last(), Some(Token::Mark('>' | '{' | '$')));
+                if quotes
+                    && let Some(mark) = chars.get(at).filter(|c| !c.is_alphanumeric())
+                    && !mark.is_whitespace()
+                    && !",;=)".contains(*mark)
+                {
+                    let (value, end) = delimited(&chars, at);
+                    let filled = name == "qq" && value.contains(['$', '@']);
+                    tokens.push(match name.as_str() {
+                        "qx" => Token::Ticks(value),
+                        _ => Token::Text(value, filled),
+                    });
+                    at = end;
+                } else {
+                    tokens.push(Token::Name(name));
+                }
             }
             c => {
                 tokens.push(Token::Mark(c));
@@ -169,6 +212,32 @@ fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
         }
     }
     Some(tokens)
+}
+
+/// A text between marks of one's own choice, such as brackets: what it says, and its end.
+fn delimited(chars: &[char], at: usize) -> (String, usize) {
+    let open = chars[at];
+    let close = match open {
+        '(' => ')',
+        '[' => ']',
+        '{' => '}',
+        '<' => '>',
+        other => other,
+    };
+    let (mut value, mut depth, mut end) = (String::new(), 0_usize, at + 1);
+    while let Some(&c) = chars.get(end) {
+        end += 1;
+        if c == close && depth == 0 {
+            break;
+        }
+        if c == close {
+            depth -= 1;
+        } else if c == open {
+            depth += 1;
+        }
+        value.push(c);
+    }
+    (value, end)
 }
 
 /// A quoted text from its opening mark: what it says, whether something is filled in, its end.
@@ -206,7 +275,8 @@ fn quoted(language: Language, chars: &[char], at: usize) -> (String, bool, usize
             Language::Perl | Language::Php => mark != '\'' && (c == '$' || c == '@'),
             Language::Ruby => mark != '\'' && c == '#' && chars.get(end + 1) == Some(&'{'),
             Language::Node => mark == '`' && c == '$' && chars.get(end + 1) == Some(&'{'),
-            Language::Python | Language::Lua | Language::Awk => false,
+            Language::Julia => c == '$',
+            Language::Python | Language::Lua | Language::Awk | Language::R => false,
         };
         filled |= interpolates;
         value.push(c);
@@ -236,6 +306,9 @@ enum Call {
     Open,
     /// Relative paths lead elsewhere from here on.
     ChangeDirectory,
+    /// It ends processes.
+    End,
+    Fork,
 }
 
 /// What a name means, and whether it means that only where its argument says so.
@@ -266,10 +339,16 @@ fn call(language: Language, name: &str) -> Option<(Call, bool)> {
     // Names that mean other things too count where they belong to the system's modules.
     let maybe = |call| Some((call, !of_system));
     match last {
-        "unlink" | "rmtree" | "rmdir" | "removedirs" | "rmSync" | "unlinkSync" | "rmdirSync"
-        | "rm_rf" | "rm_r" | "rm_f" | "remove_entry" | "delete_tree" | "remove_dir" => {
-            sure(Call::Remove)
-        }
+        "unlink" | "rmtree" | "remove_tree" | "rmdir" | "removedirs" | "rmSync" | "unlinkSync"
+        | "rmdirSync" | "rm_rf" | "rm_r" | "rm_f" | "remove_entry" | "delete_tree"
+        | "remove_dir" => sure(Call::Remove),
+        "remove" if matches!(name, "file.remove") => sure(Call::Remove),
+        "rm" if language == Language::Julia => sure(Call::Remove),
+        "system2" | "shell" if language == Language::R => sure(Call::Run),
+        "sink" | "saveRDS" | "pdf" | "png" if language == Language::R => match last {
+            "saveRDS" => sure(Call::WriteSecond),
+            _ => maybe(Call::Write),
+        },
         "remove" | "delete" | "rm" => maybe(Call::Remove),
         "rename" | "renames" | "move" | "renameSync" | "mv" => maybe(Call::Move),
         // Texts have a method of this name too.
@@ -301,9 +380,13 @@ fn call(language: Language, name: &str) -> Option<(Call, bool)> {
         "exec" => match language {
             Language::Python => Some((Call::Evaluate, !owner.is_empty())),
             Language::Node => maybe(Call::Run),
-            Language::Perl | Language::Ruby | Language::Php | Language::Lua | Language::Awk => {
-                sure(Call::Run)
-            }
+            Language::Perl
+            | Language::Ruby
+            | Language::Php
+            | Language::Lua
+            | Language::Awk
+            | Language::R
+            | Language::Julia => sure(Call::Run),
         },
         "eval" if language != Language::Awk => Some((Call::Evaluate, !owner.is_empty())),
         "execute" if owner == "os" && language == Language::Lua => sure(Call::Run),
@@ -323,12 +406,27 @@ fn call(language: Language, name: &str) -> Option<(Call, bool)> {
         }
         "fopen" | "openSync" => sure(Call::Open),
         "chdir" => sure(Call::ChangeDirectory),
+        "kill" if matches!(owner, "" | "process" | "Process") && language != Language::Awk => {
+            sure(Call::End)
+        }
+        "fork" if matches!(owner, "" | "Process" | "os") => sure(Call::Fork),
         _ => None,
     }
 }
 
 /// Judges code.
-pub(crate) fn judge(walk: &mut Walk<'_>, language: Language, text: &str, shown: &str) {
+pub(crate) fn judge(
+    walk: &mut Walk<'_>,
+    language: Language,
+    text: &str,
+    arguments: &[Value],
+    shown: &str,
+) {
+    if language == Language::Python
+        && walk.apart(|walk| python::judge(walk, text, arguments, shown))
+    {
+        return;
+    }
     let Some(tokens) = tokens(language, text) else {
         walk.ask(shown, "the code is very long");
         return;
@@ -347,6 +445,12 @@ fn other_names(tokens: &[Token]) -> HashMap<String, String> {
                 (name, other)
             }
             [Token::Name(other), Token::Mark('='), Token::Name(name)] if name.contains('.') => {
+                (name, other)
+            }
+            // `const { rmSync: remove } = require("fs")`.
+            [Token::Name(name), Token::Mark(':'), Token::Name(other)]
+                if call(Language::Node, name).is_some_and(|(_, is_unsure)| !is_unsure) =>
+            {
                 (name, other)
             }
             _ => continue,
@@ -400,18 +504,71 @@ fn judge_tokens(
                 judge_name(walk, language, tokens, at, &name, known, shown);
             }
             Token::Mark('>' | '|') if language == Language::Awk => {
-                awk_output(walk, tokens, at, shown);
-            }
-            Token::Text(command, _)
-                if language == Language::Awk
-                    && matches!(tokens.get(at + 1), Some(Token::Mark('|')))
-                    && matches!(tokens.get(at + 2), Some(Token::Name(name)) if name == "getline") =>
-            {
-                walk.text_as_script_of(command, shown);
+                awk_output(walk, tokens, at, known, shown);
             }
             Token::Text(..) | Token::Mark(_) | Token::LineEnd => {}
         }
     }
+}
+
+/// Whether a function gives the paths that a text names, or those in it.
+fn is_listing(name: &str) -> bool {
+    matches!(
+        name,
+        "glob"
+            | "fs.readdirSync"
+            | "readdirSync"
+            | "fs.globSync"
+            | "globSync"
+            | "glob.sync"
+            | "Dir.glob"
+            | "Dir.entries"
+            | "Dir.children"
+            | "Dir.each_child"
+            | "list.files"
+    )
+}
+
+/// The name that each path of a listing gets: `for (const NAME of ...)`, `for my NAME (...)`,
+/// `.each { |NAME| ...`, `.forEach(NAME => ...`.
+fn name_of_each(tokens: &[Token], at: usize) -> Option<String> {
+    let is_blank = |name: &str| {
+        matches!(
+            name,
+            "of" | "in"
+                | "my"
+                | "our"
+                | "const"
+                | "let"
+                | "var"
+                | "each"
+                | "forEach"
+                | "map"
+                | "do"
+        )
+    };
+    let mut before = tokens[..at].iter().rev().take(4);
+    if let Some(Token::Name(name)) = before.find(|token| {
+        matches!(token, Token::Name(name) if !is_blank(name) && !matches!(name.as_str(), "for" | "foreach"))
+            || matches!(token, Token::LineEnd | Token::Mark('{' | '}'))
+    }) && tokens[..at]
+        .iter()
+        .rev()
+        .take(6)
+        .any(|token| matches!(token, Token::Name(name) if name == "for" || name == "foreach"))
+    {
+        return Some(name.clone());
+    }
+    // Behind its brackets, up to the first name.
+    let mut behind = tokens[at + 1..]
+        .iter()
+        .skip_while(|token| !matches!(token, Token::Mark(')' | ']')))
+        .skip(1)
+        .take(6);
+    behind.find_map(|token| match token {
+        Token::Name(name) if !is_blank(name) => Some(name.clone()),
+        _ => None,
+    })
 }
 
 /// Names that stand for plain texts: given once, or each element of a plain list.
@@ -423,8 +580,34 @@ fn constants(tokens: &[Token]) -> Known {
         let changed = known.get(name).is_some_and(|known| *known != value);
         known.insert(name.clone(), if changed { None } else { value });
     };
+    for (at, token) in tokens.iter().enumerate() {
+        let path = match (token, tokens.get(at + 1), tokens.get(at + 2)) {
+            (Token::Name(name), Some(Token::Mark('(')), Some(Token::Text(path, false)))
+            | (Token::Name(name), Some(Token::Text(path, false)), _)
+                if is_listing(name) =>
+            {
+                path
+            }
+            (Token::Name(name), Some(Token::Mark('[')), Some(Token::Text(path, false)))
+                if name == "Dir" =>
+            {
+                path
+            }
+            _ => continue,
+        };
+        if let Some(name) = name_of_each(tokens, at) {
+            learn(&name, Some(vec![path.clone()]));
+        }
+    }
     for (at, window) in tokens.windows(4).enumerate() {
         match window {
+            // The list was learnt above.
+            [
+                Token::Name(word),
+                Token::Name(_),
+                Token::Name(of),
+                Token::Name(function),
+            ] if word == "const" && of == "of" && is_listing(function) => {}
             [Token::Name(name), Token::Mark('='), value, after] => {
                 let value = match (value, after) {
                     (Token::Text(text, false), Token::LineEnd) => Some(vec![text.clone()]),
@@ -467,6 +650,8 @@ fn list(tokens: &[Token]) -> Option<Vec<String>> {
 enum Argument {
     Text(String),
     Texts(Vec<String>),
+    /// A text in which something is filled in.
+    Filled(String),
     Open,
 }
 
@@ -474,7 +659,12 @@ enum Argument {
 fn arguments(tokens: &[Token], at: usize, known: &Known) -> Option<Vec<Argument>> {
     let bracketed = matches!(tokens.get(at + 1), Some(Token::Mark('(')));
     let mut rest = at + if bracketed { 2 } else { 1 };
-    if !bracketed && !matches!(tokens.get(rest), Some(Token::Text(..))) {
+    let is_value = match tokens.get(rest) {
+        Some(Token::Text(..)) => true,
+        Some(Token::Name(name)) => name.starts_with(['$', '@']) || name == "my" || is_listing(name),
+        _ => false,
+    };
+    if !bracketed && !is_value {
         return None;
     }
     let mut all = Vec::new();
@@ -544,6 +734,15 @@ fn argument(tokens: &[&Token], known: &Known) -> Argument {
         {
             text(inner).map_or(Argument::Open, Argument::Text)
         }
+        // Paths by a pattern.
+        [Token::Name(name), inner @ ..] if is_listing(name) => match inner {
+            [one @ Token::Text(..)] | [Token::Mark('('), one, ..] => match text(one) {
+                Some(path) => Argument::Text(path),
+                None => Argument::Open,
+            },
+            _ => Argument::Open,
+        },
+        [Token::Text(text, true)] => Argument::Filled(text.clone()),
         [first, rest @ ..] => {
             let Some(mut all) = text(first) else {
                 return Argument::Open;
@@ -595,7 +794,10 @@ fn judge_name(
     let Some((call, is_unsure)) = call(language, name) else {
         return;
     };
-    let Some(mut given) = arguments(tokens, at, known) else {
+    let bare = matches!(call, Call::End | Call::Fork)
+        || (call == Call::Evaluate && matches!(tokens.get(at + 1), Some(Token::Name(_))));
+    let given = arguments(tokens, at, known).or_else(|| bare.then(|| vec![Argument::Open]));
+    let Some(mut given) = given else {
         return;
     };
     // `require("fs").rmSync`: what stands before the dot may be the system's module.
@@ -648,28 +850,47 @@ fn judge_name(
         Call::ChangeDirectory => {
             let target = match &first {
                 Argument::Text(path) => Value::text(path),
-                Argument::Texts(_) | Argument::Open => Value::unknown("the directory"),
+                Argument::Texts(_) | Argument::Filled(_) | Argument::Open => {
+                    Value::unknown("the directory")
+                }
             };
             walk.change_directory(&target);
         }
         Call::Change => on_path(walk, Act::Change, &first, is_unsure, name, shown),
+        Call::Open if language == Language::Perl => open_of_perl(walk, &given, known, shown),
         Call::Open => {
-            let is_perl = language == Language::Perl;
-            let mode = if is_perl { second.clone() } else { second };
-            let (path, writes) = match (&mode, is_perl) {
-                (Argument::Text(mode), true) => (
-                    given.get(2).cloned().unwrap_or(Argument::Open),
-                    mode.contains('>') || mode.contains('|'),
-                ),
-                (Argument::Text(mode), false) => (first, mode.contains(['w', 'a', 'x', '+'])),
-                _ => (first, false),
-            };
-            if writes {
-                on_path(walk, Act::Write, &path, is_unsure, name, shown);
+            if let Argument::Text(mode) = &second
+                && mode.contains(['w', 'a', 'x', '+'])
+            {
+                on_path(walk, Act::Write, &first, is_unsure, name, shown);
+            }
+        }
+        Call::End => {
+            // What it ends comes first for some, and after the signal for others.
+            let targets = &tokens[at + 1..];
+            let end = targets.iter().position(|token| *token == Token::LineEnd);
+            let targets = &targets[..end.unwrap_or(targets.len())];
+            let is_all = targets
+                .windows(2)
+                .any(|pair| matches!(pair, [Token::Mark('-'), Token::Name(one)] if one == "1"));
+            let is_first = language == Language::Node
+                && matches!(targets.get(1), Some(Token::Name(one)) if one == "1");
+            if is_all || is_first {
+                walk.refuse(
+                    shown,
+                    "ends every process that it can reach, or the first one",
+                );
+            }
+        }
+        Call::Fork => {
+            let repeats = |token: &Token| matches!(token, Token::Name(name) if matches!(name.as_str(), "while" | "loop" | "until"));
+            if tokens.iter().any(repeats) {
+                walk.refuse(shown, "starts itself again and again, without end");
             }
         }
         Call::Run => match first {
-            Argument::Text(text) => {
+            Argument::Text(_) | Argument::Filled(_) => {
+                let text = script_of(&first, known);
                 // `system("rm", "-rf", "/x")` and `execFileSync("rm", ["-rf"])`.
                 let mut words = vec![text.clone()];
                 let mut is_list = false;
@@ -685,7 +906,7 @@ fn judge_name(
                             is_list = true;
                             words.push(text.clone());
                         }
-                        Argument::Text(_) | Argument::Open => {}
+                        Argument::Text(_) | Argument::Filled(_) | Argument::Open => {}
                     }
                 }
                 if is_list {
@@ -700,14 +921,73 @@ fn judge_name(
         },
         Call::Evaluate => match first {
             Argument::Text(text) if text.len() < 10_000 && walk.enter() => {
-                judge(walk, language, &text, shown);
+                judge(walk, language, &text, &[], shown);
                 walk.leave();
             }
-            Argument::Text(_) | Argument::Texts(_) | Argument::Open if is_unsure => {}
-            Argument::Text(_) | Argument::Texts(_) | Argument::Open => {
+            Argument::Text(_) | Argument::Texts(_) | Argument::Filled(_) | Argument::Open
+                if is_unsure => {}
+            // A block, whose calls are looked at where they stand.
+            Argument::Open if matches!(tokens.get(at + 1), Some(Token::Mark('{'))) => {}
+            Argument::Text(_) | Argument::Texts(_) | Argument::Filled(_) | Argument::Open => {
                 walk.ask(shown, &format!("what `{name}` runs is not known"));
             }
         },
+    }
+}
+
+/// A text in front of what is filled in, and the rest.
+fn filled_at(text: &str) -> (&str, &str) {
+    let at = text.find(['$', '@', '#']).unwrap_or(text.len());
+    text.split_at(at)
+}
+
+/// A text for a shell: what is filled in is a variable there, known or not.
+fn script_of(argument: &Argument, known: &Known) -> String {
+    let text = match argument {
+        Argument::Text(text) => return text.clone(),
+        Argument::Filled(text) => text.replace("#{", "${"),
+        Argument::Texts(_) | Argument::Open => return String::new(),
+    };
+    let mut script = text;
+    for (name, value) in known {
+        if let Some([one]) = value.as_deref() {
+            let plain = name.trim_start_matches('$');
+            script = script.replace(&format!("${{{plain}}}"), one);
+            script = script.replace(&format!("${plain}"), one);
+        }
+    }
+    script
+}
+
+/// `open` of Perl: a path with a mode, or a program in a pipe.
+fn open_of_perl(walk: &mut Walk<'_>, given: &[Argument], known: &Known, shown: &str) {
+    let Some(Argument::Text(mode) | Argument::Filled(mode)) = given.get(1) else {
+        return;
+    };
+    let pipes = mode.trim().starts_with('|') || mode.trim().ends_with('|');
+    match given.get(2) {
+        Some(Argument::Text(_) | Argument::Filled(_)) if pipes || mode.contains('|') => {
+            let words: Vec<String> = given[2..].iter().map(|it| script_of(it, known)).collect();
+            match words.as_slice() {
+                [one] => walk.text_as_script_of(one, shown),
+                words => run_words(walk, words),
+            }
+        }
+        Some(path) if mode.contains(['>', '+']) => {
+            on_path(walk, Act::Write, path, false, "open", shown);
+        }
+        Some(_) => {}
+        None if pipes => {
+            let command = mode.trim().trim_matches('|').to_owned();
+            walk.text_as_script_of(&script_of(&Argument::Filled(command), known), shown);
+        }
+        // Mode and path in one text.
+        None => {
+            if let Some(path) = mode.trim().strip_prefix('>') {
+                let path = Argument::Filled(path.trim_start_matches(['>', ' ']).to_owned());
+                on_path(walk, Act::Write, &path, false, "open", shown);
+            }
+        }
     }
 }
 
@@ -739,13 +1019,40 @@ fn on_path(
                 walk.act(act, &Value::text(path), shown);
             }
         }
+        Argument::Filled(text) => {
+            let (before, rest) = filled_at(text);
+            let mut path = Value::text(before);
+            path.push(Part::Unknown(rest.to_owned()));
+            if !is_unsure || before.starts_with('/') {
+                walk.act(act, &path, shown);
+            }
+        }
         Argument::Open if is_unsure => {}
         Argument::Open => walk.ask(shown, &format!("which path `{name}` is given is not known")),
     }
 }
 
 /// `print > "file"` and `print | "command"`.
-fn awk_output(walk: &mut Walk<'_>, tokens: &[Token], at: usize, shown: &str) {
+fn awk_output(walk: &mut Walk<'_>, tokens: &[Token], at: usize, known: &Known, shown: &str) {
+    // `"command" | getline`, and `||` is none of this.
+    let reads = matches!(tokens[at], Token::Mark('|'))
+        && matches!(tokens.get(at + 1), Some(Token::Name(name)) if name == "getline");
+    if reads {
+        let before = at.checked_sub(1).map(|at| &tokens[at]);
+        match before.map(|token| argument(&[token], known)) {
+            Some(Argument::Text(text)) => walk.text_as_script_of(&text, shown),
+            // A bracket closes an expression, a name may be anything.
+            Some(Argument::Texts(_) | Argument::Filled(_) | Argument::Open) | None => {
+                walk.ask(shown, "which program it reads from is not known");
+            }
+        }
+        return;
+    }
+    let is_or =
+        |at: Option<usize>| at.is_some_and(|at| matches!(tokens.get(at), Some(Token::Mark('|'))));
+    if matches!(tokens[at], Token::Mark('|')) && (is_or(Some(at + 1)) || is_or(at.checked_sub(1))) {
+        return;
+    }
     let mut depth = 0_i32;
     let prints = tokens[..at]
         .iter()
@@ -772,7 +1079,25 @@ fn awk_output(walk: &mut Walk<'_>, tokens: &[Token], at: usize, shown: &str) {
         None | Some(Token::LineEnd | Token::Mark('}'))
     );
     match tokens.get(next) {
-        Some(Token::Text(text, false)) if runs => walk.text_as_script_of(text, shown),
+        Some(token @ (Token::Text(_, false) | Token::Name(_))) if runs => {
+            match argument(&[token], known) {
+                Argument::Text(text) if ends => {
+                    // What it reads is made of the lines.
+                    let stdin = Output::Unknown("what awk writes".to_owned());
+                    let before = std::mem::replace(&mut walk.state.stdin, stdin);
+                    walk.text_as_script_of(&text, shown);
+                    walk.state.stdin = before;
+                }
+                Argument::Text(_) | Argument::Texts(_) | Argument::Filled(_) | Argument::Open => {
+                    walk.ask(shown, "which program it writes to is not known");
+                }
+            }
+        }
+        Some(name @ Token::Name(_)) if ends => {
+            if let Argument::Text(text) = argument(&[name], known) {
+                walk.act(Act::Write, &Value::text(text), shown);
+            }
+        }
         Some(Token::Text(text, false)) if ends || text.starts_with('/') => {
             walk.act(Act::Write, &Value::text(text), shown);
         }
