@@ -82,6 +82,16 @@ impl Walk<'_> {
         }
     }
 
+    /// Files that a shell which starts here reads first.
+    pub(crate) fn shell_starts(&mut self) {
+        for name in ["BASH_ENV", "ENV"] {
+            let values = self.state.variables.get(name).map(|it| it.values.clone());
+            for text in values.iter().flatten().filter_map(Value::exact) {
+                self.read_first(&text);
+            }
+        }
+    }
+
     /// A file that a shell reads before anything else. One that was there before is a program of
     /// the workspace, like any other.
     fn read_first(&mut self, file: &str) {

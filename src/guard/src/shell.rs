@@ -15,6 +15,8 @@ use crate::{Context, Decision, Finding, Verdict};
 
 /// Simple commands that are looked at, loops and functions unrolled.
 const STEPS_MAX: usize = 5_000;
+/// Traps that are carried out at the end.
+const TRAPS_MAX: usize = 64;
 /// Scripts within scripts, functions within functions.
 pub(crate) const DEPTH_MAX: usize = 24;
 
@@ -27,6 +29,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) depth: usize,
     pub(crate) streams: usize,
     pub(crate) kept: usize,
+    /// Texts that are carried out at the end.
+    traps: Vec<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -39,11 +43,33 @@ impl<'a> Walk<'a> {
             depth: 0,
             streams: 0,
             kept: 0,
+            traps: Vec::new(),
         }
     }
 
-    pub(crate) fn verdict(self) -> Verdict {
+    /// What was found, after the traps that are carried out at the end.
+    pub(crate) fn verdict(mut self) -> Verdict {
+        for text in std::mem::take(&mut self.traps) {
+            drop(self.apart(|walk| walk.script(&text)));
+        }
         Verdict::of(self.findings)
+    }
+
+    /// A trap is carried out at any time from here on. What its variables and functions are may
+    /// only be known at the end, so that what cannot be told yet is looked at again there.
+    pub(crate) fn trapped(&mut self, text: &str) {
+        let before = self.findings.clone();
+        drop(self.apart(|walk| walk.script(text)));
+        let is_new = |finding: &Finding| !before.contains(finding);
+        let refuses = |finding: &Finding| finding.decision == Decision::Refuse;
+        if !self.findings.iter().any(|it| is_new(it) && refuses(it)) {
+            self.findings = before;
+        }
+        if self.traps.len() < TRAPS_MAX {
+            self.traps.push(text.to_owned());
+        } else {
+            self.ask(text, "there are many traps");
+        }
     }
 
     /// Goes one level down, where that is allowed.

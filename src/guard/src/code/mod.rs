@@ -341,9 +341,11 @@ fn call(language: Language, name: &str) -> Option<(Call, bool)> {
     match last {
         "unlink" | "rmtree" | "remove_tree" | "rmdir" | "removedirs" | "rmSync" | "unlinkSync"
         | "rmdirSync" | "rm_rf" | "rm_r" | "rm_f" | "remove_entry" | "delete_tree"
-        | "remove_dir" => sure(Call::Remove),
+        | "remove_dir" | "removeSync" | "emptyDirSync" => sure(Call::Remove),
         "remove" if matches!(name, "file.remove") => sure(Call::Remove),
         "rm" if language == Language::Julia => sure(Call::Remove),
+        "remove" if owner == "Deno" => sure(Call::Remove),
+        "writeTextFile" | "writeTextFileSync" | "outputFileSync" => sure(Call::Write),
         "system2" | "shell" if language == Language::R => sure(Call::Run),
         "sink" | "saveRDS" | "pdf" | "png" if language == Language::R => match last {
             "saveRDS" => sure(Call::WriteSecond),
@@ -484,7 +486,8 @@ fn judge_tokens(
     for (at, token) in tokens.iter().enumerate() {
         match token {
             Token::Ticks(command) => {
-                walk.text_as_script_of(command, shown);
+                let command = script_of(&Argument::Filled(command.clone()), known);
+                walk.text_as_script_of(&command, shown);
             }
             Token::Name(name) => {
                 let system = [
@@ -558,6 +561,14 @@ fn name_of_each(tokens: &[Token], at: usize) -> Option<String> {
         .any(|token| matches!(token, Token::Name(name) if name == "for" || name == "foreach"))
     {
         return Some(name.clone());
+    }
+    let is_loop = tokens[..at]
+        .iter()
+        .rev()
+        .take(3)
+        .any(|token| matches!(token, Token::Name(name) if name == "for" || name == "foreach"));
+    if is_loop {
+        return Some("$_".to_owned());
     }
     // Behind its brackets, up to the first name.
     let mut behind = tokens[at + 1..]
@@ -796,7 +807,19 @@ fn judge_name(
     };
     let bare = matches!(call, Call::End | Call::Fork)
         || (call == Call::Evaluate && matches!(tokens.get(at + 1), Some(Token::Name(_))));
-    let given = arguments(tokens, at, known).or_else(|| bare.then(|| vec![Argument::Open]));
+    // Without a path it is the one that a loop is at.
+    let is_implied = language == Language::Perl
+        && call == Call::Remove
+        && match tokens.get(at + 1) {
+            None | Some(Token::LineEnd | Token::Mark('}')) => true,
+            Some(Token::Name(word)) => matches!(word.as_str(), "if" | "unless" | "for" | "foreach"),
+            Some(_) => false,
+        };
+    let implied = Token::Name("$_".to_owned());
+    let implied = is_implied.then(|| vec![argument(&[&implied], known)]);
+    let given = implied
+        .or_else(|| arguments(tokens, at, known))
+        .or_else(|| bare.then(|| vec![Argument::Open]));
     let Some(mut given) = given else {
         return;
     };

@@ -36,6 +36,14 @@ impl Walk<'_> {
                 }
             }
             "rsync" | "scp" | "rclone" => self.synchronised(line),
+            "mkfifo" => {
+                let pipes = line.options("mZ", &["mode"]).operands;
+                self.each(Act::Create, &pipes, line);
+                self.remember(
+                    &pipes,
+                    &Output::Unknown("what is sent through a pipe".to_owned()),
+                );
+            }
             "mknod" => self.refuse(&line.shown, "makes a device"),
             "tee" | "sponge" => {
                 let options = line.options("", &[]);
@@ -360,6 +368,11 @@ impl Walk<'_> {
                 let options = line.options("C", &["prefix"]);
                 let into = options.values(&["prefix", "C"]);
                 self.each(Act::Write, &into, line);
+                if let Some(Output::Text(text)) = self.script_text(&Value::text("package.json")) {
+                    for script in scripts_of_package(&text) {
+                        drop(self.apart(|walk| walk.script(&script)));
+                    }
+                }
                 if options.has(&["g", "global"]) {
                     self.refuse(
                         &line.shown,
@@ -784,4 +797,16 @@ impl Walk<'_> {
         }
         Output::Unknown(format!("the output of `{shown}`"))
     }
+}
+
+/// The commands that a `package.json` names.
+fn scripts_of_package(text: &str) -> Vec<String> {
+    let Some((_, rest)) = text.split_once("\"scripts\"") else {
+        return Vec::new();
+    };
+    let inner = rest.split_once('}').map_or(rest, |(inner, _)| inner);
+    // Names and commands take turns between the quotes.
+    let texts: Vec<&str> = inner.split('"').skip(1).step_by(2).collect();
+    let commands = texts.iter().skip(1).step_by(2);
+    commands.map(|text| text.replace("\\\\", "\\")).collect()
 }

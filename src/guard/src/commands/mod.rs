@@ -280,7 +280,7 @@ impl Walk<'_> {
             "trap" => {
                 match arguments.first().map(plain_text) {
                     Some(Some(text)) if !text.is_empty() && !text.starts_with('-') => {
-                        drop(self.apart(|walk| walk.script(&text)));
+                        self.trapped(&text);
                     }
                     Some(None) => self.ask(&line.shown, "it runs a text that is not known"),
                     Some(Some(_)) | None => {}

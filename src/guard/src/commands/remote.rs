@@ -262,6 +262,9 @@ impl Walk<'_> {
                     self.refuse(&line.shown, "lets another machine run commands here");
                 }
             }
+            "fuser" if line.options("kmnNM", &[]).has(&["k", "kill"]) || line.has(&["-k"]) => {
+                self.ask(&line.shown, "which programs it ends is not known");
+            }
             "renice" => self.ask(&line.shown, "which programs it changes is not known"),
             _ => return false,
         }

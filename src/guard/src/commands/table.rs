@@ -104,7 +104,7 @@ const KINDS: &[Kind] = &[
         All(Remove),
     ),
     kind(
-        &["touch", "mkdir", "mkfifo"],
+        &["touch", "mkdir"],
         "mdrtZ",
         &["mode", "date", "reference", "time"],
         &[],
@@ -242,6 +242,21 @@ const KINDS: &[Kind] = &[
         "odq",
         &["output", "dir"],
         &[(&["o", "output", "dir"], Write)],
+        Read,
+    ),
+    kind(
+        &["cmake"],
+        "SBGDUACTjLP",
+        &[
+            "prefix",
+            "build",
+            "install",
+            "target",
+            "parallel",
+            "config",
+            "component",
+        ],
+        &[(&["prefix"], Write)],
         Read,
     ),
     kind(

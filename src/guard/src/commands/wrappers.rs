@@ -258,6 +258,7 @@ impl Walk<'_> {
     }
 
     fn nested_shell(&mut self, line: &Line<'_>) -> Output {
+        self.shell_starts();
         let mut rest = line.arguments.iter();
         let mut is_command = false;
         let mut reads_stdin = false;
@@ -462,6 +463,10 @@ impl Walk<'_> {
             &["jobs", "arg-file", "delay", "timeout"],
             true,
         );
+        let items = match options.values(&["a", "arg-file"]).as_slice() {
+            [file] => self.lines_of(file),
+            _ => items,
+        };
         let operands = options.operands;
         if operands.is_empty() {
             for item in &items {
@@ -642,7 +647,13 @@ impl Walk<'_> {
         } else {
             line.options(short, &["eval", "print", "require"])
         };
-        let codes: Vec<Value> = options.values(flags);
+        let mut codes: Vec<Value> = options.values(flags);
+        if let [command, code, ..] = options.operands.as_slice()
+            && line.name == "deno"
+            && command.exact().as_deref() == Some("eval")
+        {
+            codes.push(code.clone());
+        }
         let arguments: Vec<Value> = if codes.is_empty() {
             options.operands.iter().skip(1).cloned().collect()
         } else if language == Language::Python {
@@ -676,15 +687,7 @@ impl Walk<'_> {
             .first()
             .filter(|file| file.exact().as_deref() != Some("-"));
         let content = match file {
-            Some(file) => {
-                let exact = file.exact();
-                if matches!(exact.as_deref(), Some("/dev/stdin" | "/dev/fd/0")) {
-                    Some(self.state.stdin.clone())
-                } else {
-                    let path = self.path(file).or(exact);
-                    path.and_then(|path| self.state.files.get(&path).cloned())
-                }
-            }
+            Some(file) => self.script_text(file),
             None if line.has(&["--version", "-V", "-v", "--help", "-h"]) => None,
             None => Some(self.state.stdin.clone()),
         };

@@ -408,6 +408,13 @@ impl Python<'_, '_> {
                     name,
                 );
             }
+            Does::RunFile => {
+                let content = match &first {
+                    Val::Text(path) => self.content(path),
+                    other => other.clone(),
+                };
+                return self.evaluate(&content, name);
+            }
             Does::ChangeDirectory => match &first {
                 Val::Text(path) => self.walk.change_directory(path),
                 Val::Plain => {}
@@ -571,6 +578,17 @@ impl Python<'_, '_> {
             }
             Does::Text => {
                 return match name {
+                    "bytes" | "bytearray" => match first {
+                        Val::List(items) => {
+                            let chars = items
+                                .iter()
+                                .map(|item| char::from_u32(u32::try_from(item.number()?).ok()?));
+                            chars
+                                .collect::<Option<String>>()
+                                .map_or_else(|| Val::unknown("a text made of numbers"), Val::text)
+                        }
+                        other => other,
+                    },
                     "chr" => match first
                         .number()
                         .and_then(|n| char::from_u32(u32::try_from(n).ok()?))
@@ -637,8 +655,7 @@ impl Python<'_, '_> {
 
     /// What is known of a file's content.
     pub(super) fn content(&self, path: &Value) -> Val {
-        let known = self.walk.path(path);
-        match known.and_then(|path| self.walk.state.files.get(&path).cloned()) {
+        match self.walk.script_text(path) {
             Some(Output::Text(text)) => Val::text(text),
             Some(Output::Unknown(why)) => Val::Unknown(why),
             None if path

@@ -28,6 +28,8 @@ pub(super) enum Does {
     SpawnWords,
     /// Code of Python.
     Evaluate,
+    /// A file with code of Python.
+    RunFile,
     ChangeDirectory,
     Import,
     /// Paths in a directory, or by a pattern.
@@ -218,7 +220,6 @@ pub(super) fn does(name: &str) -> Option<Does> {
         "exec"
         | "eval"
         | "compile"
-        | "execfile"
         | "code.interact"
         | "timeit.timeit"
         | "timeit.repeat"
@@ -227,6 +228,7 @@ pub(super) fn does(name: &str) -> Option<Does> {
         | "profile.run"
         | "pdb.run"
         | "code.InteractiveInterpreter" => Does::Evaluate,
+        "runpy.run_path" | "execfile" => Does::RunFile,
         "os.chdir" | "contextlib.chdir" => Does::ChangeDirectory,
         "__import__" | "importlib.import_module" | "importlib.__import__" => Does::Import,
         "os.listdir" | "os.scandir" => Does::List,
@@ -245,7 +247,6 @@ pub(super) fn does(name: &str) -> Option<Does> {
         | "os.fsdecode"
         | "os.fsencode"
         | "str"
-        | "bytes"
         | "shlex.quote"
         | "repr"
         | "pathlib.Path.resolve" => Does::Same,
@@ -280,7 +281,7 @@ pub(super) fn does(name: &str) -> Option<Does> {
         | "bytearray.fromhex" => Does::Decode,
         "map" | "filter" | "functools.reduce" | "itertools.starmap" => Does::Apply,
         "functools.partial" => Does::Partial,
-        "chr" | "input" | "shlex.split" | "textwrap.dedent" => Does::Text,
+        "bytes" | "bytearray" | "chr" | "input" | "shlex.split" | "textwrap.dedent" => Does::Text,
         "len"
         | "int"
         | "float"
