@@ -2,6 +2,7 @@
 
 mod files;
 mod git;
+mod interpreters;
 mod lists;
 mod options;
 mod remote;
