@@ -141,7 +141,22 @@ pub(super) fn constants(tokens: &[Token]) -> Known {
     }
     for (at, window) in tokens.windows(4).enumerate() {
         match window {
-            // The list was learnt above.
+            // The list was learnt above, and so is one that is kept under a name.
+            [
+                Token::Name(name),
+                Token::Mark('='),
+                Token::Name(function),
+                _,
+            ] if is_listing(function) => {
+                let path = tokens[at + 3..]
+                    .iter()
+                    .take(2)
+                    .find_map(|token| match token {
+                        Token::Text(path, false) => Some(vec![path.clone()]),
+                        _ => None,
+                    });
+                learn(name, path);
+            }
             [
                 Token::Name(word),
                 Token::Name(_),
@@ -273,6 +288,22 @@ pub(super) fn argument(tokens: &[&Token], known: &Known) -> Argument {
             if name.ends_with("Path") || name == "str" =>
         {
             text(inner).map_or(Argument::Open, Argument::Text)
+        }
+        [
+            Token::Name(name),
+            Token::Mark('('),
+            inner @ ..,
+            Token::Mark(')'),
+        ] if matches!(name.as_str(), "path.join" | "path.resolve" | "File.join") => {
+            let parts = inner.split(|token| **token == Token::Mark(','));
+            let parts = parts.map(|part| match part {
+                [one] => text(one),
+                _ => None,
+            });
+            match parts.collect::<Option<Vec<String>>>() {
+                Some(parts) => Argument::Text(parts.join("/")),
+                None => Argument::Open,
+            }
         }
         // Paths by a pattern.
         [Token::Name(name), inner @ ..] if is_listing(name) => match inner {

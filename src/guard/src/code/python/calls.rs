@@ -217,6 +217,15 @@ impl Python<'_, '_> {
     }
 
     fn call_method(&mut self, object: &Val, name: &str, given: &Given) -> Val {
+        if name == "parse_args" {
+            // Its attributes are arguments of the command line: any of them.
+            let argv = match self.scope.get("sys.argv") {
+                Some(Val::List(argv)) => argv.get(1..).unwrap_or_default(),
+                _ => &[],
+            };
+            let is_option = |value: &&Val| value.word().prefix().starts_with('-');
+            return Val::List(argv.iter().filter(|it| !is_option(it)).cloned().collect());
+        }
         if let Some(function) = self.methods.get(name).cloned()
             && !matches!(object, Val::Text(_) | Val::List(_))
         {
@@ -711,6 +720,9 @@ impl Python<'_, '_> {
                 // Nobody passes it, or it is a stream.
                 Val::Plain | Val::Number(_) => {}
                 Val::Unknown(why) if act != Act::Remove && !is_hidden(why) => {}
+                Val::Method(object, _) if matches!(**object, Val::List(_)) => {
+                    self.act(act, &object.element(), name);
+                }
                 // What an object of another library keeps, such as an argument that was parsed.
                 Val::Method(object, _)
                     if act != Act::Remove && matches!(**object, Val::Unknown(_)) => {}

@@ -162,6 +162,8 @@ impl Val {
                 [] => Value::default(),
                 _ => Value::unknown("one of several values"),
             },
+            // An argument that was parsed.
+            Self::Method(object, _) if matches!(**object, Self::List(_)) => object.element().word(),
             Self::Unknown(why) => Value::unknown(why.clone()),
             Self::File => Value::unknown("the content of a file"),
             Self::List(_)
