@@ -23,4 +23,5 @@ mod reproduce;
 mod runtimes;
 mod share;
 mod solve;
+mod travel;
 mod trouble;

@@ -46,6 +46,8 @@ pub(crate) const PIP_INDEX_URL: &str = "PIP_INDEX_URL";
 /// A configuration file of pip that goes over the others; the null device turns all of them off.
 /// Source: pip.
 pub(crate) const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
+/// The user's file of passwords. Source: `netrc(5)`, as curl and Python find it.
+pub(crate) const NETRC: &str = "NETRC";
 /// The folder of the virtual environment that is active. Source: venv.
 pub(crate) const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
 /// The user's home directory.
@@ -110,6 +112,7 @@ const NOT_FROM_FILE: &[(&str, &str)] = &[
     (XDG_RUNTIME_DIR, IN_ENVIRONMENT),
     (PIP_INDEX_URL, IN_CONFIG),
     (PIP_CONFIG_FILE, IN_ENVIRONMENT),
+    (NETRC, IN_ENVIRONMENT),
     (VIRTUAL_ENV, IN_ENVIRONMENT),
     ("SSL_CERT_FILE", IN_ENVIRONMENT),
     ("SSL_CERT_DIR", IN_ENVIRONMENT),

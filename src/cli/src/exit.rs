@@ -257,6 +257,7 @@ fn of_environment(error: &EnvironmentError) -> ExitCode {
     match error {
         EnvironmentError::Syntax { .. }
         | EnvironmentError::NoIndex
+        | EnvironmentError::Proxy(..)
         | EnvironmentError::Index { .. } => ExitCode::Usage,
         EnvironmentError::Unmet {
             kind: Unmet::Index | Unmet::Installer,

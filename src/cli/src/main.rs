@@ -174,7 +174,6 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Show(args) => show::show(app, args),
         Command::Log(args) => log::log(app, args),
         Command::Diff(args) => diff::diff(app, args),
-        Command::Import(args) => import::import(app, args),
         Command::Export(args) => export::export(app, args),
         Command::Copy(args) => copy::copy(app, args),
         Command::Undo(args) => undo::undo(app, args),
@@ -202,6 +201,7 @@ fn carry_out(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
         | Command::Reproduce(_)
         | Command::Push(_)
         | Command::Pull(_)
+        | Command::Import(_)
         | Command::Pool(_)
         | Command::Images(_)
         | Command::Env(_)
@@ -224,6 +224,7 @@ fn with_engine(app: &App, command: &Command) -> anyhow::Result<ExitCode> {
             Command::Push(args) => push::push(app, args).await,
             Command::Pull(args) => pull::pull(app, args).await,
             Command::Reproduce(args) => reproduce::reproduce(app, args).await,
+            Command::Import(args) => import::import(app, args).await,
             Command::Pool(args) => pool::pool(app, args).await,
             Command::Images(command) => images::images(app, command).await,
             Command::Env(command) => environments::environments(app, command).await,

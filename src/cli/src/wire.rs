@@ -476,6 +476,10 @@ pub(crate) struct StatsJson {
     pub(crate) outputs_bytes: u64,
     /// The user's cache, which all homes share.
     pub(crate) cache_bytes: u64,
+    /// Of the cache: the layers of environments and the wheels that they are made from.
+    pub(crate) environments_bytes: u64,
+    /// How many environments are in it.
+    pub(crate) environments: usize,
     pub(crate) largest: Vec<NameSizeJson>,
 }
 

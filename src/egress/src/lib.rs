@@ -21,7 +21,7 @@ pub use bodies::{Bodies, BodySink, MemoryBodies};
 pub use error::EgressError;
 pub use exchange::{Answer, Body, Exchange, Headers, Ledger, Tunnel};
 pub use host::{HostError, HostRule};
-pub use policy::{Policy, Timeouts};
+pub use policy::{Approach, Authorization, NextProxy, Policy, Timeouts};
 pub use proxy::Proxy;
 pub use ranges::forbidden;
 pub use upstream::{Resolver, SystemResolver, Upstream};

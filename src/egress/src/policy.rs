@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use spec::{ByteSize, limits};
 
 use crate::HostRule;
@@ -18,6 +19,8 @@ pub struct Policy {
     /// The operator's map from `host` or `host:port` to where it really is; such a host is not
     /// resolved. This is the only way to an address that is not public. It grants nothing by itself.
     pub hosts: BTreeMap<String, SocketAddr>,
+    /// Hosts that want a password, or are behind a proxy; the first that fits decides.
+    pub approaches: Vec<Approach>,
     /// Bytes on the network, in both directions, TLS and headers included.
     pub bytes_max: ByteSize,
     /// Requests, those that are refused included.
@@ -28,6 +31,47 @@ pub struct Policy {
     pub body_max: ByteSize,
     /// How long it waits for each thing.
     pub timeouts: Timeouts,
+}
+
+/// How some of the granted hosts are reached, as the operator of this machine says it. It grants
+/// nothing by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approach {
+    /// Which hosts.
+    pub host: HostRule,
+    /// Whether over HTTPS; else over HTTP.
+    pub is_https: bool,
+    /// What is put on each request on its way out, in place of what the program says. Neither the
+    /// program nor the record sees it.
+    pub authorization: Option<Authorization>,
+    /// The proxy that stands in between. The name of a host is its to resolve.
+    pub next: Option<NextProxy>,
+}
+
+/// A proxy between this machine and the world, spoken to over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextProxy {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What it wants.
+    pub authorization: Option<Authorization>,
+}
+
+/// The value of an `Authorization` header. It is a secret: nothing prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorization(HeaderValue);
+
+impl Authorization {
+    /// Takes a value, such as `Basic ...`; none for one that no header can have.
+    pub fn new(value: &str) -> Option<Self> {
+        let mut value = HeaderValue::from_str(value).ok()?;
+        value.set_sensitive(true);
+        Some(Self(value))
+    }
+
+    pub(crate) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
 }
 
 /// How long the proxy waits for each thing.
@@ -58,6 +102,7 @@ impl Default for Policy {
             allow: BTreeSet::new(),
             opaque: BTreeSet::new(),
             hosts: BTreeMap::new(),
+            approaches: Vec::new(),
             bytes_max: BYTES,
             exchanges_max: EXCHANGES,
             connections_max: limits::CONNECTIONS,
@@ -77,5 +122,17 @@ impl Default for Timeouts {
             answer: Duration::from_mins(5),
             stall: Duration::from_mins(2),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let secret = Authorization::new("Basic c2VjcmV0").unwrap();
+        assert!(!format!("{secret:?}").contains("c2V"));
+        assert_eq!(Authorization::new("a\nb"), None);
     }
 }

@@ -166,11 +166,12 @@ fn requirements_txt(requirements: &[Requirement]) -> String {
     let mut text =
         "# Wheels only: pip install --only-binary :all: -r requirements.txt\n".to_owned();
     for one in requirements {
-        let hashes = one.wheels.iter();
-        let hashes: String = hashes
-            .map(|wheel| format!(" \\\n    --hash={wheel}"))
-            .collect();
-        text.push_str(&format!("{}=={}{hashes}\n", one.name, one.version));
+        text.push_str(&[one.name.as_str(), "==", &one.version].concat());
+        for wheel in &one.wheels {
+            text.push_str(" \\\n    --hash=");
+            text.push_str(&wheel.to_string());
+        }
+        text.push('\n');
     }
     text
 }

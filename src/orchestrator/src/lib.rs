@@ -40,14 +40,15 @@ pub use deploy::{
     deploy_image, deploy_skill, push_image, verify_image,
 };
 pub use environments::{
-    EnvironmentError, EnvironmentSettings, EnvironmentState, PackageIndex, Prepared, Unmet,
+    EnvironmentError, EnvironmentSettings, EnvironmentState, IndexAccess, PackageIndex, Prepared,
+    Unmet,
 };
 pub use error::{FactoryError, chain};
 pub use factory::{Factory, FinishedRun, Requirements, RunRequest, program_from_file};
 pub use front_matter::FrontMatterError;
 pub use library::{
     Case, CopyReport, CopyRequest, Exported, ImportItem, ImportOutcome, ImportRequest,
-    LibraryError, copy_version, export_version, import_skills,
+    LibraryError, Locks, Unlocked, copy_version, export_version, import_skills, unlocked,
 };
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};
 pub use rebuild::{Rebuilt, rebuild_environment, rebuild_image, rebuild_version};

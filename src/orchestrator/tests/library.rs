@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use orchestrator::{
-    CopyRequest, ImportItem, ImportOutcome, ImportRequest, copy_version, export_version,
+    CopyRequest, ImportItem, ImportOutcome, ImportRequest, Locks, copy_version, export_version,
     import_skills,
 };
 use spec::{Digest, Skill, VersionRef};
@@ -43,10 +43,11 @@ impl Home {
         let request = ImportRequest {
             store: &self.store,
             folder,
+            locks: Locks::default(),
             dry_run,
             at: Timestamp::UNIX_EPOCH,
         };
-        import_skills(&request, &mut |_, _| {}).unwrap()
+        import_skills(request, &mut |_, _| {}).unwrap()
     }
 
     fn head(&self, name: &str) -> Option<Digest> {
@@ -227,10 +228,11 @@ fn hostile_folders_are_refused() {
     let request = ImportRequest {
         store: &home.store,
         folder: &folder.join("a"),
+        locks: Locks::default(),
         dry_run: false,
         at: Timestamp::UNIX_EPOCH,
     };
-    let error = import_skills(&request, &mut |_, _| {}).unwrap_err();
+    let error = import_skills(request, &mut |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("holds no subagent"), "{error}");
     std::fs::remove_file(folder.join("a/SKILL.md")).unwrap();
     let deep = folder.join("a").join("d/".repeat(20));

@@ -1,21 +1,27 @@
 //! `import`: subagents from folders.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
-use orchestrator::{ImportItem, ImportOutcome, ImportRequest, import_skills};
+use orchestrator::{
+    ImportItem, ImportOutcome, ImportRequest, Locks, Unlocked, import_skills, unlocked,
+};
+use store::Store;
 
-use crate::app::App;
+use crate::app::{App, Models};
+use crate::args::SandboxFlags;
 use crate::exit::{ExitCode, Failure};
-use crate::ui::{Bar, Text, Tone, Ui};
+use crate::ui::{Bar, Live, LiveKind, Text, Tone, Ui};
 use crate::wire::{ImportJson, ImportedJson};
 
 /// Save subagents from folders: exported ones, Agent Skills, the reference implementation's
 ///
 /// DIR is a folder with a SKILL.md and a Python file with main(query), a folder of such folders, or
 /// one that has skills/subagents. Of each, the files that its entry file needs are saved. One that is
-/// refused does not stop the others; what is saved already is not saved again.
+/// refused does not stop the others; what is saved already is not saved again. Requirements that no lock
+/// beside them answers, in the front matter or the entry file's own block (PEP 723), are resolved and locked.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The folder
@@ -27,16 +33,23 @@ pub(crate) struct ImportArgs {
 }
 
 /// Imports a folder.
-pub(crate) fn import(app: &App, args: &ImportArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn import(app: &App, args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
+    let folders = unlocked(&store, &args.folder)?;
+    let locks = if folders.is_empty() {
+        Locks::default()
+    } else {
+        lock(app, &store, folders).await?
+    };
     let request = ImportRequest {
         store: &store,
         folder: &args.folder,
+        locks,
         dry_run: args.dry_run,
         at: Timestamp::now(),
     };
     let bar = Bar::new(&app.ui, "importing");
-    let items = import_skills(&request, &mut |done, all| bar.at(done, all));
+    let items = import_skills(request, &mut |done, all| bar.at(done, all));
     drop(bar);
     let items = items?;
     let refused = items
@@ -58,6 +71,24 @@ pub(crate) fn import(app: &App, args: &ImportArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::Success
     })
+}
+
+/// Resolves what folders require, which needs an engine.
+async fn lock(app: &App, store: &Arc<Store>, folders: Vec<Unlocked>) -> anyhow::Result<Locks> {
+    let live = Live::start(&app.ui, LiveKind::Build);
+    let locks = app
+        .interrupts
+        .guard(async |cancel| {
+            let (models, flags) = (Models::default(), SandboxFlags::default());
+            let factory = app.factory(Arc::clone(store), models, flags, &live, &cancel);
+            Ok(factory
+                .await?
+                .lock(folders, &live.watcher(), &cancel)
+                .await?)
+        })
+        .await?;
+    live.finish()?;
+    Ok(locks)
 }
 
 fn document(item: ImportItem) -> ImportedJson {

@@ -37,10 +37,12 @@ pub(crate) fn stats(app: &App, args: &StatsArgs) -> anyhow::Result<ExitCode> {
     })?;
     drop(meter);
     let cache = app.settings.user_cache.as_deref();
+    let environments = app.environments();
     let stats = StatsJson::new(
         stats,
         |path| size_of(path, 0),
         cache,
+        (&environments.cache, environments.list()?.len()),
         &[app.tasks(), app.outputs()],
     );
     if app.ui.is_json() {
@@ -92,6 +94,14 @@ fn show(app: &App, stats: &StatsJson) -> anyhow::Result<()> {
                 size(stats.cache_bytes)
             ),
         ),
+        (
+            "  environments",
+            format!(
+                "{} in {}, which `env gc` removes where no head uses them",
+                size(stats.environments_bytes),
+                stats.environments
+            ),
+        ),
     ];
     for (name, text) in rows {
         app.ui.data(field(name, text))?;
@@ -125,6 +135,7 @@ impl StatsJson {
         stats: StoreStats,
         size_of: impl Fn(&Path) -> u64,
         cache: Option<&Path>,
+        (environments, count): (&Path, usize),
         [tasks, outputs]: &[std::path::PathBuf; 2],
     ) -> Self {
         Self {
@@ -143,7 +154,9 @@ impl StatsJson {
             temporary: stats.temporary.into(),
             tasks_bytes: size_of(tasks),
             outputs_bytes: size_of(outputs),
-            cache_bytes: cache.map_or(0, size_of),
+            cache_bytes: cache.map_or(0, &size_of),
+            environments_bytes: size_of(environments),
+            environments: count,
             largest: stats
                 .largest
                 .into_iter()

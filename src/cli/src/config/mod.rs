@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
 use orchestrator::trust::{KeyFolder, TrustPolicy};
-use orchestrator::{EgressSettings, PackageIndex, ShellMode, TaskBudget};
+use orchestrator::{EgressSettings, IndexAccess, PackageIndex, ShellMode, TaskBudget};
 use registry::{DockerConfig, RegistryOptions};
 use runner::{EngineConfig, Runtimes, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
@@ -347,7 +347,29 @@ fn index(file: PythonTable, environment: &Environment) -> Result<Option<PackageI
             None => problem,
         }
     })?;
-    Ok(Some(index))
+    Ok(Some(index.reached(access(environment)?)))
+}
+
+/// How this machine reaches the index: proxies, and the passwords of the user's netrc file.
+fn access(environment: &Environment) -> Result<IndexAccess, Problem> {
+    let any = |names: &[&str]| -> Result<Option<String>, Problem> {
+        for name in names {
+            if let Some(text) = environment.text(name)? {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    };
+    let https = any(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?;
+    let http = any(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])?;
+    let direct = any(&["no_proxy", "NO_PROXY"])?.unwrap_or_default();
+    let usual = || environment.user_home().map(|home| home.join(".netrc"));
+    let netrc = environment.path(env::NETRC).or_else(usual);
+    // Without one, no host wants a password.
+    let netrc = netrc.and_then(|path| std::fs::read_to_string(path).ok());
+    let netrc = netrc.unwrap_or_default();
+    let (https, http) = (https.as_deref(), http.as_deref());
+    Ok(IndexAccess::new(https, http, &direct, &netrc))
 }
 
 /// The engine: the environment decides alone as soon as it names one, as the file decides alone

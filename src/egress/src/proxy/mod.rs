@@ -5,6 +5,7 @@ mod body;
 mod budget;
 mod connection;
 mod ledger;
+mod next;
 mod patient;
 mod problem;
 mod record;

@@ -129,6 +129,7 @@ impl Relay<'_> {
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&asked.headers);
         set_length(request.headers_mut(), length);
+        self.approach(&asked, &mut request);
         let (response, bytes_before) = loop {
             let bytes_before = if is_reused { link.meter.both() } else { 0 };
             let spent = |meter: &Meter| meter.both() - bytes_before;
@@ -155,6 +156,36 @@ impl Relay<'_> {
             }
         };
         self.answer(&asked, response, link, bytes_before, upload)
+    }
+
+    /// Puts on a request what the operator says: what the host wants, and the form that a proxy reads.
+    /// The record holds what the program asked.
+    fn approach(&self, asked: &Asked, request: &mut Request<Passing>) {
+        let Some(approach) = self.world.approach(asked.scheme, &asked.authority) else {
+            return;
+        };
+        if let Some(authorization) = &approach.authorization {
+            let value = authorization.header();
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        if asked.scheme == Scheme::Http
+            && let Some(next) = &approach.next
+        {
+            let Authority { host, port } = &asked.authority;
+            let whole = if *port == Scheme::Http.port() {
+                format!("http://{host}{}", asked.target)
+            } else {
+                format!("http://{host}:{port}{}", asked.target)
+            };
+            if let Ok(whole) = whole.parse() {
+                *request.uri_mut() = whole;
+            }
+            if let Some(authorization) = &next.authorization {
+                let value = authorization.header();
+                let name = header::PROXY_AUTHORIZATION;
+                request.headers_mut().insert(name, value);
+            }
+        }
     }
 
     /// Turns an answer's head into the program's, and the rest into a job.

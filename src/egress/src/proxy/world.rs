@@ -13,9 +13,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::budget::{Budget, Metered};
+use super::next;
 use super::problem::{Problem, chain};
 use crate::host::{Authority, Host, Scheme};
-use crate::{EgressError, HostRule, Policy, Upstream, forbidden};
+use crate::{Approach, EgressError, HostRule, NextProxy, Policy, Upstream, forbidden};
 
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 8;
@@ -45,6 +46,8 @@ pub(super) enum Wire {
 #[derive(Debug)]
 pub(super) struct Route {
     addresses: Vec<SocketAddr>,
+    /// The proxy that is there instead of the host, when it is to open a tunnel.
+    tunnel: Option<NextProxy>,
 }
 
 impl World {
@@ -116,6 +119,13 @@ impl World {
         if let Some(&address) = mapped {
             return Ok(Route {
                 addresses: vec![address],
+                tunnel: None,
+            });
+        }
+        if let Some(next) = self.next(scheme, authority) {
+            return Ok(Route {
+                addresses: vec![next.address],
+                tunnel: (scheme == Scheme::Https).then(|| next.clone()),
             });
         }
         let pin = {
@@ -137,9 +147,23 @@ impl World {
                     .iter()
                     .map(|&address| SocketAddr::new(address, authority.port))
                     .collect(),
+                tunnel: None,
             }),
             Err(reason) => Err(Problem::forbidden(reason)),
         }
+    }
+
+    /// How the operator says that a host is reached.
+    pub(super) fn approach(&self, scheme: Scheme, authority: &Authority) -> Option<&Approach> {
+        let fits = |one: &&Approach| {
+            one.is_https == (scheme == Scheme::Https) && one.host.matches(scheme, authority)
+        };
+        self.policy.approaches.iter().find(fits)
+    }
+
+    /// The proxy that stands before a host.
+    pub(super) fn next(&self, scheme: Scheme, authority: &Authority) -> Option<&NextProxy> {
+        self.approach(scheme, authority)?.next.as_ref()
     }
 
     async fn resolve(&self, host: &Host) -> Result<Pinned, Problem> {
@@ -186,7 +210,17 @@ impl World {
             match timeout(self.policy.timeouts.connect, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true).ok();
-                    return Ok(Metered::new(stream, Arc::clone(&self.budget)));
+                    let stream = Metered::new(stream, Arc::clone(&self.budget));
+                    let Some(next) = &route.tunnel else {
+                        return Ok(stream);
+                    };
+                    let opened = next::tunnel(stream, next, authority);
+                    return match timeout(self.policy.timeouts.handshake, opened).await {
+                        Ok(opened) => opened,
+                        Err(_) => Err(Problem::late(format!(
+                            "the proxy of this machine did not open a way to {authority} in time"
+                        ))),
+                    };
                 }
                 Ok(Err(error)) => {
                     problem = Problem::failed(format!("no connection to {authority}: {error}"));

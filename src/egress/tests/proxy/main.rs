@@ -7,6 +7,7 @@
 mod hostile;
 mod limits;
 mod live;
+mod next;
 mod opaque;
 mod programs;
 mod refused;

@@ -32,10 +32,8 @@ impl Dependencies {
             let both = known.wheels.intersection(&requirement.wheels);
             let both: std::collections::BTreeSet<_> = both.copied().collect();
             if !is_same || both.is_empty() {
-                let shown = |version: &str, whose: &str| match is_same {
-                    true => format!("other wheels of {version} {whose}"),
-                    false => format!("{version} {whose}"),
-                };
+                let what = if is_same { "other wheels of " } else { "" };
+                let shown = |version: &str, whose: &str| format!("{what}{version} {whose}");
                 return Err(CompositionError::Locks {
                     distribution: requirement.name.clone(),
                     one: shown(&known.version, of),

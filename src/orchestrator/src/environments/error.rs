@@ -29,6 +29,9 @@ pub enum EnvironmentError {
         /// What is wrong with it.
         why: String,
     },
+    /// The proxy of this machine, without its credentials, and why it cannot be used.
+    #[error("the proxy `{0}` before the package index cannot be used: {1}")]
+    Proxy(String, &'static str),
     /// A requirement that cannot be met, or several that exclude each other.
     #[error("{what}: {why}")]
     Unmet {
@@ -135,6 +138,9 @@ impl EnvironmentError {
             }
             Self::NoIndex | Self::Index { .. } => {
                 "name it in PIP_INDEX_URL, as `index` in [python] of config.toml, or in pip.conf"
+            }
+            Self::Proxy(..) => {
+                "see HTTPS_PROXY and HTTP_PROXY; NO_PROXY names hosts that are reached without it"
             }
             Self::Unmet { kind, .. } => match kind {
                 Unmet::Unknown => "see how its name is written, and which index is used",

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use egress::{HostRule, Policy};
+use egress::{Approach, Authorization, HostRule, NextProxy, Policy};
 use spec::ByteSize;
 
 use super::EnvironmentError;
+use super::access::{Hop, IndexAccess, basic};
 use crate::egress::EgressSettings;
 
 /// Bytes of all wheels of one environment, and of the pages about them.
@@ -23,14 +24,18 @@ pub struct PackageIndex {
     url: String,
     /// Its host, and those where its files are.
     hosts: BTreeSet<HostRule>,
+    /// Its own host, and what that wants.
+    own: HostRule,
+    authorization: Option<Authorization>,
+    access: IndexAccess,
 }
 
 impl PackageIndex {
     /// The index at an address; its files are there too, or at these hosts.
     ///
     /// # Errors
-    /// [`EnvironmentError::Index`] for an address that is none, or that holds credentials: they
-    /// would enter a sandbox.
+    /// [`EnvironmentError::Index`] for an address that is none. Credentials in it are kept apart: they
+    /// are no part of [`Self::url`], and never enter a sandbox.
     pub fn new(url: &str, files: BTreeSet<HostRule>) -> Result<Self, EnvironmentError> {
         let shown = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://...@{rest}"),
@@ -50,12 +55,11 @@ impl PackageIndex {
         if !rest.chars().all(plain) {
             return Err(wrong("it is not a plain address"));
         }
-        let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
-        if host.contains('@') {
-            return Err(wrong(
-                "it holds a user name or a password, which never enter a sandbox",
-            ));
-        }
+        let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (authorization, host) = match place.rsplit_once('@') {
+            Some((credentials, host)) => (basic(credentials), host),
+            None => (None, place),
+        };
         let rule: HostRule = host
             .parse()
             .map_err(|error: egress::HostError| wrong(&error.to_string()))?;
@@ -63,14 +67,24 @@ impl PackageIndex {
             return Err(wrong("its host is a pattern"));
         }
         let mut hosts = files;
-        hosts.insert(rule);
+        hosts.insert(rule.clone());
+        let url = format!("{scheme}://{host}/{path}");
         Ok(Self {
             url: format!("{}/", url.trim_end_matches('/')),
             hosts,
+            own: rule,
+            authorization,
+            access: IndexAccess::default(),
         })
     }
 
-    /// Its address, with a `/` at its end.
+    /// The same, reached as this machine reaches it.
+    #[must_use]
+    pub fn reached(self, access: IndexAccess) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Its address, with a `/` at its end and without credentials.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -88,26 +102,95 @@ impl PackageIndex {
         &self,
         allow: &BTreeSet<HostRule>,
         settings: &EgressSettings,
-    ) -> Policy {
+    ) -> Result<Policy, EnvironmentError> {
         let mut places = settings.hosts.clone();
+        let mut approaches = Vec::new();
         for rule in allow {
             for port in rule.port().map_or(vec![443, 80], |port| vec![port]) {
                 let key = format!("{}:{port}", rule.host());
-                if places.contains_key(&key) || places.contains_key(rule.host()) {
-                    continue;
+                // Where the operator says it is, no proxy stands before it.
+                let is_mapped = places.contains_key(&key) || places.contains_key(rule.host());
+                // A port of its own says nothing of the scheme.
+                let both = rule.port().is_some();
+                let schemes = [true, false].into_iter();
+                let schemes = schemes.filter(|is_https| both || *is_https == (port == 443));
+                let mut is_direct = false;
+                for is_https in schemes {
+                    let mut approach = self.approach(rule, is_https);
+                    if !is_mapped {
+                        approach.next = self.next(rule, is_https, port).await?;
+                        is_direct |= approach.next.is_none();
+                    }
+                    approaches.push(approach);
                 }
-                if let Some(address) = look_up(rule.host(), port).await {
+                if is_direct && let Some(address) = look_up(rule.host(), port).await {
                     places.insert(key, address);
                 }
             }
         }
-        Policy {
+        Ok(Policy {
             allow: allow.clone(),
             hosts: places,
+            approaches,
             bytes_max: BYTES_MAX,
             body_max: WHEEL_MAX,
             exchanges_max: REQUESTS_MAX,
             ..Policy::default()
+        })
+    }
+
+    /// Whether this is what its address names: its own host, over its own scheme.
+    fn is_own(&self, rule: &HostRule, is_https: bool) -> bool {
+        *rule == self.own && self.url.starts_with("https:") == is_https
+    }
+
+    /// What one of the hosts wants over one scheme. No password leaves in the clear that the operator
+    /// did not give to such an address.
+    fn approach(&self, rule: &HostRule, is_https: bool) -> Approach {
+        let is_own = self.is_own(rule, is_https);
+        let own = self.authorization.as_ref().filter(|_| is_own);
+        let known = self
+            .access
+            .login(rule.host())
+            .filter(|_| is_https || is_own);
+        Approach {
+            host: rule.clone(),
+            is_https,
+            authorization: own.or(known).cloned(),
+            next: None,
+        }
+    }
+
+    /// The proxy that stands before one of the hosts.
+    async fn next(
+        &self,
+        rule: &HostRule,
+        is_https: bool,
+        port: u16,
+    ) -> Result<Option<NextProxy>, EnvironmentError> {
+        let Some(hop) = self.access.hop(is_https, rule.host(), port) else {
+            return Ok(None);
+        };
+        match hop {
+            Hop::Http {
+                host,
+                port,
+                authorization,
+            } => {
+                let address = look_up(host, *port).await.ok_or_else(|| {
+                    EnvironmentError::Proxy(format!("http://{host}:{port}"), "it has no address")
+                })?;
+                Ok(Some(NextProxy {
+                    address,
+                    authorization: authorization.clone(),
+                }))
+            }
+            // It matters where it would be used.
+            Hop::Unusable(shown) if self.is_own(rule, is_https) => {
+                let why = "only proxies at http:// can be used";
+                Err(EnvironmentError::Proxy(shown.clone(), why))
+            }
+            Hop::Unusable(_) => Ok(None),
         }
     }
 }
@@ -146,7 +229,11 @@ mod tests {
             "http://index.example.org:8080/a/",
             Ok("http://index.example.org:8080/a/"),
         );
-        check("https://u:secret@index.example.org/", Err("a password"));
+        check(
+            "https://u:secret@index.example.org/simple",
+            Ok("https://index.example.org/simple/"),
+        );
+        check("ftp://u:secret@index.example.org/", Err("https://"));
         check("ftp://index.example.org/", Err("https://"));
         check("index.example.org", Err("https://"));
         check("https://*.example.org/", Err("pattern"));

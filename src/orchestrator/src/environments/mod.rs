@@ -4,6 +4,7 @@
 //! Everything that touches a wheel happens in sandboxes: one reaches the package index and fetches,
 //! one without a network installs, one imports. The host hashes what they send, and writes one layer.
 
+mod access;
 mod cache;
 mod error;
 mod index;
@@ -30,6 +31,7 @@ use crate::error::FactoryError;
 use crate::factory::Factory;
 use crate::watch::{Event, Watcher};
 
+pub use access::IndexAccess;
 pub use error::{EnvironmentError, Unmet};
 pub use index::PackageIndex;
 pub(crate) use travel::{ENVIRONMENT_TYPE, attach, belongs};

@@ -319,7 +319,7 @@ impl Builder<'_> {
     /// A proxy to the index alone. Nothing that goes through it is recorded.
     async fn proxy(&self, hosts: &BTreeSet<HostRule>) -> Result<Proxy, FactoryError> {
         let egress = &self.factory.egress;
-        let policy = self.index()?.policy(hosts, egress.settings()).await;
+        let policy = self.index()?.policy(hosts, egress.settings()).await?;
         let upstream = egress.upstream().await?;
         Ok(Proxy::live(policy, Arc::new(Discard), upstream)?)
     }

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use jiff::Timestamp;
 use spec::{Digest, SubagentName};
 use store::{SourceFiles, Store, StoreErrorKind, VersionContent};
+use tokio_util::sync::CancellationToken;
 
 use super::error::LibraryError;
 use super::export::About;
 use super::{BLOBS, FORMAT, OWN, VERSION, blobs, folder, publish, skill};
 use crate::FactoryError;
 use crate::compose::Dependencies;
+use crate::environments::{EnvironmentError, Prepared};
+use crate::factory::Factory;
+use crate::watch::Watcher;
 
 /// Folders that one import reads.
 const FOLDERS_MAX: usize = 10_000;
@@ -26,6 +31,8 @@ pub struct ImportRequest<'a> {
     pub store: &'a Store,
     /// A subagent's folder, a folder of such folders, or one that has `skills/subagents`.
     pub folder: &'a Path,
+    /// What the requirements of some folders were resolved to.
+    pub locks: Locks,
     /// Whether only to say what would be done. Nothing is written to the library then.
     pub dry_run: bool,
     /// When.
@@ -75,7 +82,7 @@ pub enum ImportOutcome {
 /// [`FactoryError::Library`] when there is nothing to import, and [`FactoryError::Store`] when the
 /// library cannot be read or written. Nothing was published then.
 pub fn import_skills(
-    request: &ImportRequest<'_>,
+    mut request: ImportRequest<'_>,
     observe: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<ImportItem>, FactoryError> {
     let folders = find(request.folder)?;
@@ -95,7 +102,7 @@ pub fn import_skills(
     let mut names: BTreeMap<SubagentName, PathBuf> = BTreeMap::new();
     for (at, path) in folders.iter().enumerate() {
         observe(at, folders.len());
-        let (name, notes, outcome) = match read_one(request, into, path) {
+        let (name, notes, outcome) = match read_one(&mut request, into, path) {
             Ok(taken) => {
                 let outcome = match names.get(&taken.name) {
                     Some(other) => ImportOutcome::Refused(twice(&taken.name, other)),
@@ -205,7 +212,56 @@ fn find(path: &Path) -> Result<Vec<PathBuf>, FactoryError> {
 }
 
 /// Reads one folder and puts its version into a store.
-fn read_one(request: &ImportRequest<'_>, into: &Store, path: &Path) -> Result<Taken, FactoryError> {
+fn read_one(
+    request: &mut ImportRequest<'_>,
+    into: &Store,
+    path: &Path,
+) -> Result<Taken, FactoryError> {
+    let mut read = match look(request.store, into, path)? {
+        Looked::Exact(taken) => return Ok(taken),
+        Looked::Read(read) => *read,
+    };
+    let content = &mut read.content;
+    if read.wanted.is_empty() {
+        let dependencies = dependencies(request.store, into, content)?;
+        let merged = dependencies.merged(&content.requirements)?;
+        if let (true, Some(python)) = (
+            content.requirements.is_empty(),
+            dependencies.locked_python(),
+        ) {
+            python.clone_into(&mut content.python);
+        }
+        content.requirements = merged;
+    } else {
+        let prepared = request.locks.0.remove(path).ok_or_else(|| {
+            let wanted = spec::printable(&read.wanted.join(", "), 200);
+            LibraryError::hinted(
+                format!("its requirements are not locked: {wanted}"),
+                "import it where a package index can be reached, or import an exported folder, which holds the lock",
+            )
+        })??;
+        content.requirements = prepared.requirements;
+        content.python = prepared.python;
+    }
+    check(request.store, into, &read.name, &read.content)?;
+    Ok(Taken {
+        version: into.stage(&read.content)?.digest(),
+        name: read.name,
+        notes: read.notes,
+        runs: 0,
+    })
+}
+
+/// What a folder is.
+enum Looked {
+    /// A version that was exported, unchanged.
+    Exact(Taken),
+    /// Files that are to become a version.
+    Read(Box<skill::Read>),
+}
+
+/// Reads one folder; a version that was exported is put into a store.
+fn look(store: &Store, into: &Store, path: &Path) -> Result<Looked, FactoryError> {
     let dir = folder::open(path)?;
     let folder_name = path.file_name().unwrap_or_default().to_string_lossy();
     let (files, skipped) = folder::files(&dir)?;
@@ -215,16 +271,16 @@ fn read_one(request: &ImportRequest<'_>, into: &Store, path: &Path) -> Result<Ta
         let runs = take_blobs(&dir, &about, into)?;
         if let Some(version) = exact(&about, &files, into)? {
             let content = into.version(&version)?.content;
-            check(request, into, &about.name, &content)?;
+            check(store, into, &about.name, &content)?;
             for record in &about.runs {
                 into.receive_run(record)?;
             }
-            return Ok(Taken {
+            return Ok(Looked::Exact(Taken {
                 name: about.name,
                 version,
                 notes,
                 runs,
-            });
+            }));
         }
         notes.push("it was changed since it was exported".to_owned());
         known = Some(VersionContent::from_config(&canonical(&about.config)?)?);
@@ -233,38 +289,111 @@ fn read_one(request: &ImportRequest<'_>, into: &Store, path: &Path) -> Result<Ta
         Some(known) => (files, Some(known)),
         None => unpack_deployed(files)?,
     };
-    let read = skill::read(&folder_name, files, deployed.as_ref())?;
-    notes.extend(read.notes);
+    let mut read = skill::read(&folder_name, files, deployed.as_ref())?;
+    notes.append(&mut read.notes);
     if !skipped.is_empty() {
         notes.push(format!(
             "left out, because they are no regular files: {}",
             spec::printable(&skipped.join(", "), 300)
         ));
     }
-    check(request, into, &read.name, &read.content)?;
-    Ok(Taken {
-        version: into.stage(&read.content)?.digest(),
-        name: read.name,
-        notes,
-        runs: 0,
-    })
+    read.notes = notes;
+    Ok(Looked::Read(Box::new(read)))
 }
 
 /// Checks that a version can be composed with what it depends on, here or among what came with it.
 fn check(
-    request: &ImportRequest<'_>,
+    store: &Store,
     into: &Store,
     name: &SubagentName,
     content: &VersionContent,
 ) -> Result<(), FactoryError> {
-    let dependencies = match Dependencies::read(into, &content.depends) {
+    dependencies(store, into, content)?.check(Some(name), content)?;
+    Ok(())
+}
+
+/// What a version depends on, here or among what came with it.
+fn dependencies(
+    store: &Store,
+    into: &Store,
+    content: &VersionContent,
+) -> Result<Dependencies, FactoryError> {
+    Ok(match Dependencies::read(into, &content.depends) {
         Err(error) if error.kind() == StoreErrorKind::NotFound => {
-            Dependencies::read(request.store, &content.depends)
+            Dependencies::read(store, &content.depends)
         }
         other => other,
-    }?;
-    dependencies.check(Some(name), content)?;
-    Ok(())
+    }?)
+}
+
+/// A folder whose requirements are to be resolved before it can be imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlocked {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What it names.
+    pub wanted: Vec<String>,
+    /// The versions that it depends on, whose requirements it needs too.
+    pub depends: BTreeMap<SubagentName, Digest>,
+}
+
+/// What requirements of folders were resolved to, or why they cannot be.
+#[derive(Debug, Default)]
+pub struct Locks(BTreeMap<PathBuf, Result<Prepared, FactoryError>>);
+
+/// The folders of an import whose requirements no lock beside them answers. What is wrong with others
+/// is said when they are imported.
+///
+/// # Errors
+/// As [`import_skills`].
+pub fn unlocked(store: &Store, folder: &Path) -> Result<Vec<Unlocked>, FactoryError> {
+    let folders = find(folder)?;
+    let trial = tempfile::tempdir().map_err(|source| LibraryError::Io {
+        path: std::env::temp_dir(),
+        action: "written",
+        source,
+    })?;
+    let into = Store::ensure(&trial.path().join("store"))?;
+    let mut found = Vec::new();
+    for folder in folders {
+        if let Ok(Looked::Read(read)) = look(store, &into, &folder)
+            && !read.wanted.is_empty()
+        {
+            found.push(Unlocked {
+                folder,
+                wanted: read.wanted,
+                depends: read.content.depends,
+            });
+        }
+    }
+    Ok(found)
+}
+
+impl Factory {
+    /// Resolves the requirements of folders and makes their environments. One that cannot be resolved
+    /// does not stop the others.
+    ///
+    /// # Errors
+    /// [`EnvironmentError::Cancelled`].
+    pub async fn lock(
+        &self,
+        folders: Vec<Unlocked>,
+        watcher: &Arc<dyn Watcher>,
+        cancel: &CancellationToken,
+    ) -> Result<Locks, FactoryError> {
+        let mut locks = Locks::default();
+        for one in folders {
+            // What is missing is said when it is imported.
+            let dependencies = Dependencies::read(&self.store, &one.depends).unwrap_or_default();
+            let made = self.prepare_with(&one.wanted, &dependencies, watcher, cancel);
+            let made = made.await;
+            if let Err(FactoryError::Environment(EnvironmentError::Cancelled)) = made {
+                return Err(EnvironmentError::Cancelled.into());
+            }
+            locks.0.insert(one.folder, made);
+        }
+        Ok(locks)
+    }
 }
 
 /// What an exported folder says of itself.

@@ -18,7 +18,9 @@ pub use cases::Case;
 pub use copy::{CopyReport, CopyRequest, copy_version};
 pub use error::LibraryError;
 pub use export::{Exported, export_version};
-pub use import::{ImportItem, ImportOutcome, ImportRequest, import_skills};
+pub use import::{
+    ImportItem, ImportOutcome, ImportRequest, Locks, Unlocked, import_skills, unlocked,
+};
 
 /// The folder, in an exported one, of what a person does not write.
 const OWN: &str = ".agentfactory";

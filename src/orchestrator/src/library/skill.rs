@@ -9,6 +9,7 @@ use super::error::LibraryError;
 use crate::compose::{is_standard, module_name};
 use crate::front_matter::{FrontMatter, SkillMd};
 use crate::python::{self, Uses};
+use crate::script::script_requirements;
 use crate::task::{PYTHON, SKILL_MD};
 
 /// A subagent that was read from a folder.
@@ -16,6 +17,8 @@ use crate::task::{PYTHON, SKILL_MD};
 pub(super) struct Read {
     pub(super) name: SubagentName,
     pub(super) content: VersionContent,
+    /// The distributions that it names, where no lock beside it says which files they are.
+    pub(super) wanted: Vec<String>,
     /// What a person should know about it.
     pub(super) notes: Vec<String>,
 }
@@ -53,13 +56,15 @@ pub(super) fn read(
     let depends = depends.unwrap_or_default();
     let uses: Vec<Uses> = kept.values().map(|source| python::uses(source)).collect();
     let modules: BTreeSet<String> = depends.keys().map(module_name).collect();
-    notes.extend(lacks(&uses, &texts, &modules));
+    let (requirements, wanted) = requirements(&matter, texts.get(&entry), known)?;
+    // What modules a distribution has is known when it is installed.
+    let is_alone = requirements.is_empty() && wanted.is_empty();
+    notes.extend(lacks(&uses, &texts, is_alone.then_some(&modules)));
     let skills = matter
         .skills
         .clone()
         .or_else(|| known.map(|one| one.skills.clone()));
     let skills = skills.unwrap_or_else(|| granted(&uses));
-    let requirements = requirements(&matter, known)?;
     let files: SourceFiles = files
         .into_iter()
         .filter(|(path, _)| {
@@ -93,6 +98,7 @@ pub(super) fn read(
                 .unwrap_or_else(|| PYTHON.to_owned()),
             requirements,
         },
+        wanted,
         notes,
     })
 }
@@ -185,11 +191,12 @@ fn granted(uses: &[Uses]) -> BTreeSet<Skill> {
     names.filter_map(|name| name.parse().ok()).collect()
 }
 
-/// What the source asks for that a sandbox does not have.
+/// What the source asks for that a sandbox does not have; modules only where all of them are known,
+/// with those that it depends on.
 fn lacks(
     uses: &[Uses],
     texts: &BTreeMap<String, String>,
-    depends: &BTreeSet<String>,
+    depends: Option<&BTreeSet<String>>,
 ) -> Vec<String> {
     let mut notes = BTreeSet::new();
     for name in uses.iter().flat_map(|one| &one.tools) {
@@ -200,6 +207,9 @@ fn lacks(
             ));
         }
     }
+    let Some(depends) = depends else {
+        return notes.into_iter().collect();
+    };
     for module in uses.iter().flat_map(|one| &one.modules) {
         let own = texts.keys().any(|path| {
             let mut parts = path.rsplit('/');
@@ -221,31 +231,43 @@ fn lacks(
     notes.into_iter().collect()
 }
 
-/// The locked requirements. Front matter names distributions; only a lock says which files.
+/// The locked requirements, and those that are still to be locked: front matter and the entry file's
+/// `script` block (PEP 723) name distributions, and only a lock says which files.
 fn requirements(
     matter: &FrontMatter,
+    entry: Option<&String>,
     known: Option<&VersionContent>,
-) -> Result<Vec<store::Requirement>, LibraryError> {
-    let locked = known
-        .map(|one| one.requirements.clone())
-        .unwrap_or_default();
-    let Some(wanted) = &matter.requirements else {
-        return Ok(locked);
+) -> Result<(Vec<store::Requirement>, Vec<String>), LibraryError> {
+    let locked = known.map(|one| one.requirements.as_slice());
+    let locked = locked.unwrap_or_default();
+    let block = entry.map_or(Ok(Vec::new()), |source| script_requirements(source));
+    let block = block.map_err(|why| {
+        LibraryError::hinted(
+            format!("its entry file: {why}"),
+            "the block `# /// script` is described in PEP 723",
+        )
+    })?;
+    let stated = matter.requirements.clone().unwrap_or_default();
+    let is_exact = |text: &String| {
+        let mut all = locked.iter();
+        all.any(|one| *text == format!("{}=={}", one.name, one.version))
     };
-    let is_locked = |text: &String| {
-        let mut locked = locked.iter();
-        locked.any(|one| *text == format!("{}=={}", one.name, one.version))
-    };
-    match wanted.iter().find(|text| !is_locked(text)) {
-        None => Ok(locked),
-        Some(text) => Err(LibraryError::hinted(
-            format!(
-                "its requirement `{}` is not locked",
-                spec::printable(text, 120)
-            ),
-            "requirements are resolved when a subagent is created; import an exported folder, which holds the lock",
-        )),
+    // A version's own block was there when it was locked.
+    let is_there = |text: &String| locked.iter().any(|one| one.name == distribution(text));
+    if stated.iter().all(is_exact) && block.iter().all(is_there) {
+        return Ok((locked.to_vec(), Vec::new()));
     }
+    Ok((Vec::new(), stated.into_iter().chain(block).collect()))
+}
+
+/// The name in a requirement, as locks spell it. Source: PEP 503 and PEP 508.
+fn distribution(requirement: &str) -> String {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let text = requirement.trim();
+    let end = text.find(|c| !is_of_name(c)).unwrap_or(text.len());
+    let words = text[..end].split(['-', '_', '.']);
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-").to_lowercase()
 }
 
 fn check_size(files: &SourceFiles) -> Result<(), LibraryError> {
