@@ -321,14 +321,8 @@ fn imported_requirements_are_locked_and_leave_again() {
     assert!(skill.contains("wordlib==1.0"), "{skill}");
     let target = env.scratch().join("installed");
     let installed = Command::new("python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--index-url",
-            &index.url(),
-        ])
+        .args(["-m", "pip", "install", "--quiet", "--index-url"])
+        .arg(format!("http://{}/simple", index.address()))
         .args([
             "--only-binary",
             ":all:",
