@@ -89,6 +89,10 @@ IS_GVISOR = os.uname().version == GVISOR
 TOUCHED_MAX = 1 << 26  # A larger mapping is a reservation.
 # How often a sandbox of gVisor goes the way of a run before it is ready.
 ECHOES = 16
+# How long a sandbox that waits may take to import what its run will want; below what the host waits.
+IMPORTS_S = 50
+# What a program's own imports are noted up to.
+NOTED_MAX = 64
 
 
 def write_all(fd, *parts):
@@ -898,10 +902,11 @@ class Parent:
         self.child_out, child_writes = os.pipe()
         out, out_writes = os.pipe()
         err, err_writes = os.pipe()
+        # Both from the environment that the host chose; the child has one of its own.
+        self.imports = [name for name in os.environ.get("AGENTFACTORY_IMPORTS", "").split(",") if name]
         self.child = os.fork()
         if self.child == 0:
-            run_child(child_reads, child_writes, out_writes, err_writes)
-        # Started from the environment that the host chose; the child has one of its own.
+            run_child(child_reads, child_writes, out_writes, err_writes, self.imports)
         wants_shell = os.environ.get("AGENTFACTORY_SHELL") == "1"
         self.shell = WaitingShell.start(out_writes, err_writes) if wants_shell else None
         for pid in (self.child, self.shell and self.shell.pid):
@@ -1189,9 +1194,29 @@ class Parent:
             self.accounting.cpu_ns()
             self.frames.send(ECHO, bytes(64))
             return
+        if self.imports:
+            self.check_imports()
         self.child_ready = True
         self.frames.message(READY, {"protocol": PROTOCOL, "python": sys.version.split()[0]})
         self.start()
+
+    def check_imports(self):
+        """Refuses to get ready where what was imported ahead left more than modules: the program would
+        notice. The host then starts a sandbox that imports nothing.
+        """
+        for output in self.outputs.values():
+            self.on_output(output)
+        if self.early:
+            said = b"".join(self.early).decode("utf-8", "replace")
+            raise RuntimeError(f"what was imported ahead wrote: {said}")
+        if not self.folders.is_workspace_untouched() or os.listdir(self.folders.code):
+            raise RuntimeError("what was imported ahead made files")
+        known = {"1", str(self.child), str(self.shell and self.shell.pid)}
+        if any(name.isdigit() and name not in known for name in os.listdir("/proc")):
+            raise RuntimeError("what was imported ahead left processes")
+        used = self.accounting.cpu_ns()
+        if self.accounting.counts_processes:
+            self.clock.before = used  # The run is not to pay for it.
 
     def on_output(self, output):
         """Passes output on up to the limit. Returns whether there may be more."""
@@ -1436,16 +1461,19 @@ KINDS = {
 # The child. From here on, the subagent's code shares the process: nothing here is trusted.
 
 
-def run_child(channel_in, channel_out, out, err):
+def run_child(channel_in, channel_out, out, err, imports):
     """Becomes the child and never returns."""
     status = 70
     try:
         channel = prepare(channel_in, channel_out, out, err)
         resolve_localhost()
         preload()
+        import_ahead(imports)
         channel.open_code()
         rehearse(channel)
         seconds, source, program = channel.start()
+        if imports:
+            seconds += int(time.process_time())
         # Nobody may limit another process here, PID 1 included; nobody can raise a hard limit.
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         program = json.loads(program)
@@ -1546,8 +1574,39 @@ def preload():
     import atexit, datetime, importlib.util, linecache, pathlib, random, re, threading, traceback  # noqa: E401, F401
 
     # Kept, because the program may take the module away.
-    global JOIN_THREADS
-    JOIN_THREADS = threading._shutdown
+    global JOIN_THREADS, AHEAD
+    JOIN_THREADS, AHEAD = threading._shutdown, dict(sys.modules)
+
+
+def import_ahead(names):
+    """Imports what the program is going to. One that is not there leaves no trace, and the program's own
+    import says so; one that fails in another way may, so this process ends.
+    """
+    import importlib
+
+    if not names:
+        return
+    signal.alarm(IMPORTS_S)
+    wanted = {}
+    for name in names:
+        parts = name.split(".")
+        wanted |= dict.fromkeys(".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    for name in wanted:
+        before = len(sys.modules)
+        parent, _, last = name.rpartition(".")
+        package = sys.modules.get(parent)
+        try:
+            # A module of the same name would take the place of what is there.
+            if parent and (package is None or hasattr(package, last)):
+                continue
+            importlib.import_module(name)
+        except ImportError:
+            if len(sys.modules) != before:
+                raise
+    signal.alarm(0)
+    for file in (sys.stdout, sys.stderr):
+        file.flush()
+    AHEAD.update(sys.modules)
 
 
 def rehearse(channel):
@@ -1731,7 +1790,10 @@ def run_subagent(program, source, channel):
 
     limits = program["limits"]
     channel.limit = limits["message"]
-    status, claim, module = 0, None, None
+    status, claim, module, notes = 0, None, None, None
+    if PACKAGES in sys.path:
+        notes = Notes()
+        sys.meta_path.insert(0, notes)
     try:
         if "clock" in program:
             fix_clock(program["clock"])
@@ -1750,6 +1812,8 @@ def run_subagent(program, source, channel):
         if claim and claim["kind"] == "raised":
             sys.stderr.write(claim["traceback"])
         claim = None
+    if claim is not None and notes is not None and (imports := notes.imports()):
+        claim["imports"] = imports
     if claim is not None:
         channel.send(CHILD_CLAIM, 0, channel.dumps(claim).encode())
     if claim is None or claim["kind"] == "result":
@@ -1901,6 +1965,39 @@ class AfterImport:
 
             spec.loader.exec_module = exec_module
         return spec
+
+
+class Notes:
+    """Notes what the program imports of its environment itself, as a finder that finds nothing: the
+    sandboxes of runs that follow import it ahead.
+    """
+
+    def __init__(self):
+        self.names = []
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.stdlib_module_names or len(self.names) >= NOTED_MAX:
+            return None
+        # What a distribution imports while it is imported comes with it.
+        frame = sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            if code.co_name == "<module>" and code.co_filename.startswith(PACKAGES):
+                return None
+            frame = frame.f_back
+        self.names.append(name)
+        return None
+
+    def imports(self):
+        """Those that were found in the environment."""
+        root, found = PACKAGES + "/", []
+        for name in self.names:
+            try:
+                if sys.modules[name].__spec__.origin.startswith(root):
+                    found.append(name)
+            except Exception:
+                continue  # It was not found, or the program has put something else in its place.
+        return found
 
 
 def join_threads():
@@ -2075,8 +2172,9 @@ def release(module):
     root = os.fsdecode(CODE) + "/"
     modules = [
         found
-        for found in list(sys.modules.values())
-        if str(getattr(found, "__file__", None) or "").startswith(root)
+        for name, found in list(sys.modules.items())
+        if AHEAD.get(name) is not found
+        and str(getattr(found, "__file__", None) or "").startswith(root)
     ]
     for found in modules + [module]:
         if found is not None:

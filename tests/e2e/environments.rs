@@ -92,3 +92,24 @@ fn a_version_holds_its_lock() {
     let fsck = env.agentfactory(["fsck"]);
     fsck.expect_status(0);
 }
+
+#[test]
+fn an_image_that_the_engine_has_lost_is_made_again() {
+    let Some(env) = env() else { return };
+    let file = env.write("a.py", IDNA);
+    let exec = || {
+        let exec = ["exec", file.to_str().unwrap(), "--requirement=idna==3.9"];
+        let run = env.agentfactory(exec).expect_status(0);
+        assert!(run.stdout.starts_with("3.9 "), "{}", run.stdout);
+    };
+    exec();
+    let shown = env.agentfactory(["runs", "show", "last", "--json"]);
+    let shown = shown.expect_status(0).json();
+    let image = shown["image"].as_str().unwrap();
+    let removed = std::process::Command::new("docker")
+        .args(["image", "rm", "--force", image])
+        .output()
+        .unwrap();
+    assert!(removed.status.success(), "{removed:?}");
+    exec();
+}

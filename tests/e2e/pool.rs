@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::{Finished, TestEnv, containers, full_counts};
 
 /// Nothing that a client does may take longer, whatever happens to the pool.
@@ -457,7 +457,7 @@ fn whoever_talks_nonsense_or_nothing_is_in_nobodys_way() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let answer: Value = serde_json::from_slice(&answer[5..]).unwrap();
-    assert_eq!(answer["protocol"]["protocol"], 2);
+    assert_eq!(answer["protocol"]["protocol"], 3);
     assert_eq!(exec(&env, &[]).expect_status(0).json()["start"], "leased");
     drop(open);
 }
@@ -554,4 +554,47 @@ fn more_runs_than_may_wait_and_then_are_told_when_to_come_back() {
     first.wait().unwrap();
     assert_eq!(finish(&mut second).0, "completed");
     assert_all_slots_are_free(&env);
+}
+
+/// How many wait that have imported these modules.
+fn waiting_with(env: &TestEnv, imports: &[&str]) -> u64 {
+    let classes = status(env)["classes"].as_array().unwrap().clone();
+    let of = classes
+        .iter()
+        .filter(|class| class["imports"] == json!(imports));
+    of.map(|class| class["waiting"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn environments_are_kept_with_what_their_runs_import() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    let pool = Pool::warm(&env, "1");
+    let source =
+        "def main(query):\n    import idna.codec\n    return {'answer': idna.__version__}\n";
+    let script = json!({"format": 1, "agent": [{"calls": [
+        {"tool": "create_subagent", "arguments": {"name": "namer", "description": "Names.", "code": source,
+            "skills": [], "requirements": ["idna==3.10"]}},
+        {"tool": "run_subagent", "arguments": {"name": "namer", "query": ""}},
+        {"tool": "finish", "arguments": {"answer": "done", "save": [{"name": "namer"}]}},
+    ]}]});
+    let file = env.write("session.yaml", &script.to_string());
+    let model = format!("scripted:{}", file.display());
+    let solve = ["solve", "Name.", "--model", &model];
+    env.agentfactory(solve).expect_status(0);
+    let run = |flags: &[&str]| {
+        let arguments = [&["run", "namer", "x", "--json"], flags].concat();
+        let run = env.agentfactory(arguments).expect_status(0).json();
+        assert_eq!(run["answer"], "3.10");
+        (run["start"].clone(), run["imports"].clone())
+    };
+    assert_eq!(run(&[]), (json!("cold"), Value::Null));
+    let names = ["idna.codec"];
+    eventually("it is not kept", || waiting_with(&env, &names) > 0);
+    assert_eq!(run(&[]), (json!("leased"), json!("ahead")));
+    // What is there before everything else cannot have been imported ahead.
+    assert_eq!(run(&["--seed", "1"]).1, Value::Null);
+    assert_eq!(run(&["--no-pool"]), (json!("cold"), Value::Null));
+    drop(pool);
 }

@@ -9,15 +9,17 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use llm::{Model, ModelRef};
 use orchestrator::trust::TrustPolicy;
-use orchestrator::{Assets, Egress, EnvironmentSettings, Factory, ShellPolicy, SystemContext};
+use orchestrator::{
+    Assets, Egress, EnvironmentSettings, Factory, Requirements, ShellPolicy, SystemContext,
+};
 use registry::{Repository, RepositoryName};
 use runner::images::{self, BuildRequest};
 use runner::pool_process::{self, Asked, OwnSandboxes, PooledSandboxes, Wanted, WantedLimits};
 use runner::{
     DockerOptions, DockerSandboxes, Engine, EngineConfig, ImageId, Notice, Owner, Permit,
-    PoolOptions, RunnerError, Runtimes, Sandboxes, Slots, Warm,
+    PoolOptions, Program, RunnerError, Runtimes, Sandboxes, Slots, Warm,
 };
-use spec::{LimitSources, Limits, Skill, VersionRef};
+use spec::{Determinism, Imports, LimitSources, Limits, Skill, VersionRef};
 use store::{Act, Operation, Resolved, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +43,28 @@ pub(crate) struct App {
     pub(crate) interrupts: Interrupts,
     /// What is to be gone when it ends.
     pub(crate) closing: Closing,
+}
+
+/// What decides which sandbox of a pool suits a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leasable<'a> {
+    /// What it should have ready.
+    pub(crate) warm: Warm,
+    /// What it may use.
+    pub(crate) limits: &'a Limits,
+    /// What it finds besides the standard library.
+    pub(crate) packages: Option<Packages<'a>>,
+}
+
+/// The environment of a run, and what decides what is imported in it ahead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packages<'a> {
+    /// What it finds.
+    pub(crate) requirements: &'a Requirements,
+    /// What runs in it.
+    pub(crate) program: &'a Program,
+    /// The clock and the random numbers that the program is given.
+    pub(crate) determinism: Determinism,
 }
 
 /// The models of a run or task.
@@ -184,23 +208,31 @@ impl App {
         store: Arc<Store>,
         models: Models,
         flags: SandboxFlags,
-        wanted: Option<(Warm, &Limits)>,
+        wanted: Option<Leasable<'_>>,
         live: &Live,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Factory> {
         let slots = self.slots(flags)?;
         let asked = match wanted.filter(|_| self.may_lease(flags)) {
-            Some((warm, limits)) => self.lease(warm, limits, &slots, cancel).await?,
-            None => Asked::None(None),
+            Some(wanted) => self.lease(wanted, &slots, cancel).await?,
+            None => None,
         };
-        let lease = match asked {
-            Asked::Lease(lease) => lease,
-            Asked::None(permit) => {
+        let (lease, image) = match asked {
+            Some((Asked::Lease(lease), Some(image))) => (lease, image),
+            Some((Asked::Lease(lease), None)) => {
+                let image = lease.image.clone();
+                (lease, image)
+            }
+            Some((Asked::None(permit), _)) => {
                 let place = (slots, permit);
                 return self.factory_of(store, models, place, live, cancel).await;
             }
+            None => {
+                let place = (slots, None);
+                return self.factory_of(store, models, place, live, cancel).await;
+            }
         };
-        let (image, engine) = (lease.image.clone(), lease.engine.clone());
+        let engine = lease.engine.clone();
         let own = OwnEngine {
             engine: self.settings.engine.clone(),
             runtimes: self.settings.runtimes.clone(),
@@ -215,33 +247,60 @@ impl App {
         self.settings.uses_pool && !flags.no_pool && !self.settings.runtimes.is_mixed()
     }
 
-    /// A sandbox of the pool that another process keeps, if there is one for these limits.
+    /// A sandbox of the pool that another process keeps, if there is one for this run, and the sandbox
+    /// image below where it is one of an environment.
     async fn lease(
         &self,
-        warm: Warm,
-        limits: &Limits,
+        wanted: Leasable<'_>,
         slots: &Slots,
         cancel: &CancellationToken,
-    ) -> anyhow::Result<Asked> {
+    ) -> anyhow::Result<Option<(Asked, Option<ImageId>)>> {
         let socket = &self.settings.pool_socket;
         if !socket.exists() {
-            return Ok(Asked::None(None));
+            return Ok(None);
         }
         // What is wrong with the engine or the image is said when they are used.
         let Ok(engine) = Engine::address_of(&self.settings.engine) else {
-            return Ok(Asked::None(None));
+            return Ok(None);
         };
         let Ok(Some(image)) = images::key(&self.image_request(&())) else {
-            return Ok(Asked::None(None));
+            return Ok(None);
         };
+        let (mut below, mut environment, mut imports) = (None, None, Imports::NONE);
+        if let Some(packages) = wanted.packages {
+            let Some(found) = self.remembered(packages) else {
+                return Ok(None);
+            };
+            (below, environment, imports) = (Some(found.0), Some(found.1.0), found.2);
+        }
         let wanted = Wanted {
             engine,
             runtime: self.settings.runtimes.default.clone(),
             image,
-            warm,
-            limits: WantedLimits::of(limits),
+            environment,
+            imports,
+            warm: wanted.warm,
+            limits: WantedLimits::of(wanted.limits),
         };
-        Ok(pool_process::lease(socket, wanted, slots, cancel).await?)
+        let asked = pool_process::lease(socket, wanted, slots, cancel).await?;
+        Ok(Some((asked, below)))
+    }
+
+    /// The sandbox image, that of the environment of a run, and what a sandbox that waits for the run
+    /// imports, as far as that is known without an engine.
+    fn remembered(&self, packages: Packages<'_>) -> Option<(ImageId, ImageId, Imports)> {
+        let Packages {
+            requirements,
+            program,
+            determinism,
+        } = packages;
+        let environments = self.environments();
+        let images = images::recorded(&self.image_request(&())).ok()?;
+        images.into_iter().find_map(|below| {
+            let prepared = environments.remembered(&below, requirements)?;
+            let imports = environments.imports(&prepared, program, determinism);
+            Some((below, prepared.environment.image, imports))
+        })
     }
 
     /// Everything that running and solving needs: connects to the engine, removes what dead

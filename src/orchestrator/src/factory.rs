@@ -11,8 +11,8 @@ use runner::images::Environment;
 use runner::{ImageId, Mount, Observer, Program, RunHost, SandboxSpec, Sandboxes, SourceFile};
 use spec::wire::{RunContext, RunJson};
 use spec::{
-    Determinism, Digest, LimitSources, Limits, OutputStream, Place, RunOutcome, RunReport, Skill,
-    SubagentName, Tree, VersionRef, WorkspacePath,
+    Determinism, Digest, Imports, LimitSources, Limits, OutputStream, Place, RunOutcome, RunReport,
+    Skill, SubagentName, Tree, VersionRef, WorkspacePath,
 };
 use store::{
     Exchange, Requirement, RunEnvironment, RunPlace, RunProgram, RunRecord, Store, VersionContent,
@@ -26,7 +26,7 @@ use crate::budget::Tokens;
 use crate::compose::Dependencies;
 use crate::context::Context;
 use crate::egress::{self as network, Egress};
-use crate::environments::EnvironmentSettings;
+use crate::environments::{EnvironmentSettings, Prepared, is_outdated};
 use crate::error::FactoryError;
 use crate::output_log::{LogHeader, OutputLog, Queue};
 use crate::python;
@@ -213,9 +213,10 @@ impl Factory {
         let program = self.composed(request).await?;
         // A home that cannot be written is noticed before anything runs.
         self.store.put(&request.tree.to_bytes())?;
-        let environment = self.environment_of(request, watcher, &cancel).await?;
-        let image = environment.as_ref().map(|environment| &environment.image);
-        let image = image.unwrap_or(&self.image).clone();
+        let prepared = match self.remembered(request).await {
+            None => Box::pin(self.environment_of(request, watcher, &cancel)).await?,
+            remembered => remembered,
+        };
         let door = self.egress.proxy(&request.egress, &self.store).await?;
         let proxy = door.as_ref().map(|door| door.proxy.clone());
         let header = LogHeader::new(run, at, &request.shown, request.version);
@@ -241,22 +242,25 @@ impl Factory {
         };
         let sandbox = SandboxSpec {
             run,
-            image: image.clone(),
+            image: self.image_of(prepared.as_ref()),
             program: program.clone(),
             tree: Arc::clone(&request.tree),
             mounts: request.mounts.clone(),
             limits: request.limits.clone(),
             determinism: request.determinism,
+            imports: self.imports_of(request, prepared.as_ref()),
             runtime: None,
             proxy: door.map(|door| runner::Proxy {
                 certificates_pem: door.certificates_pem,
             }),
         };
-        let mut report = match self.sandboxes.run(sandbox, host, cancel).await {
+        let ran = self.run_sandbox((request, prepared), sandbox, host, watcher, cancel);
+        let (ran, prepared) = ran.await;
+        let mut report = match ran {
             Ok(report) => report,
             Err(error) => {
                 log.discard();
-                return Err(error.into());
+                return Err(error);
             }
         };
         let ledger = broker.ledger();
@@ -280,10 +284,11 @@ impl Factory {
                 replayable: network.as_ref().is_none_or(egress::Ledger::is_replayable),
             },
         );
+        self.remember(request, prepared.as_ref(), &report).await;
         let ran = Ran {
             program: &program,
-            image: &image,
-            environment,
+            image: &self.image_of(prepared.as_ref()),
+            environment: prepared.map(|prepared| prepared.environment),
         };
         let record = self.record(request, &ran, at, &json, &report.place, ledger.cassette)?;
         let record = self.keep(record, &request.tree, output.as_ref()).await?;
@@ -317,13 +322,88 @@ impl Factory {
         Ok(kept.await??)
     }
 
+    /// Runs a program in a sandbox, once more where the engine has lost its environment, which the cache
+    /// did not know. Gives that back with what is so of it now.
+    async fn run_sandbox(
+        &self,
+        (request, prepared): (&RunRequest, Option<Prepared>),
+        mut sandbox: SandboxSpec,
+        host: RunHost,
+        watcher: &Arc<dyn Watcher>,
+        cancel: CancellationToken,
+    ) -> (Result<RunReport, FactoryError>, Option<Prepared>) {
+        let ran = (sandbox.clone(), host.clone(), cancel.clone());
+        match self.sandboxes.run(ran.0, ran.1, ran.2).await {
+            Err(error) if is_outdated(&error, prepared.as_ref()) => {
+                let made = Box::pin(self.environment_of(request, watcher, &cancel));
+                let prepared = match made.await {
+                    Ok(prepared) => prepared,
+                    Err(error) => return (Err(error), prepared),
+                };
+                sandbox.image = self.image_of(prepared.as_ref());
+                let ran = self.sandboxes.run(sandbox, host, cancel).await;
+                (ran.map_err(Into::into), prepared)
+            }
+            ran => (ran.map_err(Into::into), prepared),
+        }
+    }
+
+    /// What a run's sandbox is made from.
+    fn image_of(&self, prepared: Option<&Prepared>) -> ImageId {
+        let image = prepared.map(|prepared| &prepared.environment.image);
+        image.unwrap_or(&self.image).clone()
+    }
+
+    /// What a run's sandbox has on the sandbox image, if the cache knows it: then the engine is not asked.
+    async fn remembered(&self, request: &RunRequest) -> Option<Prepared> {
+        // What it depends on may require more.
+        if request.requirements.is_empty() || !request.depends.is_empty() {
+            return None;
+        }
+        let settings = self.environments.as_ref()?;
+        let prepared = settings.remembered(&self.image, &request.requirements)?;
+        self.holds(&prepared).await.then_some(prepared)
+    }
+
+    /// What a sandbox that waits for this run has imported.
+    fn imports_of(&self, request: &RunRequest, prepared: Option<&Prepared>) -> Imports {
+        match (&self.environments, prepared) {
+            (Some(settings), Some(prepared)) => {
+                settings.imports(prepared, &request.program, request.determinism)
+            }
+            _ => Imports::NONE,
+        }
+    }
+
+    /// Remembers what a run imported of its environment.
+    async fn remember(
+        &self,
+        request: &RunRequest,
+        prepared: Option<&Prepared>,
+        report: &RunReport,
+    ) {
+        let (Some(settings), Some(prepared)) = (&self.environments, prepared) else {
+            return;
+        };
+        if report.imports.is_empty() {
+            return;
+        }
+        let (settings, prepared) = (settings.clone(), prepared.clone());
+        let (program, imports) = (request.program.clone(), report.imports.clone());
+        let write = move || settings.remember(&prepared, &program, &imports);
+        // The next run imports it itself.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+            tracing::warn!(%error, "what a run imported could not be remembered");
+        }
+    }
+
     /// What a run's sandbox has on the sandbox image.
     async fn environment_of(
         &self,
         request: &RunRequest,
         watcher: &Arc<dyn Watcher>,
         cancel: &CancellationToken,
-    ) -> Result<Option<Environment>, FactoryError> {
+    ) -> Result<Option<Prepared>, FactoryError> {
         let (store, depends) = (Arc::clone(&self.store), request.depends.clone());
         let read = move || Dependencies::read(&store, &depends);
         let dependencies = tokio::task::spawn_blocking(read).await??;
@@ -334,7 +414,7 @@ impl Factory {
                 python,
             } => {
                 let merged = dependencies.merged(requirements)?;
-                let made = self.environment(&merged, python, watcher, cancel);
+                let made = self.locked(&merged, python, watcher, cancel);
                 return Ok(Some(made.await?));
             }
             Requirements::Wanted(wanted) => wanted,
@@ -344,7 +424,7 @@ impl Factory {
             return Ok(None);
         }
         let made = self.prepare_with(wanted, &dependencies, watcher, cancel);
-        Ok(Some(made.await?.environment))
+        Ok(Some(made.await?))
     }
 
     /// Everything that is known of a run.
@@ -461,11 +541,7 @@ impl Factory {
         dependencies.check(resolved.name.as_ref(), &version.content)?;
         let requirements = Requirements::of(&version.content);
         Ok(RunRequest {
-            program: Program::Subagent {
-                files: source_files(version.content.files),
-                entry: version.content.entry,
-                query: query.to_owned(),
-            },
+            program: program_of_version(&version.content, query),
             name: resolved.name,
             version: Some(resolved.digest),
             shown: reference.to_string(),
@@ -482,6 +558,15 @@ impl Factory {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.context.now()
+    }
+}
+
+/// The program that a version is, without what it depends on.
+pub fn program_of_version(content: &VersionContent, query: &str) -> Program {
+    Program::Subagent {
+        files: source_files(content.files.clone()),
+        entry: content.entry.clone(),
+        query: query.to_owned(),
     }
 }
 

@@ -44,7 +44,9 @@ pub use environments::{
     Unmet,
 };
 pub use error::{FactoryError, chain};
-pub use factory::{Factory, FinishedRun, Requirements, RunRequest, program_from_file};
+pub use factory::{
+    Factory, FinishedRun, Requirements, RunRequest, program_from_file, program_of_version,
+};
 pub use front_matter::FrontMatterError;
 pub use library::{
     Case, CopyReport, CopyRequest, Exported, ImportItem, ImportOutcome, ImportRequest,

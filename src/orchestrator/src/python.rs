@@ -91,6 +91,22 @@ struct Imports {
     is_open: bool,
     /// Attributes of something that is called `tools`.
     of_tools: BTreeSet<String>,
+    /// Whether it seems to set variables of its environment.
+    sets_variables: bool,
+}
+
+/// Whether this is `os.environ`, by whatever name `os` goes.
+fn is_environ(expr: &Expr) -> bool {
+    match expr {
+        Expr::Name(name) => name.id.as_str() == "environ",
+        Expr::Attribute(attribute) => attribute.attr.as_str() == "environ",
+        _ => false,
+    }
+}
+
+/// Whether something of that name sets variables: of `os`, or of what reads them from a file.
+fn sets_variables(name: &str) -> bool {
+    matches!(name, "putenv" | "unsetenv" | "load_dotenv")
 }
 
 impl<'a> Visitor<'a> for Imports {
@@ -109,6 +125,9 @@ impl<'a> Visitor<'a> for Imports {
                     self.is_open |= module.starts_with("importlib") || module.starts_with("runpy");
                     self.modules.insert(module.to_string());
                     for alias in &import.names {
+                        // By another name it cannot be told what becomes of it.
+                        let is_renamed = alias.asname.is_some() && alias.name.as_str() == "environ";
+                        self.sets_variables |= is_renamed || sets_variables(&alias.name);
                         self.modules.insert(format!("{module}.{}", alias.name));
                     }
                 }
@@ -129,6 +148,15 @@ impl<'a> Visitor<'a> for Imports {
         {
             self.of_tools.insert(attribute.attr.to_string());
         }
+        self.sets_variables |= match expr {
+            Expr::Subscript(one) => !one.ctx.is_load() && is_environ(&one.value),
+            Expr::Attribute(one) => {
+                let changes = ["update", "setdefault", "pop", "popitem", "clear"];
+                sets_variables(&one.attr)
+                    || (is_environ(&one.value) && changes.contains(&one.attr.as_str()))
+            }
+            _ => false,
+        };
         visitor::walk_expr(self, expr);
     }
 }
@@ -150,6 +178,25 @@ fn imports(source: &str) -> Imports {
         Some(imports)
     });
     found.flatten().unwrap_or_else(open)
+}
+
+/// The modules that a source file names in its imports, wherever they are, and what else may be one:
+/// `from a import b` names `a` and `a.b`. None for one that cannot be parsed, or that sets variables of its
+/// environment, which what it imports may read.
+pub(crate) fn named_modules(source: &str) -> Option<BTreeSet<String>> {
+    if is_too_deep(source) {
+        return None;
+    }
+    let found = on_a_large_stack(|| {
+        let module = ruff_python_parser::parse_module(source).ok()?;
+        let mut imports = Imports::default();
+        for stmt in module.suite() {
+            imports.visit_stmt(stmt);
+        }
+        Some(imports)
+    });
+    let found = found??;
+    (!found.sets_variables).then_some(found.modules)
 }
 
 /// The files that could satisfy `import a.b.c`, outermost first.

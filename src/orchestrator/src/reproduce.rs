@@ -118,6 +118,7 @@ impl Factory {
             mounts: Vec::new(),
             limits: record.limits.clone(),
             determinism: record.determinism,
+            imports: spec::Imports::NONE,
             runtime: record.place.runtime.clone(),
             proxy: replay.proxy.as_ref().map(|proxy| runner::Proxy {
                 certificates_pem: proxy.certificates_pem().to_owned(),

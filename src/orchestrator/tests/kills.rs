@@ -82,6 +82,7 @@ fn record(store: &Store, run: RunId, version: Digest) -> RunRecord {
         changed: Vec::new(),
         removed: Vec::new(),
         left_behind: Vec::new(),
+        imports: spec::Imports::NONE,
         usage: spec::RunUsage::default(),
         timings: spec::PhaseTimings::default(),
         place: spec::Place::default(),

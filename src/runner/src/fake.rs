@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use spec::{
-    Captured, FileEntry, LeftBehind, Limits, OutputStream, PhaseTimings, Place, RunOutcome,
-    RunReport, RunResult, RunUsage, WorkspacePath,
+    Captured, FileEntry, Imports, LeftBehind, Limits, OutputStream, PhaseTimings, Place,
+    RunOutcome, RunReport, RunResult, RunUsage, WorkspacePath,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +97,7 @@ impl Sandboxes for FakeSandboxes {
         .boxed()
     }
 
-    fn prewarm(&self, _: &ImageId, _: &Limits, count: usize) {
+    fn prewarm(&self, _: &ImageId, _: &Imports, _: &Limits, count: usize) {
         lock(&self.prewarmed).push(count);
     }
 }
@@ -257,6 +257,7 @@ impl FakeRun {
             },
             timings: PhaseTimings::default(),
             place: Place::default(),
+            imports: Imports::NONE,
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use spec::{Determinism, Digest, Limits, OutputStream, RunId, RunReport, Tree, WorkspacePath};
+use spec::{
+    Determinism, Digest, Imports, Limits, OutputStream, RunId, RunReport, Tree, WorkspacePath,
+};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +31,12 @@ pub trait Sandboxes: Send + Sync + fmt::Debug {
         cancel: CancellationToken,
     ) -> BoxFuture<'_, Result<RunReport, RunnerError>>;
 
-    /// Keeps so many sandboxes started for runs with this image, these limits and no mounts, until
-    /// nobody has used them for a while or this says 0. Returns at once; it is called where jobs can
-    /// be started.
-    fn prewarm(&self, image: &ImageId, limits: &Limits, count: usize) {
+    /// Keeps so many sandboxes started for runs with this image, these imports and limits, and no mounts,
+    /// until nobody has used them for a while or this says 0. Returns at once; it is called where jobs
+    /// can be started.
+    fn prewarm(&self, image: &ImageId, imports: &Imports, limits: &Limits, count: usize) {
         // Sandboxes that cost nothing to start need not be started before.
-        let _ = (image, limits, count);
+        let _ = (image, imports, limits, count);
     }
 
     /// Waits until every sandbox is gone whose run has ended, or that waited for one. No further
@@ -66,6 +68,9 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// The clock and the random numbers that it is given.
     pub determinism: Determinism,
+    /// The modules that a sandbox which waits for it has imported already. It is only taken from those
+    /// that have these and no others; one that is started for it imports nothing ahead.
+    pub imports: Imports,
     /// The runtime that it is to run under where the engine has it; none leaves that to the runner.
     pub runtime: Option<String>,
     /// The proxy that the program finds on its loopback interface; none leaves it without a network.

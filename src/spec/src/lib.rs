@@ -7,6 +7,7 @@
 mod canonical;
 mod determinism;
 mod digest;
+mod imports;
 pub mod limits;
 mod name;
 mod outcome;
@@ -22,13 +23,14 @@ pub mod wire;
 pub use canonical::{CanonicalError, canonical_json};
 pub use determinism::Determinism;
 pub use digest::{Digest, DigestParseError};
+pub use imports::Imports;
 pub use limits::{LimitSources, Limits, LimitsError, PartialLimits};
 pub use name::{NameError, SubagentName};
 pub use outcome::{Clock, DiskScope, OutputStream, RunOutcome, RunResult};
 pub use reference::{ReferenceError, VersionRef};
 pub use run::{
-    Captured, EgressUsage, LeftBehind, PhaseTimings, Place, RunId, RunIdParseError, RunReport,
-    RunUsage, SkillUsage, Start,
+    Ahead, Captured, EgressUsage, LeftBehind, PhaseTimings, Place, RunId, RunIdParseError,
+    RunReport, RunUsage, SkillUsage, Start,
 };
 pub use size::{ByteSize, SizeError};
 pub use skill::{Skill, UnknownSkill};

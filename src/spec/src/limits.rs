@@ -88,6 +88,10 @@ pub const TOOL_BYTES: ByteSize = ByteSize::mib(64);
 pub const QUERY: ByteSize = ByteSize::mib(1);
 /// Bytes of one subagent's source files together.
 pub const SOURCE: ByteSize = ByteSize::mib(8);
+/// Modules that a sandbox imports while it waits; each program names few itself.
+pub const IMPORTS: usize = 32;
+/// Bytes of their names together: they travel in one variable.
+pub const IMPORTS_BYTES: usize = 2_000;
 /// Files of one subagent's source.
 pub const SOURCE_FILES: usize = 256;
 /// How long a sandbox may take to say READY after start; a busy engine needs seconds.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{DiskScope, FileEntry, RunOutcome, Skill, WorkspacePath};
+use crate::{DiskScope, FileEntry, Imports, RunOutcome, Skill, WorkspacePath};
 
 /// The identity of one run: a version 7 UUID, so ids sort by time of start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,6 +141,18 @@ pub enum Start {
     Leased,
 }
 
+/// What became of the modules that a waiting sandbox was to import for its run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ahead {
+    /// There were none, or it did not wait.
+    #[default]
+    Nothing,
+    /// They had been imported when the run came, as far as they can be.
+    Imported,
+    /// Importing them failed as a whole, so the program imported them itself.
+    Failed,
+}
+
 /// How long each phase took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhaseTimings {
@@ -150,6 +162,8 @@ pub struct PhaseTimings {
     pub lease: Duration,
     /// Where that came from.
     pub start: Start,
+    /// What it had imported.
+    pub imports: Ahead,
     /// Writing code and workspace into it, as far as not hidden behind the lease.
     pub restore: Duration,
     /// From RUN to the first byte of output or the first request.
@@ -190,6 +204,8 @@ pub struct RunReport {
     pub timings: PhaseTimings,
     /// What it ran in.
     pub place: Place,
+    /// The modules of its environment that it says it imported itself, besides those that had been.
+    pub imports: Imports,
 }
 
 impl RunReport {
@@ -205,6 +221,7 @@ impl RunReport {
             usage: RunUsage::default(),
             timings,
             place: Place::default(),
+            imports: Imports::NONE,
         }
     }
 }

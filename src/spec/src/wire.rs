@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Captured, Digest, FileEntry, RunId, RunOutcome, RunReport, Start, Tree};
+use crate::{Ahead, Captured, Digest, FileEntry, RunId, RunOutcome, RunReport, Start, Tree};
 
 /// The version of the format that [`RunJson`] is.
 pub const RUN_FORMAT: u32 = 1;
@@ -54,6 +54,10 @@ pub struct RunJson {
     /// Where the sandbox came from.
     #[serde(default)]
     pub start: StartJson,
+    /// What became of the modules that the sandbox was to import while it waited. Left out where there
+    /// were none, or it did not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imports: Option<ImportsJson>,
     /// How long each phase took, in milliseconds.
     pub timings_ms: TimingsJson,
 }
@@ -67,6 +71,16 @@ pub enum StartJson {
     Cold,
     /// It had been started before, and waited.
     Leased,
+}
+
+/// What became of the modules that a sandbox was to import while it waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportsJson {
+    /// They had been imported when the run came.
+    Ahead,
+    /// Importing them failed as a whole, so the program imported them itself.
+    Failed,
 }
 
 /// How a run ended.
@@ -378,6 +392,11 @@ impl RunJson {
             start: match timings.start {
                 Start::Cold => StartJson::Cold,
                 Start::Leased => StartJson::Leased,
+            },
+            imports: match timings.imports {
+                Ahead::Nothing => None,
+                Ahead::Imported => Some(ImportsJson::Ahead),
+                Ahead::Failed => Some(ImportsJson::Failed),
             },
             timings_ms: TimingsJson {
                 queue: millis(timings.queue),

@@ -60,6 +60,17 @@ impl Program {
 
     /// Waits until the pool process has this many sandboxes ready.
     pub(crate) async fn pool_has(&self, waiting: u64) -> anyhow::Result<()> {
+        self.pool_has_of(waiting, None).await
+    }
+
+    /// The same, of those that have imported this module and nothing else; of `None`, nothing.
+    pub(crate) async fn pool_has_of(
+        &self,
+        waiting: u64,
+        module: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let imports: Vec<&str> = module.into_iter().collect();
+        let imports = serde_json::json!(imports);
         let began = Instant::now();
         let mut last = String::new();
         while began.elapsed() < READY {
@@ -69,6 +80,7 @@ impl Program {
                 let classes = json["classes"].as_array().context("the pool's classes")?;
                 let has: u64 = classes
                     .iter()
+                    .filter(|class| class["imports"] == imports)
                     .filter_map(|class| class["waiting"].as_u64())
                     .sum();
                 if has >= waiting {

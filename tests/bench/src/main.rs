@@ -8,6 +8,7 @@ mod images;
 mod library;
 mod load;
 mod ours;
+mod pandas;
 mod report;
 mod rows;
 mod samples;
@@ -143,6 +144,7 @@ fn compare(arguments: &Arguments, report: &mut Report) {
     report.faster("fresh CLI call against the pool", run, 10.0);
     report.takes_at_most("cold run", run, 0.65);
     report.takes_at_most("client killed to container gone", run, 0.5);
+    pandas::compare(report);
     images::compare(report);
 }
 

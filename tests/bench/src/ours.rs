@@ -14,8 +14,8 @@ use runner::{
     SourceFile, ToolRequest,
 };
 use spec::{
-    ByteSize, FileEntry, Limits, OutputStream, PhaseTimings, RunId, RunOutcome, RunReport, Start,
-    Tree, WorkspacePath,
+    ByteSize, FileEntry, Imports, Limits, OutputStream, PhaseTimings, RunId, RunOutcome, RunReport,
+    Start, Tree, WorkspacePath,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,9 @@ pub(crate) struct Job {
     program: Program,
     tree: Arc<Tree>,
     limits: Limits,
+    /// Another image than that of all others.
+    image: Option<ImageId>,
+    imports: Imports,
 }
 
 impl Job {
@@ -64,6 +67,17 @@ impl Job {
             },
             tree: Arc::default(),
             limits: Limits::default(),
+            image: None,
+            imports: Imports::NONE,
+        }
+    }
+
+    /// The same, in the image of an environment, in sandboxes that import this while they wait.
+    pub(crate) fn with(self, image: ImageId, imports: Imports) -> Self {
+        Self {
+            image: Some(image),
+            imports,
+            ..self
         }
     }
 
@@ -183,7 +197,8 @@ impl Ours {
         &self,
         job: &Job,
     ) -> anyhow::Result<(Duration, PhaseTimings)> {
-        self.pool.prewarm(&self.image, &job.limits, 2);
+        let image = self.image_of(job);
+        self.pool.prewarm(image, &job.imports, &job.limits, 2);
         self.pool.warm().await;
         let (report, took) = self.run(&self.pool, job).await?;
         if report.timings.start != Start::Leased {
@@ -194,7 +209,9 @@ impl Ours {
 
     /// One run in a sandbox of the pool, or in one that is started for it.
     pub(crate) async fn pooled(&self, job: &Job) -> anyhow::Result<Duration> {
-        self.pool.prewarm(&self.image, &job.limits, usize::MAX);
+        let image = self.image_of(job);
+        self.pool
+            .prewarm(image, &job.imports, &job.limits, usize::MAX);
         Ok(self.run(&self.pool, job).await?.1)
     }
 
@@ -250,15 +267,20 @@ impl Ours {
         bail!("the victim ended: {:?}", run.await?.outcome);
     }
 
+    fn image_of<'a>(&'a self, job: &'a Job) -> &'a ImageId {
+        job.image.as_ref().unwrap_or(&self.image)
+    }
+
     fn spec(&self, job: &Job) -> SandboxSpec {
         SandboxSpec {
             run: RunId::from_uuid(uuid::Uuid::now_v7()),
-            image: self.image.clone(),
+            image: self.image_of(job).clone(),
             program: job.program.clone(),
             tree: Arc::clone(&job.tree),
             mounts: Vec::new(),
             limits: job.limits.clone(),
             determinism: spec::Determinism::default(),
+            imports: job.imports.clone(),
             runtime: None,
             proxy: None,
         }
@@ -275,7 +297,8 @@ impl Ours {
     /// Starts sandboxes that wait and says what one of them costs the machine: the difference in
     /// available memory, and the time its processes take while they wait.
     pub(crate) async fn waiting(&self, count: usize, watched: Duration) -> anyhow::Result<Waiting> {
-        self.pool.prewarm(&self.image, &Limits::default(), 0);
+        let none = &Imports::NONE;
+        self.pool.prewarm(&self.image, none, &Limits::default(), 0);
         self.settle().await?;
         let sandboxes = DockerSandboxes::new(
             self.engine.clone(),
@@ -293,7 +316,7 @@ impl Ours {
         );
         tokio::time::sleep(watched).await;
         let before = meminfo("MemAvailable")?;
-        sandboxes.prewarm(&self.image, &Limits::default(), count);
+        sandboxes.prewarm(&self.image, none, &Limits::default(), count);
         sandboxes.warm().await;
         let started = sandboxes.waiting();
         tokio::time::sleep(watched).await;

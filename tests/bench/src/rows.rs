@@ -14,6 +14,7 @@ use crate::cli::Program;
 use crate::docker::{self, Entered, time};
 use crate::images;
 use crate::ours::{Job, Ours};
+use crate::pandas::Pandas;
 use crate::report::Report;
 use crate::samples::{Samples, ms};
 
@@ -62,6 +63,7 @@ pub(crate) async fn measure(
     let empty = Job::subagent(EMPTY_SUBAGENT);
     let shell = Job::shell("true");
     let entered;
+    let mut pandas = None;
     let folder = tempfile::tempdir()?;
     let program = Program::new(&arguments.agentfactory, &folder.path().join("home"))?;
     let file = folder.path().join("empty.py");
@@ -93,6 +95,11 @@ pub(crate) async fn measure(
         program.call(&["images", "build"]).await?;
         pool = Some(program.start(&["pool", "--keep", "2"])?);
         rows.extend(calls(&program, file, rounds));
+        program.pool_has(1).await?;
+        pandas = Pandas::prepare(&program, folder.path()).await?;
+        if let Some(pandas) = &pandas {
+            rows.extend(pandas.rows(&program, ours, rounds));
+        }
         rows.push(row(
             "client killed to container gone",
             rounds.min(2 * SLOW_ROUNDS),
@@ -118,7 +125,11 @@ pub(crate) async fn measure(
     if pool.take().is_some() {
         images::clean().await?;
     }
-    phases(ours, &empty, rounds, report).await?;
+    phases(ours, &empty, rounds, "phases of a leased run", report).await?;
+    if let Some(pandas) = &pandas {
+        let name = "phases of a leased run with pandas";
+        phases(ours, &pandas.job, rounds, name, report).await?;
+    }
     Ok(())
 }
 
@@ -168,7 +179,13 @@ fn files(ours: &Ours, rounds: usize) -> anyhow::Result<Vec<Row<'_>>> {
 }
 
 /// Where the time of a leased run goes.
-async fn phases(ours: &Ours, job: &Job, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
+async fn phases(
+    ours: &Ours,
+    job: &Job,
+    rounds: usize,
+    name: &'static str,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let names = ["whole", "lease", "restore", "run", "collect"];
     let mut samples = [const { Samples::new() }; 5];
     for _ in 0..rounds {
@@ -187,10 +204,7 @@ async fn phases(ours: &Ours, job: &Job, rounds: usize, report: &mut Report) -> a
     }
     let medians = names.iter().zip(&samples);
     let medians = medians.map(|(name, samples)| format!("{name} {:.2} ms", ms(samples.median())));
-    report.fact(
-        "phases of a leased run",
-        medians.collect::<Vec<_>>().join(", "),
-    );
+    report.fact(name, medians.collect::<Vec<_>>().join(", "));
     Ok(())
 }
 

@@ -88,6 +88,8 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
         app,
         store,
         requirements: requirements.clone(),
+        program: program.clone(),
+        determinism,
         folders,
         limits: limits.clone(),
         models: Models::of_subagents(app, &args.models, &grants)?,

@@ -11,7 +11,7 @@ use runner::pool_process::{self, PoolImage, PoolProcess, PoolProcessOptions, Poo
 use runner::{DockerSandboxes, Engine, PoolOptions, images};
 use spec::{ByteSize, format_duration, parse_duration};
 
-use super::field;
+use super::{field, joined};
 use crate::app::{App, docker_options};
 use crate::args::{LimitFlags, SandboxFlags};
 use crate::exit::{ExitCode, Problem};
@@ -30,7 +30,7 @@ pub(crate) struct PoolArgs {
     /// Sandboxes that wait for runs with the same limits [default: 4, or as many as can]
     #[arg(long, value_name = "NUMBER")]
     keep: Option<usize>,
-    /// How long those with other limits wait after the last run that had them [default: 5m]
+    /// How long those with other limits or an environment wait after the last run like it [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     idle: Option<Duration>,
     #[command(flatten)]
@@ -203,6 +203,16 @@ fn print_status(app: &App, socket: &str, status: &PoolStatus) -> anyhow::Result<
             ByteSize::bytes(class.memory_bytes),
             ByteSize::bytes(class.workspace_bytes),
         );
+        let packages = if class.image == status.image {
+            String::new()
+        } else {
+            format!(", environment {}", class.image.short())
+        };
+        let packages = if class.imports.is_empty() {
+            packages
+        } else {
+            format!("{packages}, has imported {}", joined(class.imports.names()))
+        };
         let starting = match class.starting {
             0 => String::new(),
             starting => format!(", {starting} starting"),
@@ -210,7 +220,7 @@ fn print_status(app: &App, socket: &str, status: &PoolStatus) -> anyhow::Result<
         data(
             "waiting",
             format!(
-                "{} of {}{starting}: memory {memory}, {}, {} processes, workspace {workspace}",
+                "{} of {}{starting}: memory {memory}, {}, {} processes, workspace {workspace}{packages}",
                 class.waiting,
                 class.wanted,
                 match class.cpu_millis {

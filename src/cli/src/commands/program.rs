@@ -10,11 +10,11 @@ use egress::HostRule;
 use orchestrator::{Factory, FactoryError, FinishedRun, Requirements, RunRequest};
 use runner::{Program, Warm};
 use spec::wire::{OutcomeJson, RunJson};
-use spec::{ByteSize, FileEntry, Limits, Tree, format_duration};
+use spec::{ByteSize, Determinism, FileEntry, Limits, Tree, format_duration};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Models};
+use crate::app::{App, Leasable, Models, Packages};
 use crate::args::{EgressFlags, SandboxFlags};
 use crate::exit::{ExitCode, Problem};
 use crate::folders::{Folders, Results, name_files, name_left_behind};
@@ -27,6 +27,9 @@ pub(super) struct Run<'a> {
     pub(super) app: &'a App,
     pub(super) store: Arc<Store>,
     pub(super) requirements: Requirements,
+    /// What runs, as far as it is known before there is a sandbox.
+    pub(super) program: Program,
+    pub(super) determinism: Determinism,
     pub(super) folders: Folders,
     pub(super) limits: Limits,
     pub(super) models: Models,
@@ -47,6 +50,8 @@ impl Run<'_> {
             app,
             store,
             requirements,
+            program,
+            determinism,
             folders,
             limits,
             models,
@@ -65,8 +70,15 @@ impl Run<'_> {
                     LiveKind::Task | LiveKind::Subagent | LiveKind::Build => Warm::Interpreter,
                     LiveKind::Shell => Warm::Shell,
                 };
-                let is_plain = folders.mounts().is_empty() && requirements.is_empty();
-                let wanted = is_plain.then_some((warm, &limits));
+                let wanted = folders.mounts().is_empty().then_some(Leasable {
+                    warm,
+                    limits: &limits,
+                    packages: (!requirements.is_empty()).then_some(Packages {
+                        requirements: &requirements,
+                        program: &program,
+                        determinism,
+                    }),
+                });
                 let factory = app.factory_for_run(store, models, sandbox, wanted, &live, &cancel);
                 let factory = factory.await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;

@@ -10,7 +10,7 @@ use spec::{RunId, VersionRef};
 use store::{RunProgram, Store, StoreErrorKind};
 
 use super::program::quoted;
-use crate::app::{App, Models};
+use crate::app::{App, Leasable, Models};
 use crate::args::SandboxFlags;
 use crate::exit::{ExitCode, Interrupted};
 use crate::ui::{Live, LiveKind, Table, Text, Tone, one_line};
@@ -76,7 +76,12 @@ async fn again(app: &App, args: &ReproduceArgs, run: RunId) -> anyhow::Result<Ex
                 RunProgram::Subagent { .. } => Warm::Interpreter,
                 RunProgram::Shell { .. } => Warm::Shell,
             };
-            let wanted = Some((warm, &record.limits));
+            // What it was in an environment is decided by its image, which a pool is not asked for.
+            let wanted = record.place.environment.is_none().then_some(Leasable {
+                warm,
+                limits: &record.limits,
+                packages: None,
+            });
             let models = Models::default();
             let factory = app.factory_for_run(store, models, args.sandbox, wanted, &live, &cancel);
             let factory = factory.await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use egress::HostRule;
-use orchestrator::Requirements;
+use orchestrator::{Requirements, program_of_version};
 use spec::VersionRef;
 
 use super::joined;
@@ -55,6 +55,8 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let digest = app.resolve(&store, &reference)?.digest;
     let content = store.version(&digest)?.content;
     let requirements = Requirements::of(&content);
+    let query = text_or_stdin("query", &args.query)?;
+    let program = program_of_version(&content, &query);
     let granted = content.skills;
     let egress = hosts(app, args, &content.egress)?;
     let grants = match &args.grant {
@@ -67,7 +69,6 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
                 .into());
         }
     };
-    let query = text_or_stdin("query", &args.query)?;
     let determinism = args.determinism.fixed();
     let asked = store.version(&digest)?.content.limits;
     let sources = app.limits(&args.limits);
@@ -76,6 +77,8 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
         app,
         store,
         requirements,
+        program,
+        determinism,
         folders,
         limits: limits.clone(),
         models: Models::of_subagents(app, &args.models, &grants)?,

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use orchestrator::export;
-use spec::wire::{OutcomeJson, RunJson, StartJson};
+use spec::wire::{ImportsJson, OutcomeJson, RunJson, StartJson};
 use spec::{ByteSize, Digest, RunId, SubagentName, Tree, parse_duration};
 use store::{
     Exchange, ExchangeKind, RUN_PREFIX_MIN, RunProgram, RunQuery, RunRecord, RunSummary, Store,
@@ -401,6 +401,13 @@ fn show_place(ui: &Ui, record: &RunRecord) -> anyhow::Result<()> {
         StartJson::Cold => "cold",
         StartJson::Leased => "leased",
     };
+    let start = match record.report.imports {
+        None => start.to_owned(),
+        Some(ImportsJson::Ahead) => format!("{start}, with what it imports"),
+        Some(ImportsJson::Failed) => {
+            format!("{start}, what it imports could not be imported before")
+        }
+    };
     for (name, value) in [
         ("runtime", place.runtime.clone()),
         ("python", place.python.clone()),
@@ -408,7 +415,7 @@ fn show_place(ui: &Ui, record: &RunRecord) -> anyhow::Result<()> {
         ("environment", environment.map(|digest| digest.to_string())),
         ("clock", clock.map(|at| at.to_string())),
         ("seed", record.determinism.seed.map(|seed| seed.to_string())),
-        ("start", Some(start.to_owned())),
+        ("start", Some(start)),
     ] {
         if let Some(value) = value {
             ui.data(field(name, value))?;

@@ -4,6 +4,7 @@ use clap::Args;
 use guard::Decision;
 use orchestrator::{Requirements, RunRequest};
 use runner::Program;
+use spec::Determinism;
 
 use super::program::{Run, granted};
 use crate::app::{App, Models};
@@ -48,10 +49,15 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
     let egress = granted(app, &args.network)?;
     let limits = app.limits(&args.limits).resolve(None)?;
     let requirements = Requirements::Wanted(args.requirement.clone());
+    let program = Program::Shell {
+        command: command.clone(),
+    };
     let run = Run {
         app,
         store: app.store()?,
         requirements: requirements.clone(),
+        program: program.clone(),
+        determinism: Determinism::default(),
         folders,
         limits: limits.clone(),
         models: Models::default(),
@@ -60,8 +66,8 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
     };
     run.carry_out(|_, tree| {
         Ok(RunRequest {
-            shown: command.clone(),
-            program: Program::Shell { command },
+            shown: command,
+            program,
             name: None,
             version: None,
             grants: [].into(),
@@ -70,7 +76,7 @@ pub(crate) async fn shell(app: &App, args: &ShellArgs) -> anyhow::Result<ExitCod
             tree,
             mounts: Vec::new(),
             limits,
-            determinism: spec::Determinism::default(),
+            determinism: Determinism::default(),
             depends: [].into(),
         })
     })

@@ -38,6 +38,7 @@ pub(crate) fn recorded(env: &Env, status: u8) -> RunId {
         },
         timings: PhaseTimings::default(),
         place: spec::Place::default(),
+        imports: spec::Imports::NONE,
     };
     let context = RunContext {
         run,

@@ -20,7 +20,7 @@ use spec::{Digest, SubagentName, WorkspacePath, limits};
 use store::{SourceFiles, Store, StoreError, VersionContent};
 
 pub use error::CompositionError;
-pub(crate) use modules::{is_standard, module_name};
+pub(crate) use modules::{importable, is_standard, module_name};
 
 /// The package that holds the versions. A file of a subagent cannot have its name.
 const PACKAGE: &str = "_depends";
@@ -221,7 +221,7 @@ fn check_names(
     if depends.is_empty() {
         return Ok(());
     }
-    let own = modules::importable(entry, files);
+    let own = importable(entry, files.iter().map(|(path, _)| path));
     let mut taken = BTreeMap::new();
     for name in depends.keys() {
         let module = module_name(name);

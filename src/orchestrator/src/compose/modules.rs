@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use spec::{SubagentName, WorkspacePath};
-use store::SourceFiles;
 
 /// The name under which a subagent is imported.
 pub(crate) fn module_name(name: &SubagentName) -> String {
@@ -11,15 +10,15 @@ pub(crate) fn module_name(name: &SubagentName) -> String {
 }
 
 /// What the files of a program are imported as: those in its root, and beside its entry file.
-pub(super) fn importable<'a>(
+pub(crate) fn importable<'a>(
     entry: &'a WorkspacePath,
-    files: &'a SourceFiles,
+    files: impl IntoIterator<Item = &'a WorkspacePath>,
 ) -> BTreeSet<&'a [u8]> {
     let entry = entry.as_bytes();
     let beside = entry.iter().rposition(|byte| *byte == b'/');
     let beside = beside.map_or(&entry[..0], |at| &entry[..=at]);
     let mut names = BTreeSet::new();
-    for (path, _) in files {
+    for path in files {
         let below = [Some(path.as_bytes()), path.as_bytes().strip_prefix(beside)];
         for path in below.into_iter().flatten() {
             let mut parts = path.splitn(2, |byte| *byte == b'/');
@@ -80,7 +79,7 @@ mod tests {
             "sub/d.py",
             "sub/e/f.py",
         ];
-        let files: SourceFiles = files.iter().map(|text| (path(text), Vec::new())).collect();
+        let files = files.map(path);
         let names = |entry| -> Vec<String> {
             let entry = path(entry);
             let names = importable(&entry, &files).into_iter();

@@ -6,16 +6,17 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runner::images::EnvironmentLayer;
-use runner::{BlobSink, Blobs};
+use runner::images::{BaseFacts, EnvironmentLayer};
+use runner::{BlobSink, Blobs, ImageId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use spec::Digest;
+use spec::{Digest, Imports};
 use store::Requirement;
 use tokio_util::sync::CancellationToken;
 
 use super::EnvironmentError;
+use super::ahead::ImportsNote;
 
 /// The version of each of these files.
 const FORMAT: u32 = 1;
@@ -23,6 +24,8 @@ const FORMAT: u32 = 1;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The ending of the note of an environment.
 const NOTE: &str = ".env.json";
+/// The ending of what past runs of a program imported.
+const IMPORTS: &str = ".imports.json";
 
 /// The folder of environments, which all homes of a user share.
 #[derive(Clone, Debug)]
@@ -88,6 +91,20 @@ impl Note {
             images: BTreeMap::new(),
         }
     }
+
+    /// The outermost names of all its modules.
+    pub(super) fn importable(&self) -> BTreeSet<String> {
+        self.modules.values().flatten().cloned().collect()
+    }
+}
+
+/// What is known of a sandbox image, so that no engine has to be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BaseNote {
+    format: u32,
+    content: Digest,
+    python: String,
 }
 
 /// What requirements were resolved to.
@@ -227,6 +244,76 @@ impl Cache {
                     return Err(EnvironmentError::file("remove", &path)(error));
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn base_path(&self, image: &ImageId) -> PathBuf {
+        self.root.join(format!("{}.base.json", image.0.hex()))
+    }
+
+    /// What is known of a sandbox image.
+    pub(super) fn base(&self, image: &ImageId) -> Option<BaseFacts> {
+        let note: BaseNote = read_json(&self.base_path(image))?;
+        (note.format == FORMAT).then_some(BaseFacts {
+            content: note.content,
+            python: note.python,
+        })
+    }
+
+    /// Remembers what an image is; it never becomes another.
+    pub(super) fn put_base(
+        &self,
+        image: &ImageId,
+        facts: &BaseFacts,
+    ) -> Result<(), EnvironmentError> {
+        if self.base(image).is_some() {
+            return Ok(());
+        }
+        let note = BaseNote {
+            format: FORMAT,
+            content: facts.content,
+            python: facts.python.clone(),
+        };
+        write_json(&self.base_path(image), &note)
+    }
+
+    fn imports_path(&self, program: &Digest) -> PathBuf {
+        self.root.join(format!("{}{IMPORTS}", program.hex()))
+    }
+
+    /// What past runs of a program imported.
+    pub(super) fn imports(&self, program: &Digest) -> Option<ImportsNote> {
+        let note: ImportsNote = read_json(&self.imports_path(program))?;
+        (note.format == FORMAT).then_some(note)
+    }
+
+    pub(super) fn put_imports(
+        &self,
+        program: &Digest,
+        environment: Digest,
+        imports: Imports,
+    ) -> Result<(), EnvironmentError> {
+        let note = ImportsNote {
+            format: FORMAT,
+            environment,
+            imports,
+        };
+        write_json(&self.imports_path(program), &note)
+    }
+
+    /// Forgets what programs imported, except those of environments that are kept.
+    pub(super) fn remove_imports(&self, kept: &[Note]) -> Result<(), EnvironmentError> {
+        let failed = || EnvironmentError::file("read", &self.root);
+        for entry in std::fs::read_dir(&self.root).map_err(failed())? {
+            let path = entry.map_err(failed())?.path();
+            let is_kept = || {
+                let note: Option<ImportsNote> = read_json(&path);
+                note.is_some_and(|note| kept.iter().any(|one| one.key == note.environment))
+            };
+            if path.to_string_lossy().ends_with(IMPORTS) && !is_kept() {
+                std::fs::remove_file(&path).map_err(EnvironmentError::file("remove", &path))?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! one without a network installs, one imports. The host hashes what they send, and writes one layer.
 
 mod access;
+mod ahead;
 mod cache;
 mod error;
 mod index;
@@ -12,7 +13,7 @@ mod kept;
 mod sandbox;
 mod travel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::factory::Factory;
 use crate::watch::{Event, Watcher};
 
 pub use access::IndexAccess;
+pub(crate) use ahead::is_outdated;
 pub use error::{EnvironmentError, Unmet};
 pub use index::PackageIndex;
 pub(crate) use travel::{ENVIRONMENT_TYPE, attach, belongs};
@@ -61,6 +63,8 @@ pub struct Prepared {
     pub requirements: Vec<Requirement>,
     /// The Python that it is for, as in 3.13.
     pub python: String,
+    /// The outermost names of the modules in it.
+    pub modules: BTreeSet<String>,
     /// Where it is.
     pub environment: Environment,
 }
@@ -139,6 +143,7 @@ impl EnvironmentSettings {
         }
         cache.remove_locks(&kept)?;
         cache.remove_wheels(&kept)?;
+        cache.remove_imports(&kept)?;
         Ok(removed)
     }
 }
@@ -190,12 +195,7 @@ impl Factory {
             }
         }
         let python = dependencies.locked_python().unwrap_or_default();
-        let made = self.environment(&locked, python, watcher, cancel).await?;
-        Ok(Prepared {
-            requirements: locked,
-            python: python.to_owned(),
-            environment: made,
-        })
+        self.locked(&locked, python, watcher, cancel).await
     }
 
     async fn resolve(
@@ -208,7 +208,7 @@ impl Factory {
         let place = self.place().await?;
         let index = place.settings.index.as_ref();
         let index = index.ok_or(EnvironmentError::NoIndex)?;
-        let asked = key_of(&(FORMAT, index.url(), &wanted, place.minor()));
+        let asked = asked_key(index, &wanted, place.minor());
         if let Some(locked) = place.cache.locked(&asked) {
             return place.locked(&locked, watcher, cancel).await;
         }
@@ -238,6 +238,7 @@ impl Factory {
         Ok(Prepared {
             requirements: locked.into_iter().map(Into::into).collect(),
             python: place.minor().to_owned(),
+            modules: note.importable(),
             environment,
         })
     }
@@ -255,6 +256,18 @@ impl Factory {
         watcher: &Arc<dyn Watcher>,
         cancel: &CancellationToken,
     ) -> Result<Environment, FactoryError> {
+        let prepared = self.locked(requirements, python, watcher, cancel);
+        Ok(prepared.await?.environment)
+    }
+
+    /// The same, with what is in it.
+    pub(crate) async fn locked(
+        &self,
+        requirements: &[Requirement],
+        python: &str,
+        watcher: &Arc<dyn Watcher>,
+        cancel: &CancellationToken,
+    ) -> Result<Prepared, FactoryError> {
         let place = self.place().await?;
         if place.minor() != python {
             return Err(EnvironmentError::Python {
@@ -265,7 +278,22 @@ impl Factory {
         }
         let mut locked: Vec<LockedJson> = requirements.iter().map(Into::into).collect();
         locked.sort();
-        Ok(place.locked(&locked, watcher, cancel).await?.environment)
+        place.locked(&locked, watcher, cancel).await
+    }
+
+    /// Has the store hold the layer of an environment that the cache remembers. Says whether that can be
+    /// had without making the environment anew.
+    pub(crate) async fn holds(&self, prepared: &Prepared) -> bool {
+        let Some(settings) = &self.environments else {
+            return false;
+        };
+        let Ok(cache) = Cache::open(&settings.cache) else {
+            return false;
+        };
+        let (store, layer) = (Arc::clone(&self.store), prepared.environment.layer);
+        let path = cache.layer_path(&prepared.environment.key);
+        let kept = tokio::task::spawn_blocking(move || keep(&store, &layer, &path));
+        matches!(kept.await, Ok(Ok(())))
     }
 
     /// Where environments of this factory are made.
@@ -276,10 +304,12 @@ impl Factory {
         let base = images::base_facts(&engine, &self.image)
             .await
             .map_err(EnvironmentError::from)?;
+        let cache = Cache::open(&settings.cache)?;
+        cache.put_base(&self.image, &base)?;
         Ok(Place {
             factory: self,
             settings,
-            cache: Cache::open(&settings.cache)?,
+            cache,
             engine,
             base,
         })
@@ -298,14 +328,12 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     /// The Python of the sandbox image without its last number, as in 3.13.
     fn minor(&self) -> &str {
-        let python = &self.base.python;
-        python.rsplit_once('.').map_or(python, |(minor, _)| minor)
+        minor_of(&self.base.python)
     }
 
     /// What decides an environment.
     fn key(&self, locked: &[LockedJson]) -> Digest {
-        let how = Digest::of(INSTALL.as_bytes());
-        key_of(&(FORMAT, how, PIP_SHA256, self.base.content, locked))
+        locked_key(&self.base, locked)
     }
 
     fn builder<'b>(
@@ -334,13 +362,14 @@ impl<'a> Place<'a> {
         cancel: &CancellationToken,
     ) -> Result<Prepared, FactoryError> {
         let key = self.key(locked);
-        let prepared = |environment| Prepared {
+        let prepared = |modules, environment| Prepared {
             requirements: locked.iter().cloned().map(Into::into).collect(),
             python: self.minor().to_owned(),
+            modules,
             environment,
         };
         if let Some(note) = self.usable(&key) {
-            return Ok(prepared(self.load(note, watcher).await?));
+            return Ok(prepared(note.importable(), self.load(note, watcher).await?));
         }
         let work = self.cache.lock(cancel).await?;
         // Somebody else may have made it meanwhile.
@@ -350,7 +379,7 @@ impl<'a> Place<'a> {
             let builder = self.builder(FolderBlobs(work.folder.clone()), watcher, cancel);
             self.make_locked(key, &builder, locked, watcher).await?
         };
-        Ok(prepared(self.load(note, watcher).await?))
+        Ok(prepared(note.importable(), self.load(note, watcher).await?))
     }
 
     /// Makes the environment of a lock: from wheels that are here, else from those of the index.
@@ -528,6 +557,22 @@ fn beside(error: FactoryError, theirs: &[Requirement]) -> FactoryError {
     let pins = pins.collect::<Vec<_>>().join(", ");
     let why = format!("{why}; what it depends on is locked to {pins}");
     EnvironmentError::Unmet { kind, what, why }.into()
+}
+
+/// A version of Python without its last number, as in 3.13.
+fn minor_of(python: &str) -> &str {
+    python.rsplit_once('.').map_or(python, |(minor, _)| minor)
+}
+
+/// What requirements as people write them are remembered by.
+fn asked_key(index: &PackageIndex, wanted: &[String], minor: &str) -> Digest {
+    key_of(&(FORMAT, index.url(), wanted, minor))
+}
+
+/// What decides an environment.
+fn locked_key(base: &BaseFacts, locked: &[LockedJson]) -> Digest {
+    let how = Digest::of(INSTALL.as_bytes());
+    key_of(&(FORMAT, how, PIP_SHA256, base.content, locked))
 }
 
 fn key_of<T: serde::Serialize>(value: &T) -> Digest {

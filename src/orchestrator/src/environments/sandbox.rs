@@ -361,6 +361,7 @@ impl Builder<'_> {
             limits,
             proxy: certificates,
             determinism: Determinism::default(),
+            imports: spec::Imports::NONE,
             runtime: None,
         };
         let host = RunHost {

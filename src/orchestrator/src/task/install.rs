@@ -102,6 +102,7 @@ impl Session<'_> {
         }
         content.push_str(&notes(&draft));
         self.drafts.insert(name.clone(), draft);
+        self.expect_draft(&name);
         Ok(Answer {
             content,
             subject: name.to_string(),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use egress::HostRule;
 use llm::{Block, Delta, Message, Model, Purpose, Reply, Request, Role, StopReason, TokenUsage};
 use runner::Mount;
-use spec::{Digest, LimitSources, RunId, Skill, SubagentName, Tree, format_duration};
+use spec::{Digest, Imports, LimitSources, RunId, Skill, SubagentName, Tree, format_duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{TaskBudget, Tokens};
@@ -140,6 +140,8 @@ struct Session<'a> {
     saved: Vec<Saved>,
     turn: u32,
     began: Instant,
+    /// What a sandbox with an environment waits for.
+    expected: Option<requirements::Kind>,
 }
 
 /// Tokens of one reply. A whole subagent with its documentation fits.
@@ -179,12 +181,15 @@ impl Factory {
             saved: Vec::new(),
             turn: 0,
             began: Instant::now(),
+            expected: None,
         };
         // One is started while the model thinks, and the next one while the subagent runs.
         let ahead = usize::from(request.mounts.is_empty());
-        self.sandboxes.prewarm(&self.image, &limits, ahead);
+        let (image, none) = (&self.image, &Imports::NONE);
+        self.sandboxes.prewarm(image, none, &limits, ahead);
         let ended = session.turns().await;
-        self.sandboxes.prewarm(&self.image, &limits, 0);
+        self.sandboxes.prewarm(image, none, &limits, 0);
+        session.expect_nothing();
         let (status, answer) = match &ended {
             Ok((status, answer)) => (status.name(), answer.clone()),
             Err(error) => ("error", chain(error)),

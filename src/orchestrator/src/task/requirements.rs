@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use spec::{Digest, SubagentName};
+use runner::{ImageId, Program};
+use spec::{Determinism, Digest, Imports, Limits, SubagentName};
 use store::Requirement;
 
 use super::Session;
@@ -10,6 +11,15 @@ use super::drafts::Draft;
 use super::skills::Refusal;
 use crate::environments::{EnvironmentError, Prepared};
 use crate::error::FactoryError;
+use crate::factory::{Requirements, program_of_version};
+
+/// A kind of sandboxes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Kind {
+    image: ImageId,
+    imports: Imports,
+    limits: Limits,
+}
 
 impl Session<'_> {
     /// Resolves what a draft requires, beside what the versions require that it depends on, and makes
@@ -40,14 +50,75 @@ impl Session<'_> {
             return Ok(());
         }
         let factory = &self.factory;
-        let made = factory.environment(&merged, python, &self.watcher, &self.cancel);
-        let environment = made.await.map_err(refusal)?;
-        draft.require(Some(Prepared {
-            requirements: merged,
-            python: python.to_owned(),
-            environment,
-        }));
+        let made = factory.locked(&merged, python, &self.watcher, &self.cancel);
+        draft.require(Some(made.await.map_err(refusal)?));
         Ok(())
+    }
+
+    /// Has a sandbox wait for the next run of a draft that has an environment, which comes after the
+    /// model's next turn.
+    pub(super) fn expect_draft(&mut self, name: &SubagentName) {
+        let Some(draft) = self.drafts.get(name) else {
+            return;
+        };
+        let content = draft.content();
+        // What cannot be run says so when it is run.
+        let Ok(limits) = self.limits(content.limits.as_ref()) else {
+            return;
+        };
+        let program = program_of_version(&content, "");
+        self.expect(&Requirements::of(&content), &program, &limits);
+    }
+
+    /// Has a sandbox wait for another run of a program that has an environment, in the place of the one
+    /// that waited for others.
+    pub(super) fn expect(
+        &mut self,
+        requirements: &Requirements,
+        program: &Program,
+        limits: &Limits,
+    ) {
+        let factory = self.factory;
+        if requirements.is_empty() || !self.request.mounts.is_empty() {
+            return;
+        }
+        let Some(settings) = &factory.environments else {
+            return;
+        };
+        let Some(prepared) = settings.remembered(&factory.image, requirements) else {
+            return;
+        };
+        let kind = Kind {
+            imports: settings.imports(&prepared, program, Determinism::default()),
+            image: prepared.environment.image,
+            limits: Limits {
+                // It becomes less with the time that is left, and any fits into a lease.
+                wall: Limits::default().wall,
+                ..limits.clone()
+            },
+        };
+        if self.expected.as_ref() != Some(&kind) {
+            self.expect_nothing();
+        }
+        let Kind {
+            image,
+            imports,
+            limits,
+        } = &kind;
+        factory.sandboxes.prewarm(image, imports, limits, 1);
+        self.expected = Some(kind);
+    }
+
+    /// Has none wait.
+    pub(super) fn expect_nothing(&mut self) {
+        if let Some(kind) = self.expected.take() {
+            let Kind {
+                image,
+                imports,
+                limits,
+            } = &kind;
+            self.factory.sandboxes.prewarm(image, imports, limits, 0);
+        }
     }
 }
 

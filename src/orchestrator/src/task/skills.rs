@@ -352,6 +352,7 @@ impl Session<'_> {
                 self.cancel.child_token(),
             )
             .await?;
+        self.expect(&request.requirements, &request.program, &request.limits);
         let run: RunId = finished
             .json
             .run

@@ -8,7 +8,7 @@ use bollard::models::{
     ResourcesUlimits,
 };
 use serde_json::json;
-use spec::{ByteSize, Limits, limits};
+use spec::{ByteSize, Imports, Limits, limits};
 
 use super::pool::Warm;
 use crate::ImageId;
@@ -101,6 +101,7 @@ const READ_ONLY: &[&str] = &[
 pub(super) fn body(
     image: &ImageId,
     warm: Warm,
+    imports: &Imports,
     limits: &Limits,
     granted: &Granted,
     runtime: Option<&str>,
@@ -114,16 +115,7 @@ pub(super) fn body(
         user: Some(format!("{}:{}", granted.uid, granted.gid)),
         working_dir: Some("/".to_owned()),
         // The interpreter reads these at its start; the harness sets the child's whole environment.
-        env: Some(vec![
-            "PYTHONHASHSEED=0".to_owned(),
-            "PYTHONDONTWRITEBYTECODE=1".to_owned(),
-            "LANG=C.UTF-8".to_owned(),
-            "TZ=UTC".to_owned(),
-            format!("AGENTFACTORY_SHELL={}", u8::from(warm == Warm::Shell)),
-            // Where the runtime enforces none, the harness does, from its child's first moment on.
-            format!("AGENTFACTORY_MEMORY={}", limits.memory.get()),
-            format!("AGENTFACTORY_PIDS={}", limits.pids),
-        ]),
+        env: Some(environment(warm, imports, limits)),
         attach_stdin: Some(true),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
@@ -139,6 +131,25 @@ pub(super) fn body(
         host_config: Some(host_config(limits, granted, runtime)),
         ..ContainerCreateBody::default()
     }
+}
+
+/// The interpreter reads these at its start; the harness sets the child's whole environment.
+fn environment(warm: Warm, imports: &Imports, limits: &Limits) -> Vec<String> {
+    let mut variables = vec![
+        "PYTHONHASHSEED=0".to_owned(),
+        "PYTHONDONTWRITEBYTECODE=1".to_owned(),
+        "LANG=C.UTF-8".to_owned(),
+        "TZ=UTC".to_owned(),
+        format!("AGENTFACTORY_SHELL={}", u8::from(warm == Warm::Shell)),
+        // Where the runtime enforces none, the harness does, from its child's first moment on.
+        format!("AGENTFACTORY_MEMORY={}", limits.memory.get()),
+        format!("AGENTFACTORY_PIDS={}", limits.pids),
+    ];
+    if !imports.is_empty() {
+        let names: Vec<_> = imports.names().collect();
+        variables.push(format!("AGENTFACTORY_IMPORTS={}", names.join(",")));
+    }
+    variables
 }
 
 fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> HostConfig {

@@ -1,6 +1,6 @@
 //! Sandboxes that are used by another process than the one that started them: both sides of it.
 
-use spec::{Limits, PhaseTimings, RunReport, Start};
+use spec::{Ahead, Imports, Limits, PhaseTimings, RunReport, Start};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +24,12 @@ impl DockerSandboxes {
         &self,
         image: &ImageId,
         warm: Warm,
+        imports: &Imports,
         limits: &Limits,
         starts: &Semaphore,
         cancel: &CancellationToken,
     ) -> Result<Option<(Ready, Start)>, Unready> {
-        let class = Class::new(image, limits);
+        let class = Class::new(image, imports, limits);
         let until = self.starter.lease_of(limits.wall);
         if let Some(ready) = self.pool.lease(&class, warm, until) {
             return Ok(Some((ready, Start::Leased)));
@@ -36,6 +37,8 @@ impl DockerSandboxes {
         let Ok(_turn) = starts.try_acquire() else {
             return Ok(None);
         };
+        // The program imports what it needs itself: nobody waits for more.
+        let class = class.without_imports();
         let started = Starts::start(&*self.starter, &class, warm, limits.wall, cancel);
         Ok(started.await?.map(|(ready, _)| (ready, Start::Cold)))
     }
@@ -54,12 +57,19 @@ impl DockerSandboxes {
 
 impl Ready {
     /// A sandbox that another process has read READY of.
-    pub(crate) fn at_other_end(line: Line, remains: Remains, python: String, uid: u32) -> Self {
+    pub(crate) fn at_other_end(
+        line: Line,
+        remains: Remains,
+        python: String,
+        imports: Ahead,
+        uid: u32,
+    ) -> Self {
         Self {
             line,
             events: Events::after_ready(),
             diagnosis: Diagnosis::default(),
             python,
+            imports,
             uid,
             remains,
         }

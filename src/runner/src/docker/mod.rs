@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use spec::{Limits, PhaseTimings, RunOutcome, RunReport, Start};
+use spec::{Imports, Limits, PhaseTimings, RunOutcome, RunReport, Start};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -187,6 +187,8 @@ impl DockerSandboxes {
             id: spec.run,
             image: &spec.image,
             warm: Warm::of(&spec.program),
+            // The program imports what it needs itself: nobody waits for more.
+            imports: &Imports::NONE,
             limits: &spec.limits,
             granted: &granted,
             runtime: runtime.as_deref(),
@@ -283,7 +285,7 @@ impl DockerSandboxes {
         if !spec.mounts.is_empty() || runtime != default {
             return None;
         }
-        let class = Class::new(&spec.image, &spec.limits);
+        let class = Class::new(&spec.image, &spec.imports, &spec.limits);
         let until = self.starter.lease_of(spec.limits.wall);
         self.pool.lease(&class, Warm::of(&spec.program), until)
     }
@@ -316,11 +318,11 @@ impl Sandboxes for DockerSandboxes {
         self.run_one(spec, host, cancel).boxed()
     }
 
-    fn prewarm(&self, image: &ImageId, limits: &Limits, count: usize) {
+    fn prewarm(&self, image: &ImageId, imports: &Imports, limits: &Limits, count: usize) {
         // What cannot be run says so when it is run.
         if limits.check().is_ok() {
             self.pool
-                .prewarm(Class::new(image, limits), limits.wall, count);
+                .prewarm(Class::new(image, imports, limits), limits.wall, count);
         }
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use spec::{
-    Clock, DiskScope, Limits, OutputStream, RunOutcome, RunReport, RunResult, limits, printable,
+    Clock, DiskScope, Imports, Limits, OutputStream, RunOutcome, RunReport, RunResult, limits,
+    printable,
 };
 
 use super::create::SHM;
@@ -18,9 +19,13 @@ enum Claim {
     Result {
         answer: String,
         summary: String,
+        #[serde(default)]
+        imports: Imports,
     },
     BadResult {
         why: String,
+        #[serde(default)]
+        imports: Imports,
     },
     Raised {
         exception: String,
@@ -28,7 +33,20 @@ enum Claim {
         traceback: String,
         no_space: bool,
         path: String,
+        #[serde(default)]
+        imports: Imports,
     },
+}
+
+impl Claim {
+    /// The modules that it says it imported.
+    fn take_imports(&mut self) -> Imports {
+        match self {
+            Self::Result { imports, .. }
+            | Self::BadResult { imports, .. }
+            | Self::Raised { imports, .. } => std::mem::take(imports),
+        }
+    }
 }
 
 /// Signal number of a kill that cannot be caught.
@@ -39,12 +57,14 @@ const OF_FULL_DISKS: [u8; 2] = [7, 25];
 /// What a shell adds to the number of the signal that ended its command.
 const SHELL_SIGNAL: u8 = 128;
 
-/// Judges how the run ended. A claim counts only where nothing that we know contradicts it.
+/// Judges how the run ended. A claim counts only where nothing that we know contradicts it; what it
+/// says of `imports` is put there.
 pub(super) fn judge(
     end: &Ended,
     claim: Option<&[u8]>,
     program: &Program,
     limits: &Limits,
+    imports: &mut Imports,
 ) -> RunOutcome {
     match end.stopped.as_deref() {
         None => {}
@@ -71,12 +91,21 @@ pub(super) fn judge(
     }
     let claim = match claim.map(|claim| parse(claim, limits)) {
         Some(Err(why)) => return bad_channel(&why),
-        Some(Ok(claim)) => Some(claim),
+        Some(Ok(mut claim)) => {
+            *imports = claim.take_imports();
+            Some(claim)
+        }
         None => None,
     };
     let outcome = match (claim, end.signal, end.status) {
         (_, Some(signal), _) => RunOutcome::Signalled { signal },
-        (Some(Claim::Result { answer, summary }), None, Some(0)) => {
+        (
+            Some(Claim::Result {
+                answer, summary, ..
+            }),
+            None,
+            Some(0),
+        ) => {
             return RunOutcome::Completed {
                 result: RunResult { answer, summary },
             };
@@ -84,7 +113,7 @@ pub(super) fn judge(
         // A status of 0 is no failure that a full disk could explain.
         (None, None, Some(0)) => return RunOutcome::Exited { status: 0 },
         (None | Some(Claim::Result { .. }), None, Some(status)) => RunOutcome::Exited { status },
-        (Some(Claim::BadResult { why }), None, _) => return RunOutcome::BadResult { why },
+        (Some(Claim::BadResult { why, .. }), None, _) => return RunOutcome::BadResult { why },
         (
             Some(Claim::Raised {
                 exception,
@@ -92,6 +121,7 @@ pub(super) fn judge(
                 traceback,
                 no_space,
                 path,
+                ..
             }),
             None,
             _,
@@ -186,8 +216,10 @@ fn parse(claim: &[u8], limits: &Limits) -> Result<Claim, String> {
         serde_json::from_slice(claim).map_err(|_| "a result that cannot be read".to_owned())?;
     let (result, traceback) = (limits.result.get(), limits::TRACEBACK.get());
     let fits = match &claim {
-        Claim::Result { answer, summary } => (answer.len() + summary.len()) as u64 <= result,
-        Claim::BadResult { why } => why.len() as u64 <= traceback,
+        Claim::Result {
+            answer, summary, ..
+        } => (answer.len() + summary.len()) as u64 <= result,
+        Claim::BadResult { why, .. } => why.len() as u64 <= traceback,
         Claim::Raised {
             exception,
             message,
@@ -253,7 +285,8 @@ mod tests {
 
     fn kind(end: &Ended, claim: Option<&serde_json::Value>, program: &Program) -> &'static str {
         let claim = claim.map(|claim| claim.to_string().into_bytes());
-        judge(end, claim.as_deref(), program, &Limits::default()).kind()
+        let (limits, mut imports) = (Limits::default(), Imports::NONE);
+        judge(end, claim.as_deref(), program, &limits, &mut imports).kind()
     }
 
     #[test]

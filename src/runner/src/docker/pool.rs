@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, poll_fn};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spec::Limits;
+use spec::{Ahead, Imports, Limits};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,9 @@ const GAVE_UP: Duration = Duration::from_mins(1);
 /// How long after there was no place for a sandbox it is looked for again: other processes come and
 /// go.
 const NO_PLACE: Duration = Duration::from_secs(2);
+/// Sandboxes of a class in a row that are lost while they import, after which they import nothing: it
+/// may need more memory than they have, or do what a run would notice.
+const IMPORTS_LOST_MAX: u32 = 2;
 /// A class that was used within this time keeps its sandboxes when others want them. A pool process
 /// asks for what it always keeps more often than this.
 const SPARED: Duration = Duration::from_secs(30);
@@ -68,19 +71,30 @@ impl Default for PoolOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Class {
     pub(super) image: ImageId,
+    /// What it imports before it is ready. A run may notice what it did not ask for.
+    pub(super) imports: Imports,
     /// Limits that the sandbox learns only with its run are the default ones.
     pub(super) limits: Limits,
 }
 
 impl Class {
-    pub(super) fn new(image: &ImageId, limits: &Limits) -> Self {
+    pub(super) fn new(image: &ImageId, imports: &Imports, limits: &Limits) -> Self {
         Self {
             image: image.clone(),
+            imports: imports.clone(),
             limits: Limits {
                 // It is the lease's.
                 wall: Limits::default().wall,
                 ..WantedLimits::of(limits).limits()
             },
+        }
+    }
+
+    /// The same, but that nothing is imported ahead.
+    pub(super) fn without_imports(&self) -> Self {
+        Self {
+            imports: Imports::NONE,
+            ..self.clone()
         }
     }
 }
@@ -158,6 +172,8 @@ struct Stock {
     starts_shell: bool,
     used_at: Instant,
     failures: u32,
+    /// Those that were lost while they imported, or after, in a row.
+    imports_lost: u32,
     retry_at: Instant,
     /// The next start comes after a pause, which nobody is to wait for.
     is_stuck: bool,
@@ -169,6 +185,7 @@ struct Stock {
 #[derive(Clone, Debug)]
 pub(crate) struct StockCount {
     pub(crate) image: ImageId,
+    pub(crate) imports: Imports,
     /// Those that the sandboxes are created with; the others are the default ones.
     pub(crate) limits: Limits,
     pub(crate) wanted: usize,
@@ -238,6 +255,7 @@ impl Pool {
                     starts_shell: false,
                     used_at: now,
                     failures: 0,
+                    imports_lost: 0,
                     retry_at: now,
                     is_stuck: false,
                     failure: None,
@@ -312,6 +330,7 @@ impl Pool {
         let state = self.shared.lock();
         let count = |stock: &Stock| StockCount {
             image: stock.class.image.clone(),
+            imports: stock.class.imports.clone(),
             limits: stock.class.limits.clone(),
             wanted: stock.wanted,
             waiting: stock.waiting.len(),
@@ -429,7 +448,15 @@ impl Shared {
                         continue;
                     }
                     has_waited = false;
-                    let started = self.starts.start(&class, warm, wall, &self.cancel).await;
+                    let imports = self.lock().imports_of(&class);
+                    let begins = match imports {
+                        Ahead::Nothing | Ahead::Imported => class.clone(),
+                        Ahead::Failed => class.without_imports(),
+                    };
+                    let started = self.starts.start(&begins, warm, wall, &self.cancel).await;
+                    let started = started.map(|started| {
+                        started.map(|(ready, until)| (Ready { imports, ..ready }, until))
+                    });
                     self.put(&class, warm, started);
                 }
             }
@@ -456,6 +483,9 @@ impl Shared {
                         if stock.waiting.len() < stock.wanted && !self.cancel.is_cancelled() =>
                     {
                         (stock.failures, stock.is_stuck) = (0, false);
+                        if one.ready.imports == Ahead::Imported {
+                            stock.imports_lost = 0;
+                        }
                         stock.failure = None;
                         stock.waiting.push_back(one);
                     }
@@ -473,6 +503,11 @@ impl Shared {
                 stock.failed(&RunnerError::ImageMissing(image).to_string());
             }
             (Err(Unready::Failed(error)), Some(stock)) => stock.failed(&error.to_string()),
+            (Err(Unready::Lost(why)), Some(stock)) if stock.imports() == Ahead::Imported => {
+                stock.imports_lost += 1;
+                let imports = &stock.class.imports;
+                tracing::info!(why, ?imports, "a sandbox was lost while it imported ahead");
+            }
             (Err(Unready::Lost(why)), Some(stock)) => stock.failed(&why),
         }
         drop(state);
@@ -589,6 +624,12 @@ impl State {
         Next::Evict(Box::new(one))
     }
 
+    /// Whether one of this class is to import what it can, and what is said of it then.
+    fn imports_of(&self, class: &Class) -> Ahead {
+        let stock = self.stocks.iter().find(|stock| stock.class == *class);
+        stock.map_or(Ahead::Nothing, Stock::imports)
+    }
+
     /// One of this class is not being started any more.
     fn give_up(&mut self, class: &Class, warm: Warm) {
         if let Some(stock) = self.stocks.iter_mut().find(|stock| stock.class == *class) {
@@ -666,6 +707,17 @@ impl Stock {
         }
     }
 
+    /// What becomes of the imports of the next one.
+    fn imports(&self) -> Ahead {
+        if self.class.imports.is_empty() {
+            Ahead::Nothing
+        } else if self.imports_lost < IMPORTS_LOST_MAX {
+            Ahead::Imported
+        } else {
+            Ahead::Failed
+        }
+    }
+
     fn failed(&mut self, why: &str) {
         let pause = RETRY * 2_u32.saturating_pow(self.failures.min(FAILURES_MAX));
         self.failures = self.failures.saturating_add(1);
@@ -718,7 +770,7 @@ mod tests {
             end: Watch::new(std::future::pending()),
             held: None,
         };
-        Ready::at_other_end(line, remains, "3.12".to_owned(), 1)
+        Ready::at_other_end(line, remains, "3.12".to_owned(), Ahead::Nothing, 1)
     }
 
     fn class(pids: u32) -> Class {
@@ -726,7 +778,8 @@ mod tests {
             pids,
             ..Limits::default()
         };
-        Class::new(&ImageId(spec::Digest::of(b"image")), &limits)
+        let image = ImageId(spec::Digest::of(b"image"));
+        Class::new(&image, &Imports::NONE, &limits)
     }
 
     fn stock(pids: u32, wanted: usize, waiting: usize, used_at: Instant) -> Stock {
@@ -746,6 +799,7 @@ mod tests {
             starts_shell: false,
             used_at,
             failures: 0,
+            imports_lost: 0,
             // Long ago.
             retry_at: used_at
                 .checked_sub(Duration::from_secs(60))
@@ -789,6 +843,36 @@ mod tests {
         assert!(matches!(next(Instant::now()), Next::Wait(Some(_))));
         let later = Instant::now() + GAVE_UP;
         assert!(matches!(next(later), Next::Start(..)));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_imported_ahead_is_given_up() {
+        let now = Instant::now();
+        let mut stock = stock(9, 4, 0, now);
+        stock.class.imports = Imports::of(["quick"]);
+        let class = stock.class.clone();
+        let pool = pool(16, vec![stock]);
+        let Pool { shared } = &pool;
+        let lost = || Err(Unready::Lost("it was killed".to_owned()));
+        let put = |started| shared.put(&class, Warm::Interpreter, started);
+        let imports = || shared.lock().imports_of(&class);
+        let one = |imports| {
+            let ready = Ready { imports, ..ready() };
+            Ok(Some((ready, Timestamp::MAX)))
+        };
+        // One that was lost between others says nothing.
+        put(lost());
+        put(one(Ahead::Imported));
+        put(lost());
+        assert_eq!(imports(), Ahead::Imported);
+        put(lost());
+        assert_eq!(imports(), Ahead::Failed);
+        assert_eq!(pool.stocks()[0].failure, None, "the next one can start");
+        put(one(Ahead::Failed));
+        assert_eq!(imports(), Ahead::Failed);
+        // From here on it is no import that fails.
+        put(lost());
+        assert!(pool.stocks()[0].failure.is_some());
     }
 
     #[tokio::test]
@@ -855,7 +939,7 @@ mod tests {
     fn what_clients_ask_for_is_what_sandboxes_are_sorted_by() {
         let image = ImageId(spec::Digest::of(b"image"));
         let usual = Limits::default();
-        let of = |limits: &Limits| Class::new(&image, limits);
+        let of = |limits: &Limits| Class::new(&image, &Imports::NONE, limits);
         let mut told = usual.clone();
         told.wall *= 2;
         told.tool_calls += 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use spec::limits;
+use spec::{Ahead, limits};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -155,6 +155,8 @@ pub(crate) struct Ready {
     pub(crate) diagnosis: Diagnosis,
     /// The version of its Python, as the harness says it.
     pub(crate) python: String,
+    /// What it has imported.
+    pub(crate) imports: Ahead,
     /// As whom it runs.
     pub(crate) uid: u32,
     pub(crate) remains: Remains,
@@ -201,6 +203,7 @@ pub(crate) async fn wait(
                     events,
                     diagnosis,
                     python,
+                    imports: Ahead::Nothing,
                     uid,
                     remains,
                 });

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::{FutureExt as _, StreamExt as _};
 use spec::{
-    Captured, Clock, FileEntry, OutputStream, PhaseTimings, Place, RunOutcome, RunReport, RunUsage,
-    limits,
+    Captured, Clock, FileEntry, Imports, OutputStream, PhaseTimings, Place, RunOutcome, RunReport,
+    RunUsage, limits,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -92,6 +92,7 @@ pub(super) async fn run(
         diagnosis,
         mut remains,
         python,
+        imports,
         ..
     } = ready;
     let Line { input, output } = line;
@@ -102,7 +103,7 @@ pub(super) async fn run(
     let batches = start_restore(spec, host, token, &mut jobs);
     let mut session = Session::new(spec, host, events, input, batches);
     session.diagnosis = diagnosis;
-    session.timings = timings;
+    session.timings = PhaseTimings { imports, ..timings };
     session.python = python;
     let over = session.converse(output, &mut jobs, cancel).await;
     // This closes the stream in both directions, so that a kill does not wait for its reader.
@@ -478,7 +479,7 @@ impl<'a> Session<'a> {
             skills: BTreeMap::new(),
             ..RunUsage::default()
         };
-        let mut natural = None;
+        let (mut natural, mut imports) = (None, Imports::NONE);
         if let Some((end, claim)) = &self.end {
             usage.wall = Duration::from_nanos(end.wall_ns).min(elapsed);
             usage.cpu = Duration::from_nanos(end.cpu_ns);
@@ -493,7 +494,8 @@ impl<'a> Session<'a> {
                 captured.bytes = captured.bytes.max(bytes);
             }
             if end.stopped.as_deref() != Some("cancel") {
-                natural = Some(judge(end, claim.as_deref(), &self.spec.program, limits));
+                let program = &self.spec.program;
+                natural = Some(judge(end, claim.as_deref(), program, limits, &mut imports));
             }
         }
         let in_time = usage.wall <= limits.wall;
@@ -530,6 +532,7 @@ impl<'a> Session<'a> {
                 runtime: None,
                 python: Some(self.python),
             },
+            imports,
         };
         if complete {
             report.changed = collect::changed(changed, &self.spec.tree);

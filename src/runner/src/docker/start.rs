@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use spec::{Limits, RunId, limits};
+use spec::{Imports, Limits, RunId, limits};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,8 @@ pub(super) struct Order<'a> {
     pub(super) id: RunId,
     pub(super) image: &'a ImageId,
     pub(super) warm: Warm,
+    /// What it imports before it is ready.
+    pub(super) imports: &'a Imports,
     pub(super) limits: &'a Limits,
     pub(super) granted: &'a Granted,
     pub(super) runtime: Option<&'a str>,
@@ -96,6 +98,7 @@ impl Starter {
             id,
             image,
             warm,
+            imports,
             limits,
             granted,
             runtime,
@@ -103,7 +106,7 @@ impl Starter {
             lease_ends,
         } = order;
         let labels = reap::labels(&self.options.owner, id, lease_ends);
-        let body = create::body(image, warm, limits, granted, runtime, labels);
+        let body = create::body(image, warm, imports, limits, granted, runtime, labels);
         let container = Container::new(self.engine.clone(), format!("agentfactory-{id}"));
         // Both at once: the check costs nothing, and nothing starts before it has passed.
         let (created, checked) =
@@ -167,6 +170,7 @@ impl Starts for Starter {
                 id: RunId::from_uuid(uuid::Uuid::new_v4()),
                 image: &class.image,
                 warm,
+                imports: &class.imports,
                 limits: &class.limits,
                 granted: &granted,
                 runtime: self.options.runtimes.default.as_deref(),

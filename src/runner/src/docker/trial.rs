@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 };
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
-use spec::Limits;
+use spec::{Imports, Limits};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +76,8 @@ impl Engine {
         };
         let labels = self.trial_labels(trial.limits.wall).await?;
         let (image, limits) = (trial.image, trial.limits);
-        let mut body = create::body(image, Warm::Interpreter, limits, &granted, None, labels);
+        let (warm, imports) = (Warm::Interpreter, &Imports::NONE);
+        let mut body = create::body(image, warm, imports, limits, &granted, None, labels);
         body.env = None;
         body.working_dir = Some("/workspace".to_owned());
         body.entrypoint.clone_from(&trial.entrypoint);

@@ -103,6 +103,7 @@ pub async fn probe(
         mounts: Vec::new(),
         limits: limits.clone(),
         determinism: spec::Determinism::default(),
+        imports: spec::Imports::NONE,
         runtime: None,
         proxy: None,
     };

@@ -98,6 +98,7 @@ mod tests {
             mounts: Vec::new(),
             limits: Limits::default(),
             determinism: Determinism::default(),
+            imports: spec::Imports::NONE,
             runtime: None,
             proxy: None,
         };

@@ -201,6 +201,18 @@ pub fn key(request: &BuildRequest<'_>) -> Result<Option<Digest>, ImageError> {
         .map(|base| image_key(&recipe, base)))
 }
 
+/// What the image that is used now was built as, the last one first, without asking an engine.
+///
+/// # Errors
+/// [`ImageError`] when the files of the image, or what is remembered of it, cannot be read.
+pub fn recorded(request: &BuildRequest<'_>) -> Result<Vec<ImageId>, ImageError> {
+    let Some(key) = key(request)? else {
+        return Ok(Vec::new());
+    };
+    let images = files::recorded(&request.cache_dir, &key)?;
+    Ok(images.into_iter().map(ImageId).collect())
+}
+
 /// The digest of our part of the image that is used now: the harness and the shims, and how their
 /// bytecode is made.
 ///

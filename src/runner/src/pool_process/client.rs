@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
-use spec::{PhaseTimings, RunOutcome, RunReport, Start};
+use spec::{Imports, PhaseTimings, RunOutcome, RunReport, Start};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OnceCell, mpsc};
@@ -46,6 +46,7 @@ pub struct PoolLease {
     /// What the engine is, for the run's record.
     pub engine: String,
     limits: WantedLimits,
+    imports: Imports,
     ready: Ready,
     /// Whether the pool ended it because it took more memory than it may.
     exceeded: Arc<AtomicBool>,
@@ -84,7 +85,7 @@ pub async fn lease(
         return Ok(Asked::None(None));
     };
     let begun = Instant::now();
-    let limits = wanted.limits;
+    let (limits, imports) = (wanted.limits, wanted.imports.clone());
     let asked = tokio::select! {
         asked = ask_for_sandbox(socket, wanted) => asked,
         () = cancel.cancelled() => return Ok(Asked::None(Some(permit))),
@@ -94,6 +95,7 @@ pub async fn lease(
             image: ImageId(given.image),
             engine: given.engine,
             limits,
+            imports,
             ready: there.ready,
             exceeded: there.exceeded,
             runtime: given.runtime,
@@ -255,6 +257,7 @@ fn there(given: &Given, reader: FrameReader<OwnedReadHalf>, writer: OwnedWriteHa
             held: None,
         },
         given.python.clone(),
+        given.imports(),
         given.user,
     );
     There { ready, exceeded }
@@ -332,6 +335,7 @@ impl PooledSandboxes {
         lease.take().filter(|lease| {
             lease.image == spec.image
                 && lease.limits == WantedLimits::of(&spec.limits)
+                && lease.imports == spec.imports
                 && spec.mounts.is_empty()
                 && (spec.runtime.is_none() || spec.runtime == lease.runtime)
         })
@@ -456,6 +460,8 @@ mod tests {
             engine: "unix:///x".to_owned(),
             runtime: None,
             image: spec::Digest::of(b"image"),
+            environment: None,
+            imports: Imports::NONE,
             warm: crate::Warm::Interpreter,
             limits: WantedLimits::of(&spec::Limits::default()),
         };

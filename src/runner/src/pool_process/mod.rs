@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use spec::Digest;
+use spec::{Digest, Imports};
 
 pub use client::{Asked, OwnSandboxes, PoolLease, PooledSandboxes, lease, status, stop};
 pub use protocol::{Wanted, WantedLimits};
@@ -52,6 +52,10 @@ pub struct PoolStatus {
 /// Sandboxes of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolClass {
+    /// The image that they are made from: that of the pool, or of an environment on it.
+    pub image: Digest,
+    /// What they have imported.
+    pub imports: Imports,
     /// Their memory limit.
     pub memory_bytes: u64,
     /// Their share of processors, in thousandths of one.

@@ -11,14 +11,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use spec::{Digest, Limits};
+use spec::{Ahead, Digest, Imports, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::Warm;
 use crate::frames::{Decoder, Frame, PAYLOAD_MAX, put};
 
 /// The version of all of this. Others are refused.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 /// Bytes of a HELLO or an ANSWER.
 const MESSAGE_MAX: usize = 64 << 10;
 /// How long the other side may take to say HELLO.
@@ -68,8 +68,12 @@ pub struct Wanted {
     pub engine: String,
     /// The engine's runtime; none is its default.
     pub runtime: Option<String>,
-    /// What decides the image, from [`crate::images::key`].
+    /// What decides the sandbox image, from [`crate::images::key`].
     pub image: Digest,
+    /// The image on the engine of an environment on that image; none is the sandbox image itself.
+    pub environment: Option<Digest>,
+    /// The modules that it has imported, if it has been waiting.
+    pub imports: Imports,
     /// What it should have ready; one that has something else is of use too.
     pub warm: Warm,
     /// What the sandbox may use.
@@ -170,6 +174,18 @@ pub(super) struct Given {
     pub(super) runtime: Option<String>,
     /// Whether it had been waiting, or was started for this client.
     pub(super) was_waiting: bool,
+    /// Whether it has imported what it was to; none when it was to import nothing, or did not wait.
+    pub(super) has_imported: Option<bool>,
+}
+
+impl Given {
+    pub(super) fn imports(&self) -> Ahead {
+        match self.has_imported {
+            None => Ahead::Nothing,
+            Some(true) => Ahead::Imported,
+            Some(false) => Ahead::Failed,
+        }
+    }
 }
 
 /// That a sandbox is gone.
@@ -345,6 +361,8 @@ mod tests {
                 engine: "unix:///run/docker.sock".to_owned(),
                 runtime: Some("runsc".to_owned()),
                 image: Digest::of(b"image"),
+                environment: Some(Digest::of(b"environment")),
+                imports: Imports::of(["pandas", "numpy"]),
                 warm: Warm::Interpreter,
                 limits: WantedLimits::of(&Limits::default()),
             }),

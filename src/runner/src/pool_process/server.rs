@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use spec::{Digest, Limits, Start};
+use spec::{Ahead, Digest, Imports, Limits, Start};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -170,7 +170,8 @@ impl PoolProcess {
         drop(current);
         for stock in self.sandboxes.stocks() {
             if stock.image == old.image {
-                self.sandboxes.prewarm(&stock.image, &stock.limits, 0);
+                let StockCount { image, imports, .. } = &stock;
+                self.sandboxes.prewarm(image, imports, &stock.limits, 0);
             }
         }
         self.keep();
@@ -191,18 +192,22 @@ impl PoolProcess {
     fn keep(&self) {
         let image = self.image().image;
         let limits = with_lease(&self.options.limits);
-        self.sandboxes.prewarm(&image, &limits, self.options.keep);
+        let keep = self.options.keep;
+        self.sandboxes
+            .prewarm(&image, &Imports::NONE, &limits, keep);
     }
 
-    /// Asks for sandboxes with limits that nobody has wanted before.
-    fn keep_also(&self, image: &ImageId, limits: &Limits) {
+    /// Asks for sandboxes with an image, imports or limits that nobody has wanted before.
+    fn keep_also(&self, image: &ImageId, imports: &Imports, limits: &Limits) {
         let wanted = WantedLimits::of(&with_lease(limits));
         let is_kept = |stock: &StockCount| {
-            stock.image == *image && WantedLimits::of(&with_lease(&stock.limits)) == wanted
+            stock.image == *image
+                && stock.imports == *imports
+                && WantedLimits::of(&with_lease(&stock.limits)) == wanted
         };
         if !self.sandboxes.stocks().iter().any(is_kept) {
             self.sandboxes
-                .prewarm(image, &with_lease(limits), self.options.keep);
+                .prewarm(image, imports, &with_lease(limits), self.options.keep);
         }
     }
 
@@ -258,12 +263,17 @@ impl PoolProcess {
         counter.fetch_add(1, Ordering::Relaxed);
         self.leased.fetch_add(1, Ordering::Relaxed);
         let given = Answer::Sandbox(Given {
-            image: image.image.0,
+            image: wanted.environment.unwrap_or(image.image.0),
             engine: self.options.engine_version.clone(),
             user: ready.uid,
             python: ready.python.clone(),
             runtime: self.sandboxes.name_of(wanted.runtime.as_deref()).await,
             was_waiting: start == Start::Leased,
+            has_imported: match ready.imports {
+                Ahead::Nothing => None,
+                Ahead::Imported => Some(true),
+                Ahead::Failed => Some(false),
+            },
         });
         let removal = &ready.remains.removal;
         let watchdog = self.sandboxes.watch(removal, &wanted.limits.limits()).await;
@@ -313,12 +323,15 @@ impl PoolProcess {
         }
         let limits = wanted.limits.limits();
         limits.check().map_err(|error| error.to_string())?;
-        self.keep_also(&image.image, &limits);
+        // A client of the same user could have the engine make it just as well.
+        let image = wanted.environment.map_or(image.image.clone(), ImageId);
+        self.keep_also(&image, &wanted.imports, &limits);
         let started = self
             .sandboxes
             .hand_out(
-                &image.image,
+                &image,
                 wanted.warm,
+                &wanted.imports,
                 &limits,
                 &self.starts,
                 &self.stopping,
@@ -356,6 +369,8 @@ impl PoolProcess {
 fn class(stock: &StockCount) -> PoolClass {
     let limits = &stock.limits;
     PoolClass {
+        image: stock.image.0,
+        imports: stock.imports.clone(),
         memory_bytes: limits.memory.get(),
         cpu_millis: limits.cpu_millis,
         pids: limits.pids,

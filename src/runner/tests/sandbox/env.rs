@@ -15,7 +15,8 @@ use runner::{
 };
 use serde_json::{Value, json};
 use spec::{
-    ByteSize, FileEntry, Limits, OutputStream, RunId, RunOutcome, RunReport, Tree, WorkspacePath,
+    ByteSize, Determinism, FileEntry, Imports, Limits, OutputStream, RunId, RunOutcome, RunReport,
+    Tree, WorkspacePath,
 };
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ pub(crate) struct Env {
     pub(crate) observer: Arc<Recorder>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) limits: Limits,
+    pub(crate) imports: Imports,
+    pub(crate) determinism: Determinism,
     pub(crate) tree: Tree,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) cancel: CancellationToken,
@@ -96,6 +99,8 @@ impl Env {
                 wall: Duration::from_secs(20),
                 ..Limits::default()
             },
+            imports: Imports::NONE,
+            determinism: Determinism::default(),
             tree: Tree::default(),
             mounts: Vec::new(),
             cancel: CancellationToken::new(),
@@ -123,7 +128,8 @@ impl Env {
             tree: Arc::new(self.tree.clone()),
             mounts: self.mounts.clone(),
             limits: self.limits.clone(),
-            determinism: spec::Determinism::default(),
+            determinism: self.determinism,
+            imports: self.imports.clone(),
             runtime: None,
             proxy: None,
         }

@@ -15,6 +15,8 @@ mod files;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod odd;
 #[cfg(test)]
 mod outcomes;

@@ -22,13 +22,13 @@ const QUICK: &str = "def main(q): return {'answer': q}";
 const LONG: Duration = Duration::from_secs(60);
 
 /// Sandboxes with a pool and an owner of their own, so that what they leave can be counted.
-struct Pooled {
-    env: Env,
+pub(crate) struct Pooled {
+    pub(crate) env: Env,
     owner: Owner,
 }
 
 impl Pooled {
-    async fn open(name: &str, pool: PoolOptions) -> Option<Self> {
+    pub(crate) async fn open(name: &str, pool: PoolOptions) -> Option<Self> {
         let mut env = Env::open().await?;
         let owner = Owner::named(name);
         let options = options(&owner, pool, crate::env::slots());
@@ -37,9 +37,14 @@ impl Pooled {
     }
 
     /// Has so many sandboxes wait.
-    async fn warm(&self, count: usize) {
-        let Env { image, limits, .. } = &self.env;
-        self.env.sandboxes.prewarm(image, limits, count);
+    pub(crate) async fn warm(&self, count: usize) {
+        let Env {
+            image,
+            imports,
+            limits,
+            ..
+        } = &self.env;
+        self.env.sandboxes.prewarm(image, imports, limits, count);
         self.env.sandboxes.warm().await;
     }
 
@@ -74,7 +79,7 @@ impl Pooled {
     }
 
     /// Ends the pool and checks that it has left nothing.
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.env.sandboxes.shutdown().await;
         assert_eq!(self.containers().await, BTreeSet::new());
         assert_eq!(self.env.sandboxes.waiting(), 0);
@@ -141,11 +146,17 @@ async fn no_more_wait_than_are_allowed() {
         pids: limits.pids + 1,
         ..limits.clone()
     };
-    pooled.env.sandboxes.prewarm(image, &other, 50);
+    pooled
+        .env
+        .sandboxes
+        .prewarm(image, &spec::Imports::NONE, &other, 50);
     pooled.env.sandboxes.warm().await;
     assert_eq!(pooled.env.sandboxes.waiting(), 3);
     // Nobody wants those of the first kind any more.
-    pooled.env.sandboxes.prewarm(image, limits, 0);
+    pooled
+        .env
+        .sandboxes
+        .prewarm(image, &spec::Imports::NONE, limits, 0);
     pooled.env.sandboxes.warm().await;
     assert_eq!(pooled.env.sandboxes.waiting(), 2);
     pooled.until("two are left", |all| all.len() == 2).await;
@@ -298,7 +309,7 @@ async fn a_pool_that_is_dropped_or_closed_while_it_starts_leaves_nothing() {
     for delay in [0, 50, 150, 400] {
         let options = options(&pooled.owner, PoolOptions::default(), crate::env::slots());
         let sandboxes = DockerSandboxes::new(engine.clone(), options);
-        sandboxes.prewarm(image, limits, 2);
+        sandboxes.prewarm(image, &spec::Imports::NONE, limits, 2);
         tokio::time::sleep(Duration::from_millis(delay)).await;
         if delay == 150 {
             sandboxes.shutdown().await;
@@ -353,7 +364,10 @@ async fn a_leased_sandbox_is_much_faster_than_a_cold_one() {
         assert_eq!(report.timings.start, Start::Leased);
         eprintln!("{:?}: {:?}", leased.last().unwrap(), report.timings);
         let Env { image, limits, .. } = &pooled.env;
-        pooled.env.sandboxes.prewarm(image, limits, 0);
+        pooled
+            .env
+            .sandboxes
+            .prewarm(image, &spec::Imports::NONE, limits, 0);
         pooled.env.sandboxes.warm().await;
     }
     cold.sort();
@@ -384,7 +398,8 @@ async fn no_more_are_asked_to_wait_than_there_is_place_for() {
     let owner = Owner::named("pool-places");
     let options = options(&owner, PoolOptions::default(), slots.clone());
     env.sandboxes = DockerSandboxes::new(env.engine.clone(), options);
-    env.sandboxes.prewarm(&env.image, &env.limits, 4);
+    env.sandboxes
+        .prewarm(&env.image, &spec::Imports::NONE, &env.limits, 4);
     tokio::time::timeout(LONG, env.sandboxes.warm())
         .await
         .unwrap();
@@ -528,7 +543,7 @@ async fn a_connection_that_is_cut_at_any_moment_leaves_nothing() {
             };
             let options = options(&owner, PoolOptions::default(), slots.clone());
             let sandboxes = DockerSandboxes::new(engine, options);
-            sandboxes.prewarm(&env.image, &env.limits, 1);
+            sandboxes.prewarm(&env.image, &spec::Imports::NONE, &env.limits, 1);
             let endless = async || loop {
                 let ran = sandboxes.run(env.spec(quick()), env.host(), env.cancel.clone());
                 match ran.await {
@@ -570,7 +585,7 @@ async fn a_connection_that_is_cut_at_any_moment_leaves_nothing() {
     // All places are free again, and runs work.
     let options = options(&owner, PoolOptions::default(), slots);
     let sandboxes = DockerSandboxes::new(env.engine.clone(), options);
-    sandboxes.prewarm(&env.image, &env.limits, 2);
+    sandboxes.prewarm(&env.image, &spec::Imports::NONE, &env.limits, 2);
     sandboxes.warm().await;
     assert_eq!(sandboxes.waiting(), 2);
     let run = || sandboxes.run(env.spec(quick()), env.host(), env.cancel.clone());

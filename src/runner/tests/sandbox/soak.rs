@@ -79,7 +79,8 @@ async fn runs_leave_nothing_that_adds_up() {
     env.limits.wall = Duration::from_secs(60);
     env.limits.memory = spec::ByteSize::mib(256);
     env.limits.workspace = spec::ByteSize::mib(32);
-    env.sandboxes.prewarm(&env.image, &env.limits, 2);
+    env.sandboxes
+        .prewarm(&env.image, &spec::Imports::NONE, &env.limits, 2);
 
     let mut before = None;
     for part in 0..4 {

@@ -146,6 +146,7 @@ pub(crate) fn record(store: &Store, run: RunId, version: Option<Digest>) -> RunR
         },
         timings: spec::PhaseTimings::default(),
         place: spec::Place::default(),
+        imports: spec::Imports::NONE,
     };
     RunRecord {
         at: at(1),

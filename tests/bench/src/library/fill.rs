@@ -143,6 +143,7 @@ fn runs(store: &Store, count: usize, names: usize) -> anyhow::Result<()> {
             changed: Vec::new(),
             removed: Vec::new(),
             left_behind: Vec::new(),
+            imports: spec::Imports::NONE,
             usage: spec::RunUsage {
                 wall: Duration::from_millis(40),
                 ..spec::RunUsage::default()
