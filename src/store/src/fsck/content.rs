@@ -55,10 +55,10 @@ enum Trouble {
 /// How far the reading of content is.
 struct Reading<'a, 'o> {
     store: &'a Store,
-    /// Every blob that was there when the blobs were listed.
-    listed: HashSet<Digest>,
-    /// Those that were read and are right, and their sizes.
-    right: HashMap<Digest, u64>,
+    /// Every blob that was there when the blobs were listed, in order.
+    listed: Vec<Digest>,
+    /// Whether each of them was read and is right.
+    right: Vec<bool>,
     troubles: Vec<Trouble>,
     progress: FsckProgress,
     observe: &'o mut dyn FnMut(FsckProgress),
@@ -75,13 +75,13 @@ impl Check<'_> {
         let listed = self.listed()?;
         let mut reading = Reading {
             store: self.store,
-            listed: listed.iter().copied().collect(),
-            right: HashMap::with_capacity(listed.len()),
-            troubles: Vec::new(),
+            right: vec![false; listed.len()],
             progress: FsckProgress {
                 blobs_total: listed.len() as u64,
                 ..FsckProgress::default()
             },
+            listed,
+            troubles: Vec::new(),
             observe,
         };
         self.report.versions = reading.history(history)?;
@@ -89,7 +89,7 @@ impl Check<'_> {
         self.records = records;
         reading.trees(&trees)?;
         reading.attachments()?;
-        self.blobs(&listed, &mut reading)?;
+        self.blobs(&mut reading)?;
         for trouble in reading.troubles {
             self.judge(trouble);
         }
@@ -118,21 +118,10 @@ impl Check<'_> {
     }
 
     /// All blobs: those that were not read are.
-    fn blobs(
-        &mut self,
-        listed: &[Digest],
-        reading: &mut Reading<'_, '_>,
-    ) -> Result<(), StoreError> {
-        self.report.blobs = listed.len() as u64;
-        self.report.bytes = listed
-            .iter()
-            .filter_map(|digest| reading.right.get(digest))
-            .sum();
-        reading.progress.bytes = self.report.bytes;
-        let others: Vec<Digest> = listed
-            .iter()
-            .filter(|digest| !reading.right.contains_key(digest))
-            .copied()
+    fn blobs(&mut self, reading: &mut Reading<'_, '_>) -> Result<(), StoreError> {
+        self.report.blobs = reading.listed.len() as u64;
+        let others: Vec<Digest> = std::iter::zip(&reading.listed, &reading.right)
+            .filter_map(|(digest, is_right)| (!is_right).then_some(*digest))
             .collect();
         // Small files cost time, large ones processors: both are shared out.
         let read = |digest: &Digest| {
@@ -261,7 +250,10 @@ impl Reading<'_, '_> {
     /// Notes what was read and is right.
     fn read(&mut self, found: Sized) {
         for (digest, size) in found {
-            if self.right.insert(digest, size).is_none() && self.listed.contains(&digest) {
+            let at = self.listed.binary_search(&digest).ok();
+            let is_right = at.and_then(|at| self.right.get_mut(at));
+            if let Some(is_right) = is_right.filter(|is_right| !**is_right) {
+                *is_right = true;
                 self.progress.blobs += 1;
                 self.progress.bytes += size;
             }
@@ -272,7 +264,8 @@ impl Reading<'_, '_> {
     /// Notes a blob that is named and not there. One that is there is checked with all others.
     fn needed(&mut self, digest: Digest, by: &str) {
         // It may have been written since they were listed.
-        if !self.listed.contains(&digest) && !self.store.contains(&digest).unwrap_or(false) {
+        let is_listed = self.listed.binary_search(&digest).is_ok();
+        if !is_listed && !self.store.contains(&digest).unwrap_or(false) {
             let by = by.to_owned();
             self.troubles.push(Trouble::Missing { digest, by });
         }
