@@ -88,6 +88,8 @@ pub(super) fn in_memory<T>(
         .args([&store, root])
         .status()?;
     ensure!(copied.success(), "the library could not be copied");
+    // What is measured next must not wait for that.
+    std::process::Command::new("sync").status()?;
     Ok(answer)
 }
 
