@@ -567,7 +567,7 @@ fn waiting_with(env: &TestEnv, imports: &[&str]) -> u64 {
 
 #[test]
 fn environments_are_kept_with_what_their_runs_import() {
-    let Some(env) = TestEnv::with_engine() else {
+    let Some(env) = TestEnv::with_index() else {
         return;
     };
     let pool = Pool::warm(&env, "1");
