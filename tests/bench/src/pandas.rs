@@ -34,11 +34,12 @@ impl Pandas {
             .to_str()
             .context("a path that is not UTF-8")?
             .to_owned();
-        // A pool keeps sandboxes of this kind from now on.
         if let Err(error) = program.call(&call(&file)).await {
             progress(&format!("SKIPPED: the rows with pandas: {error:#}\n"));
             return Ok(None);
         }
+        // The first call made the environment; the pool hears of this one, and keeps its kind from now on.
+        program.call(&call(&file)).await?;
         let (shown, _) = program.call(&["runs", "show", "last", "--json"]).await?;
         let shown: Value = serde_json::from_str(&shown)?;
         let image = shown["image"].as_str().context("the image of a run")?;

@@ -93,7 +93,7 @@ pub(crate) async fn measure(
             async move { time(&exec).await }
         }));
         program.call(&["images", "build"]).await?;
-        pool = Some(program.start(&["pool", "--keep", "2"])?);
+        pool = Some(program.start(&["pool", "--keep", "2", "--idle", "1h"])?);
         rows.extend(calls(&program, file, rounds));
         program.pool_has(1).await?;
         pandas = Pandas::prepare(&program, folder.path()).await?;
