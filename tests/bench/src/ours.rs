@@ -207,6 +207,12 @@ impl Ours {
         Ok((took, report.timings))
     }
 
+    /// Keeps no sandbox for such a run any more.
+    pub(crate) fn give_up(&self, job: &Job) {
+        let image = self.image_of(job);
+        self.pool.prewarm(image, &job.imports, &job.limits, 0);
+    }
+
     /// One run in a sandbox of the pool, or in one that is started for it.
     pub(crate) async fn pooled(&self, job: &Job) -> anyhow::Result<Duration> {
         let image = self.image_of(job);

@@ -129,6 +129,8 @@ pub(crate) async fn measure(
     if let Some(pandas) = &pandas {
         let name = "phases of a leased run with pandas";
         phases(ours, &pandas.job, rounds, name, report).await?;
+        // What is measured next has the machine for itself.
+        ours.give_up(&pandas.job);
     }
     Ok(())
 }
