@@ -76,22 +76,24 @@ pub(crate) struct Unusable {
 
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{ConstraintViolation, DatabaseCorrupt, NotADatabase};
-        let code = error.sqlite_error_code();
-        // A statement that does not fit the tables is as bad as a page that cannot be read.
-        let is_damaged = matches!(
-            code,
-            None | Some(ConstraintViolation | DatabaseCorrupt | NotADatabase)
-        ) || matches!(error, rusqlite::Error::SqlInputError { .. })
-            || code == Some(rusqlite::ErrorCode::Unknown);
         Self {
             why: error.to_string(),
-            is_damaged,
+            is_damaged: Self::is_of_content(&error),
         }
     }
 }
 
 impl Unusable {
+    /// Whether an error is about what a file holds, and not about how it can be used now.
+    pub(crate) fn is_of_content(error: &rusqlite::Error) -> bool {
+        use rusqlite::ErrorCode::{ConstraintViolation, DatabaseCorrupt, NotADatabase, Unknown};
+        // A statement that does not fit the tables is as bad as a page that cannot be read.
+        matches!(
+            error.sqlite_error_code(),
+            None | Some(ConstraintViolation | DatabaseCorrupt | NotADatabase | Unknown)
+        ) || matches!(error, rusqlite::Error::SqlInputError { .. })
+    }
+
     /// It holds something that the log does not say.
     pub(crate) fn wrong(why: impl Into<String>) -> Self {
         Self {

@@ -85,7 +85,7 @@ impl Search {
         store: &Store,
         records: &BTreeMap<RunId, RunRow>,
     ) -> Result<Option<()>, StoreError> {
-        let error = |why: rusqlite::Error| unusable(&store.layout, &why);
+        let error = |why: rusqlite::Error| unusable(&store.layout, why);
         let tables = self.db.transaction().map_err(error)?;
         let reached: Option<i64> = tables
             .query_row("SELECT seq FROM reached", [], |row| row.get(0))

@@ -57,7 +57,7 @@ impl Search {
         store: &Store,
         observe: &mut dyn FnMut(u64),
     ) -> Result<SearchIndexed, StoreError> {
-        let error = |why: rusqlite::Error| unusable(&store.layout, &why);
+        let error = |why: rusqlite::Error| unusable(&store.layout, why);
         let mut indexed = SearchIndexed::default();
         let last = store.ask(|view| view.last())?;
         let (seq, id) = last.map_or((0, [0; 32]), |(seq, id)| (seq, *id.as_bytes()));
@@ -130,7 +130,7 @@ fn changed(
     known: Option<&Reached>,
     last: u64,
 ) -> Result<BTreeSet<SubagentName>, StoreError> {
-    let error = |why: rusqlite::Error| unusable(&store.layout, &why);
+    let error = |why: rusqlite::Error| unusable(&store.layout, why);
     if let Some((seq, id, _)) = known {
         let seq = seq.cast_unsigned();
         let is_same = match store.ask(|view| view.operation(seq))? {
@@ -170,7 +170,7 @@ fn runs(
     store: &Store,
     indexed: &mut SearchIndexed,
 ) -> Result<(BTreeSet<SubagentName>, bool), StoreError> {
-    let error = |why: rusqlite::Error| unusable(&store.layout, &why);
+    let error = |why: rusqlite::Error| unusable(&store.layout, why);
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     {
         let mut all = tables

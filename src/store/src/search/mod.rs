@@ -1,28 +1,34 @@
 //! Finding subagents by what they do.
 //!
 //! `search.db` is a view of the heads, of what their versions hold and of the runs that there were: it can be
-//! removed at any time, and whoever searches next makes it anew. Before each search it reads on: the operations since
-//! the last one say which names to read again, and the folder of runs tells when there are others.
+//! removed at any time, and whoever searches next makes it anew; where it cannot be written, one in memory does.
+//! Before each search it reads on: the operations since the last one say which names to read again, and the folder of
+//! runs tells when there are others.
 //! Texts are ranked by SQLite's full-text index (bm25); how alike the parts of their words are is a second ranking, for
 //! other spellings; both are fused by their ranks. What fits about as well is ordered by proven success, then by time.
 
 mod check;
 mod feed;
 mod find;
+#[cfg(test)]
+mod tests;
 mod text;
 mod vectors;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use spec::{Digest, SubagentName};
 
+use crate::index::Unusable;
 use crate::layout::Layout;
 use crate::{Store, StoreError, persist};
 
 /// The tables that this program knows. Another number makes the index begin anew.
 const VERSION: i64 = 2;
+/// How long another process may be filling it, in seconds.
+const BUSY_WAIT: u64 = 30;
 /// KiB of pages that one process keeps in memory: the directions of a hundred thousand texts, and as much again.
 const CACHE_KIB: i64 = 48 * 1024;
 
@@ -64,8 +70,8 @@ impl Store {
     /// Any text can be asked. `observe` is told how many versions were read, where the index has to read on.
     ///
     /// # Errors
-    /// [`StoreError::Index`] when the index can neither be used nor made, [`StoreError::Corrupt`]
-    /// when the log is damaged, and the file system's errors.
+    /// [`StoreError::Index`] when the index can neither be used nor made, [`StoreError::Busy`] when another process
+    /// is filling it for too long, [`StoreError::Corrupt`] when the log is damaged, and the file system's errors.
     pub fn search(
         &self,
         query: &str,
@@ -73,19 +79,42 @@ impl Store {
         observe: &mut dyn FnMut(u64),
     ) -> Result<Vec<Found>, StoreError> {
         let mut slot = self.search.lock();
-        let mut index = Search::ready(&mut slot, &self.layout)?;
-        if index.read_on(self, observe).is_err() {
-            // What cannot be read on is made anew; then an error is one.
-            *slot = None;
+        let mut found = self.find(&mut slot, query, limit, observe);
+        if let Err(StoreError::Index { .. }) = found {
+            // What is damaged is made anew; then an error is one. Whatever else is wrong, others may be using it.
             Search::discard(&self.layout);
-            index = Search::ready(&mut slot, &self.layout)?;
-            index.read_on(self, observe)?;
+            found = self.find(&mut slot, query, limit, observe);
         }
-        let found = index.find(query, limit);
+        if let Err(StoreError::ReadOnly { .. }) = found {
+            let mut index = Search::in_memory().map_err(|why| unusable(&self.layout, why))?;
+            index.read_on(self, observe)?;
+            found = index
+                .find(query, limit)
+                .map_err(|why| unusable(&self.layout, why));
+        }
+        found
+    }
+
+    /// Asks the index that is on disk, after it has read on.
+    fn find(
+        &self,
+        slot: &mut Option<Search>,
+        query: &str,
+        limit: usize,
+        observe: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Found>, StoreError> {
+        let index = Search::ready(slot, &self.layout)?;
+        let read = index.read_on(self, observe);
+        let find = |_| {
+            index
+                .find(query, limit)
+                .map_err(|why| unusable(&self.layout, why))
+        };
+        let found = read.and_then(find);
         if found.is_err() {
             *slot = None;
         }
-        found.map_err(|error| unusable(&self.layout, &error))
+        found
     }
 
     /// Makes the index of the search anew, from the store alone.
@@ -113,10 +142,27 @@ impl SearchSlot {
     }
 }
 
-fn unusable(layout: &Layout, error: &dyn std::error::Error) -> StoreError {
-    StoreError::Index {
-        path: layout.search_index(),
-        why: error.to_string(),
+/// Says what can be done about an error of SQLite. [`StoreError::Index`] is one that is of the file's content.
+fn unusable(layout: &Layout, error: rusqlite::Error) -> StoreError {
+    let path = layout.search_index();
+    let unusable = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            let seconds = BUSY_WAIT;
+            return StoreError::Busy { path, seconds };
+        }
+        code if !Unusable::is_of_content(&error) => (code, std::io::Error::other(error)),
+        _ => {
+            let why = error.to_string();
+            return StoreError::Index { path, why };
+        }
+    };
+    match unusable {
+        (
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied),
+            source,
+        ) => StoreError::ReadOnly { path, source },
+        (Some(ErrorCode::DiskFull), source) => StoreError::DiskFull { path, source },
+        (_, source) => StoreError::read("use", &path, source),
     }
 }
 
@@ -142,11 +188,14 @@ impl Search {
 
     fn open(layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.search_index();
-        let opened = Self::try_open(&path).or_else(|_| {
-            Self::discard(layout);
-            Self::try_open(&path)
-        });
-        opened.map_err(|error| unusable(layout, &error))
+        Self::try_open(&path).map_err(|error| unusable(layout, error))
+    }
+
+    /// An empty one that goes away.
+    fn in_memory() -> rusqlite::Result<Self> {
+        let db = Connection::open_in_memory()?;
+        make_tables(&db)?;
+        Ok(Self { db, file: None })
     }
 
     fn try_open(path: &Path) -> rusqlite::Result<Self> {
@@ -157,9 +206,7 @@ impl Search {
                 let tables =
                     db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
                 if version(&tables)? == 0 {
-                    tables.execute_batch(feed::SCHEMA)?;
-                    tables.execute_batch(vectors::SCHEMA)?;
-                    tables.pragma_update(None, "user_version", VERSION)?;
+                    make_tables(&tables)?;
                 }
                 tables.commit()?;
             }
@@ -172,7 +219,7 @@ impl Search {
     fn connect(path: &Path, also: OpenFlags) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags | also)?;
-        db.busy_timeout(std::time::Duration::from_secs(30))?;
+        db.busy_timeout(std::time::Duration::from_secs(BUSY_WAIT))?;
         // Says something only to a file that has no page yet.
         db.pragma_update(None, "page_size", i64::try_from(vectors::PAGE).unwrap_or(0))?;
         db.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
@@ -188,6 +235,12 @@ impl Search {
             drop(std::fs::remove_file(path));
         }
     }
+}
+
+fn make_tables(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(feed::SCHEMA)?;
+    db.execute_batch(vectors::SCHEMA)?;
+    db.pragma_update(None, "user_version", VERSION)
 }
 
 fn version(db: &Connection) -> rusqlite::Result<i64> {

@@ -31,6 +31,13 @@ impl Disk {
         None
     }
 
+    /// Has nobody write to it any more.
+    fn make_read_only(&self) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,ro"]).arg(self.folder.path());
+        assert!(mount.status().unwrap().success());
+    }
+
     fn root(&self) -> PathBuf {
         self.folder.path().join("store")
     }
@@ -133,6 +140,37 @@ fn a_full_disk_is_told_and_loses_nothing() {
     assert_eq!(found[0].version, second);
     let report = Store::ensure(&root).unwrap().fsck(&mut |_| {}).unwrap();
     assert_eq!((report.findings, report.temporary), (Vec::new(), 0));
+}
+
+/// With an index that is up to date, with one that is not, and with none.
+#[test]
+fn what_cannot_be_written_can_be_searched() {
+    for (is_indexed, is_behind) in [(true, false), (true, true), (false, false)] {
+        let Some(disk) = Disk::mount() else {
+            return;
+        };
+        let store = Store::ensure(&disk.root()).unwrap();
+        let first = store.stage(&content("x = 1\n")).unwrap().digest();
+        let second = store.stage(&content("x = 2\n")).unwrap().digest();
+        store.publish(publication(&[("ant", None, first)])).unwrap();
+        if is_indexed {
+            store.search("readme", 5, &mut |_| {}).unwrap();
+        }
+        if is_behind {
+            let moved = publication(&[("ant", Some(first), second)]);
+            store.publish(moved).unwrap();
+        }
+        drop(store);
+        disk.make_read_only();
+        let store = Store::ensure(&disk.root()).unwrap();
+        for _ in 0..2 {
+            let found = store.search("readme", 5, &mut |_| {}).unwrap();
+            let expected = if is_behind { second } else { first };
+            assert_eq!(found[0].version, expected, "{is_indexed} {is_behind}");
+        }
+        let error = store.reindex_search(&mut |_| {}).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
+    }
 }
 
 /// Times are what somebody's clock said: nothing is ordered by them but lists of runs, by the times in their ids.

@@ -1,10 +1,11 @@
 //! What is found, in which order, and from an index that is always what the store holds.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use spec::wire::OutcomeJson;
 use spec::{Digest, RunOutcome};
-use store::{Store, VersionContent};
+use store::{Store, StoreErrorKind, VersionContent};
 
 use crate::fixtures::{Home, at, content, name, publication, record, run_id};
 
@@ -129,6 +130,19 @@ fn the_index_follows_the_store() {
     assert_eq!((indexed.subagents, indexed.unreadable), (3, 0));
     assert_eq!(found(&home.store, "tables"), before);
     assert_eq!(home.findings(), [] as [String; 0]);
+}
+
+#[test]
+fn a_damaged_log_is_no_reason_to_remove_the_index() {
+    let home = library();
+    found(&home.store, "readme");
+    let index = fs::metadata(home.path("search.db")).unwrap();
+    let log = fs::read(home.path("operations.log")).unwrap();
+    fs::write(home.path("operations.log"), &log[1..]).unwrap();
+    let error = home.again().search("readme", 5, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+    let after = fs::metadata(home.path("search.db")).unwrap();
+    assert_eq!(after.ino(), index.ino());
 }
 
 #[test]
