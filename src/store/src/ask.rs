@@ -161,7 +161,11 @@ impl Store {
         for digest in heads.chain(tags) {
             if !self.contains(&digest)? {
                 let reference = digest.to_string();
-                return Err(StoreError::UnknownVersion { reference });
+                let is_named = true;
+                return Err(StoreError::UnknownVersion {
+                    reference,
+                    is_named,
+                });
             }
         }
         Ok(())

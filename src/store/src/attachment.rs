@@ -145,6 +145,7 @@ impl Store {
             Err(StoreError::BlobMissing { .. }) => {
                 return Err(StoreError::UnknownVersion {
                     reference: subject.to_string(),
+                    is_named: false,
                 });
             }
             other => other?,

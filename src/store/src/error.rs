@@ -28,7 +28,7 @@ pub enum StoreError {
         is_removed: bool,
     },
     /// The name had no head that many moves ago.
-    #[error("`{name}` had no head {back} moves ago")]
+    #[error("`{name}` had no head {back} move{} ago", if *.back == 1 { "" } else { "s" })]
     NoHeadThen {
         /// What was asked for.
         name: SubagentName,
@@ -66,6 +66,8 @@ pub enum StoreError {
     UnknownVersion {
         /// The digest or prefix.
         reference: String,
+        /// Whether the history names it all the same.
+        is_named: bool,
     },
     /// The version may exist, but not under this name.
     #[error("`{name}` never had the version {digest}")]
@@ -302,7 +304,11 @@ impl StoreError {
                 format!("`restore {name}@{}` brings it back", last.short())
             }
             Self::NoHeadThen { name, moves, .. } => {
-                format!("its head moved {moves} times; the log of `{name}` lists them")
+                let times = match moves {
+                    1 => "once".to_owned(),
+                    _ => format!("{moves} times"),
+                };
+                format!("its head moved {times}; the log of `{name}` lists them")
             }
             Self::Pinned { name } => {
                 format!("`unpin {name}` lets its head go; a person can also move it with --force")
@@ -318,6 +324,11 @@ impl StoreError {
                 format!("`{name}` alone is its head")
             }
             Self::UnknownTag { known, .. } => format!("its tags: {}", known.join(", ")),
+            Self::UnknownVersion { is_named: true, .. } => {
+                "the log names it: where `fsck` lists it, restore it from a backup; else it was \
+                 collected after its subagent was removed"
+                    .to_owned()
+            }
             Self::UnknownVersion { .. } | Self::NotInHistory { .. } => {
                 "the log of a subagent lists its versions".to_owned()
             }

@@ -163,6 +163,7 @@ impl Store {
                 if name.is_none() && !self.contains(digest)? {
                     return Err(StoreError::UnknownVersion {
                         reference: digest.to_string(),
+                        is_named: false,
                     });
                 }
                 Ok(Resolved {
@@ -390,6 +391,7 @@ fn prefix(view: &dyn View, name: Option<&SubagentName>, hex: &str) -> Result<Res
                 }
                 _ => Err(StoreError::UnknownVersion {
                     reference: hex.to_owned(),
+                    is_named: false,
                 }),
             }
         }

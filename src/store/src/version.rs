@@ -198,8 +198,12 @@ impl Store {
         let bad = |why: String| bad(digest, why);
         let bytes = match self.get_at_most(digest, MANIFEST_MAX) {
             Err(StoreError::BlobMissing { .. }) => {
+                // A history that cannot be read names nothing; that is told by whoever needs it.
+                let hex = digest.hex();
+                let named = self.ask(|view| view.versions(None, &hex, 1));
                 return Err(StoreError::UnknownVersion {
                     reference: digest.to_string(),
+                    is_named: named.is_ok_and(|named| !named.is_empty()),
                 });
             }
             Err(StoreError::TooLarge { .. }) => return Err(bad("it is not a manifest".to_owned())),

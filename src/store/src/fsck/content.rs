@@ -45,11 +45,14 @@ enum Trouble {
         digest: Digest,
         error: StoreError,
     },
-    /// A blob that is named and not there.
-    Missing {
-        digest: Digest,
-        by: String,
-    },
+}
+
+/// Who names a blob that is not there.
+struct Wanted {
+    /// The first of them.
+    by: String,
+    /// How often others name it.
+    others: u64,
 }
 
 /// How far the reading of content is.
@@ -60,6 +63,8 @@ struct Reading<'a, 'o> {
     /// Whether each of them was read and is right.
     right: Vec<bool>,
     troubles: Vec<Trouble>,
+    /// Blobs that are named and not there: a store can name one of them a million times.
+    missing: BTreeMap<Digest, Wanted>,
     progress: FsckProgress,
     observe: &'o mut dyn FnMut(FsckProgress),
 }
@@ -82,6 +87,7 @@ impl Check<'_> {
             },
             listed,
             troubles: Vec::new(),
+            missing: BTreeMap::new(),
             observe,
         };
         self.report.versions = reading.history(history)?;
@@ -92,6 +98,9 @@ impl Check<'_> {
         self.blobs(&mut reading)?;
         for trouble in reading.troubles {
             self.judge(trouble);
+        }
+        for (digest, wanted) in reading.missing {
+            self.missing(digest, &wanted);
         }
         Ok(())
     }
@@ -169,7 +178,9 @@ impl Check<'_> {
                 _ if self.bad.contains(&digest) => {}
                 // A damaged part was reported as the blob that it is.
                 StoreError::Corrupt { path, .. } if self.is_bad(&path) => {}
-                StoreError::UnknownVersion { .. } => self.missing(digest, &by),
+                StoreError::UnknownVersion { .. } => {
+                    self.missing(digest, &Wanted { by, others: 0 });
+                }
                 error => self.unresolved(digest, error),
             },
             Trouble::Evidence(run) => {
@@ -202,14 +213,17 @@ impl Check<'_> {
                 StoreError::Corrupt { path, .. } if self.is_bad(&path) => {}
                 error => self.failed(path, Some(digest), &error),
             },
-            Trouble::Missing { digest, by } => self.missing(digest, &by),
         }
     }
 
-    fn missing(&mut self, digest: Digest, by: &str) {
+    fn missing(&mut self, digest: Digest, Wanted { by, others }: &Wanted) {
         if self.bad.insert(digest) {
             let path = self.layout().blob(&digest);
-            let why = format!("it is missing; {by} names it");
+            let why = match others {
+                0 => format!("it is missing; {by} names it"),
+                1 => format!("it is missing; {by} names it, and 1 other"),
+                others => format!("it is missing; {by} names it, and {others} others"),
+            };
             self.find(FindingKind::Missing, path, Some(digest), why);
         }
     }
@@ -265,9 +279,14 @@ impl Reading<'_, '_> {
     fn needed(&mut self, digest: Digest, by: &str) {
         // It may have been written since they were listed.
         let is_listed = self.listed.binary_search(&digest).is_ok();
-        if !is_listed && !self.store.contains(&digest).unwrap_or(false) {
+        if is_listed {
+            return;
+        }
+        if let Some(wanted) = self.missing.get_mut(&digest) {
+            wanted.others += 1;
+        } else if !self.store.contains(&digest).unwrap_or(false) {
             let by = by.to_owned();
-            self.troubles.push(Trouble::Missing { digest, by });
+            self.missing.insert(digest, Wanted { by, others: 0 });
         }
     }
 

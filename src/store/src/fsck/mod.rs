@@ -137,13 +137,9 @@ impl Store {
             other => Some(other?),
         };
         let mut check = Check::new(self);
-        check.top()?;
-        // What names blobs is read before the blobs are listed: whatever it names was there before.
-        let history = check.log();
-        let runs = check.run_pointers()?;
-        check.content(&history, &runs, observe)?;
-        check.views()?;
-        Ok(check.report)
+        let checked = check.all(observe);
+        self.index.set_aside(false);
+        checked.map(|()| check.report)
     }
 }
 
@@ -172,6 +168,15 @@ impl<'a> Check<'a> {
             bad: BTreeSet::new(),
             records: BTreeMap::new(),
         }
+    }
+
+    fn all(&mut self, observe: &mut dyn FnMut(FsckProgress)) -> Result<(), StoreError> {
+        self.top()?;
+        // What names blobs is read before the blobs are listed: whatever it names was there before.
+        let history = self.log();
+        let runs = self.run_pointers()?;
+        self.content(&history, &runs, observe)?;
+        self.views()
     }
 
     fn layout(&self) -> &Layout {
@@ -289,7 +294,7 @@ impl<'a> Check<'a> {
             && let Ok(log) = self.store.open_log()
             && let Err(why) = self.store.index.compare(self.layout(), &log, &state)
         {
-            self.find(FindingKind::Damaged, self.layout().index(), None, why);
+            self.damaged_index(why);
         }
         for operation in &state.operations {
             history.named.apply(operation);
@@ -327,11 +332,16 @@ impl<'a> Check<'a> {
         Ok(runs)
     }
 
+    /// What else asks the history goes on without the index: using it would throw it away.
+    fn damaged_index(&mut self, why: String) {
+        self.find(FindingKind::Damaged, self.layout().index(), None, why);
+        self.store.index.set_aside(true);
+    }
+
     /// The indexes of what was just read.
     fn views(&mut self) -> Result<(), StoreError> {
-        let index = self.layout().index();
         if let Some(why) = self.compare_runs()? {
-            self.find(FindingKind::Damaged, index, None, why);
+            self.damaged_index(why);
         }
         let search = self.layout().search_index();
         if let Err(why) = self.store.compare_search(&self.records) {
@@ -363,17 +373,14 @@ impl<'a> Check<'a> {
                 ));
             }
         });
-        match compared {
+        match compared? {
             Ok(()) if wrong.is_none() && found < self.records.len() => Ok(Some(format!(
                 "its table `runs` has {found} of {} runs",
                 self.records.len()
             ))),
             Ok(()) => Ok(wrong),
-            // What is damaged was thrown away by whoever found that; else it cannot be used now.
-            Err(StoreError::Index { why, .. }) => {
-                Ok(persist::identity(&index).is_none().then_some(why))
-            }
-            Err(error) => Err(error),
+            // Else it cannot be used now, or was reported.
+            Err(unusable) => Ok(unusable.is_damaged.then_some(unusable.why)),
         }
     }
 }

@@ -25,6 +25,7 @@ mod view;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +50,11 @@ const CACHE_KIB: i64 = 8 * 1024;
 
 /// The index of a store, opened when it is needed.
 #[derive(Debug, Default)]
-pub(crate) struct IndexSlot(Mutex<Option<Index>>);
+pub(crate) struct IndexSlot {
+    open: Mutex<Option<Index>>,
+    /// Whether it was found damaged by one who only looks: then it is neither used nor removed.
+    is_aside: AtomicBool,
+}
 
 /// Whether the caller holds the store's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +76,7 @@ struct Index {
 #[derive(Debug)]
 pub(crate) struct Unusable {
     pub(crate) why: String,
-    is_damaged: bool,
+    pub(crate) is_damaged: bool,
 }
 
 impl From<rusqlite::Error> for Unusable {
@@ -112,7 +117,19 @@ impl Unusable {
 
 impl IndexSlot {
     fn lock(&self) -> MutexGuard<'_, Option<Index>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has everybody read the log instead, until it is not aside any more.
+    pub(crate) fn set_aside(&self, is_aside: bool) {
+        self.is_aside.store(is_aside, Ordering::Relaxed);
+    }
+
+    fn check_aside(&self) -> Result<(), Unusable> {
+        if self.is_aside.load(Ordering::Relaxed) {
+            return Err(Unusable::absent("it is damaged"));
+        }
+        Ok(())
     }
 
     /// Brings the index up to the log and asks it.
@@ -128,7 +145,9 @@ impl IndexSlot {
         question: &mut dyn FnMut(&Tables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut slot = self.lock();
-        let asked = Index::ready(&mut slot, layout, lock)
+        let asked = self
+            .check_aside()
+            .and_then(|()| Index::ready(&mut slot, layout, lock))
             .and_then(|index| index.ask(layout, log, question));
         match asked {
             Ok(answer) => answer,

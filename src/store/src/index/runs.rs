@@ -59,19 +59,32 @@ impl IndexSlot {
         before: Option<RunId>,
         most: usize,
     ) -> Result<Vec<RunId>, StoreError> {
-        self.use_runs(store, |tables| wanted(tables, query, before, most))
+        let layout = &store.layout;
+        match self.use_runs(store, |tables| wanted(tables, query, before, most)) {
+            Ok(answer) => Ok(answer),
+            Err(Trouble::Store(error)) => Err(error),
+            Err(Trouble::Index(unusable)) => {
+                if unusable.is_damaged {
+                    discard(layout, Lock::Free);
+                }
+                Err(StoreError::Index {
+                    path: layout.index(),
+                    why: unusable.why,
+                })
+            }
+        }
     }
 
-    /// The rows, in the order of their ids, after the folder was read on.
+    /// The rows, in the order of their ids, after the folder was read on. What is damaged is left as it is.
     ///
     /// # Errors
-    /// As [`Self::runs`].
+    /// The store's, and inside why the index cannot be used.
     pub(crate) fn each_run(
         &self,
         store: &Store,
         mut look: impl FnMut(&str, RunRow),
-    ) -> Result<(), StoreError> {
-        self.use_runs(store, |tables| {
+    ) -> Result<Result<(), Unusable>, StoreError> {
+        let looked = self.use_runs(store, |tables| {
             let mut all = tables.prepare("SELECT run, at, name, outcome FROM runs ORDER BY run")?;
             let mut rows = all.query([])?;
             while let Some(row) = rows.next()? {
@@ -84,36 +97,32 @@ impl IndexSlot {
                 look(row.get_ref(0)?.as_str().unwrap_or_default(), found);
             }
             Ok(())
-        })
+        });
+        match looked {
+            Ok(()) => Ok(Ok(())),
+            Err(Trouble::Index(unusable)) => Ok(Err(unusable)),
+            Err(Trouble::Store(error)) => Err(error),
+        }
     }
 
     fn use_runs<T>(
         &self,
         store: &Store,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        let layout = &store.layout;
+    ) -> Result<T, Trouble> {
         let mut slot = self.lock();
-        let asked = Index::ready(&mut slot, layout, Lock::Free)
+        let asked = self
+            .check_aside()
+            .and_then(|()| Index::ready(&mut slot, &store.layout, Lock::Free))
             .map_err(Trouble::from)
             .and_then(|index| {
                 read_on(&mut index.connection, store)?;
                 Ok(ask(&index.connection)?)
             });
-        match asked {
-            Ok(answer) => Ok(answer),
-            Err(Trouble::Store(error)) => Err(error),
-            Err(Trouble::Index(unusable)) => {
-                *slot = None;
-                if unusable.is_damaged {
-                    discard(layout, Lock::Free);
-                }
-                Err(StoreError::Index {
-                    path: layout.index(),
-                    why: unusable.why,
-                })
-            }
+        if let Err(Trouble::Index(_)) = asked {
+            *slot = None;
         }
+        asked
     }
 }
 

@@ -1,12 +1,12 @@
 //! Whatever happens to the files, it is noticed, and no more than that is lost.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spec::{Digest, VersionRef};
-use store::{FindingKind, Store, StoreError, StoreErrorKind};
+use store::{FindingKind, GcOptions, Store, StoreError, StoreErrorKind};
 
 use crate::fixtures::{Home, at, name, publication, record, run_id};
 
@@ -401,4 +401,82 @@ fn a_pointer_to_the_record_of_another_run_is_noticed() {
         StoreErrorKind::Corrupt
     );
     assert!(!home.findings().is_empty());
+}
+
+/// Whoever only looks removes nothing; whoever uses it next makes it anew.
+#[test]
+fn a_damaged_index_is_reported_once_and_left() {
+    let home = filled();
+    let path = home.path("index.db");
+    let intact = fs::metadata(&path).unwrap().ino();
+    let spoil: [&dyn Fn(); 2] = [
+        &|| {
+            let tables = rusqlite::Connection::open(&path).unwrap();
+            tables
+                .execute_batch("UPDATE runs SET name = 'other'; DROP TABLE subagents")
+                .unwrap();
+        },
+        &|| {
+            for beside in ["index.db-wal", "index.db-shm"] {
+                drop(fs::remove_file(home.path(beside)));
+            }
+            fs::write(&path, [7; 8_000]).unwrap();
+        },
+    ];
+    for spoil in spoil {
+        home.store.search("anything", 5, &mut |_| {}).unwrap();
+        spoil();
+        let before = fs::metadata(&path).unwrap().ino();
+        for _ in 0..2 {
+            let report = home.again().fsck(&mut |_| {}).unwrap();
+            assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+            assert_eq!(report.findings[0].path, path);
+            assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+        }
+        let store = home.again();
+        store.fsck(&mut |_| {}).unwrap();
+        store.heads().unwrap();
+        assert_eq!(home.findings(), Vec::<String>::new());
+    }
+    assert_ne!(fs::metadata(&path).unwrap().ino(), intact);
+}
+
+#[test]
+fn a_blob_that_many_name_is_missing_once() {
+    let home = Home::new();
+    for number in 1..4 {
+        let run = record(&home.store, run_id(number), None);
+        home.store.record_run(&run).unwrap();
+    }
+    let missing = home.blob(&Digest::of(&spec::Tree::default().to_bytes()));
+    fs::remove_file(&missing).unwrap();
+    let findings = home.findings();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains(missing.to_str().unwrap()));
+    assert!(findings[0].contains(&run_id(1).to_string()), "{findings:?}");
+    assert!(findings[0].ends_with("and 2 others"), "{findings:?}");
+}
+
+#[test]
+fn a_version_that_is_gone_is_one_for_fsck_where_the_log_names_it() {
+    let home = filled();
+    let version = home.store.head(&name("a")).unwrap().unwrap().digest;
+    fs::remove_file(home.blob(&version)).unwrap();
+    let store = home.again();
+    let options = GcOptions {
+        now: at(9),
+        grace: std::time::Duration::ZERO,
+        runs_older_than: None,
+        dry_run: true,
+    };
+    let unknown = Digest::of(b"nothing");
+    for (error, says) in [
+        (store.version(&version).map(drop), "fsck"),
+        (store.gc(&options, &mut |_| {}).map(drop), "fsck"),
+        (store.version(&unknown).map(drop), "lists its versions"),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::NotFound);
+        assert!(error.hint().unwrap().contains(says), "{error}");
+    }
 }
