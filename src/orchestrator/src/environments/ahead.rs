@@ -35,7 +35,7 @@ impl EnvironmentSettings {
     /// The environment of a run, as far as the cache knows it: neither the index nor an engine is asked,
     /// so its image may be gone from the engine. `below` is the sandbox image.
     pub fn remembered(&self, below: &ImageId, requirements: &Requirements) -> Option<Prepared> {
-        let cache = Cache::open(&self.cache).ok()?;
+        let cache = Cache::at(&self.cache);
         let base = cache.base(below)?;
         let minor = minor_of(&base.python);
         let locked: Vec<LockedJson> = match requirements {
@@ -87,8 +87,7 @@ impl EnvironmentSettings {
         let Some(named) = named(files) else {
             return Imports::NONE;
         };
-        let cache = Cache::open(&self.cache).ok();
-        let note = cache.and_then(|cache| cache.imports(&program_key(prepared, files, entry)));
+        let note = Cache::at(&self.cache).imports(&program_key(prepared, files, entry));
         let past = note.map(|note| note.imports).unwrap_or_default();
         let provided = |name: &&str| prepared.provides(name);
         // What was imported comes before what is only named.

@@ -116,11 +116,17 @@ struct LockNote {
 }
 
 impl Cache {
+    /// The folder, to write to it.
     pub(super) fn open(root: &Path) -> Result<Self, EnvironmentError> {
         std::fs::create_dir_all(root).map_err(EnvironmentError::file("create", root))?;
-        Ok(Self {
+        Ok(Self::at(root))
+    }
+
+    /// The folder as it is, to read what is there. Where there is none, nothing is.
+    pub(super) fn at(root: &Path) -> Self {
+        Self {
             root: root.to_owned(),
-        })
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -161,6 +167,30 @@ impl Cache {
     /// Where the layer of an environment is, if it is there.
     pub(super) fn layer_path(&self, key: &Digest) -> PathBuf {
         self.root.join(format!("{}.tar", key.hex()))
+    }
+
+    /// Whether the layer of an environment is there, as long as its note says: what another program wrote in
+    /// place and did not finish is as good as not there.
+    pub(super) fn has_layer(&self, key: &Digest, size: u64) -> bool {
+        std::fs::metadata(self.layer_path(key)).is_ok_and(|file| file.len() == size)
+    }
+
+    /// Writes the layer of an environment: nobody ever sees half of it.
+    pub(super) fn put_layer(
+        &self,
+        key: &Digest,
+        layer: &mut dyn io::Read,
+    ) -> Result<(), EnvironmentError> {
+        let path = self.layer_path(key);
+        let mut write = || {
+            let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
+            io::copy(layer, &mut file)?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)
+        };
+        write()
+            .map(drop)
+            .map_err(EnvironmentError::file("write", &path))
     }
 
     /// Where a wheel is, if it is there.
@@ -226,7 +256,11 @@ impl Cache {
     pub(super) fn notes(&self) -> Result<Vec<Note>, EnvironmentError> {
         let failed = || EnvironmentError::file("read", &self.root);
         let mut notes = Vec::new();
-        for entry in std::fs::read_dir(&self.root).map_err(failed())? {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(notes),
+            other => other.map_err(failed())?,
+        };
+        for entry in entries {
             let name = entry.map_err(failed())?.file_name();
             let key = name.to_str().and_then(|name| name.strip_suffix(NOTE));
             let key = key.and_then(|hex| format!("sha256:{hex}").parse().ok());
@@ -463,4 +497,47 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EnvironmentErr
         Ok(())
     };
     write().map_err(EnvironmentError::file("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_there_when_all_of_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        assert!(!cache.has_layer(&key, 9));
+        // What a program left that was killed.
+        std::fs::write(cache.layer_path(&key), b"a la").unwrap();
+        assert!(!cache.has_layer(&key, 7));
+        cache.put_layer(&key, &mut &b"a layer"[..]).unwrap();
+        assert!(cache.has_layer(&key, 7));
+        assert_eq!(std::fs::read(cache.layer_path(&key)).unwrap(), b"a layer");
+    }
+
+    #[test]
+    fn a_layer_that_cannot_be_read_leaves_what_was_there() {
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is gone"))
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let mut half = (&b"half"[..]).chain(Broken);
+        cache.put_layer(&key, &mut half).unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn reading_makes_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("environments");
+        assert_eq!(Cache::at(&root).notes().unwrap().len(), 0);
+        assert!(!root.exists());
+    }
 }

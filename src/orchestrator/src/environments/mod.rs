@@ -14,8 +14,6 @@ mod sandbox;
 mod travel;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -105,7 +103,7 @@ impl EnvironmentSettings {
     /// # Errors
     /// [`EnvironmentError::File`].
     pub fn list(&self) -> Result<Vec<EnvironmentState>, EnvironmentError> {
-        let notes = Cache::open(&self.cache)?.notes()?;
+        let notes = Cache::at(&self.cache).notes()?;
         Ok(notes.into_iter().map(Into::into).collect())
     }
 
@@ -287,12 +285,12 @@ impl Factory {
         let Some(settings) = &self.environments else {
             return false;
         };
-        let Ok(cache) = Cache::open(&settings.cache) else {
+        let cache = Cache::at(&settings.cache);
+        let Some(note) = cache.note(&prepared.environment.key) else {
             return false;
         };
-        let (store, layer) = (Arc::clone(&self.store), prepared.environment.layer);
-        let path = cache.layer_path(&prepared.environment.key);
-        let kept = tokio::task::spawn_blocking(move || keep(&store, &layer, &path));
+        let store = Arc::clone(&self.store);
+        let kept = tokio::task::spawn_blocking(move || keep(&store, &cache, &note));
         matches!(kept.await, Ok(Ok(())))
     }
 
@@ -411,7 +409,7 @@ impl<'a> Place<'a> {
     /// What is known of an environment whose layer or image can still be had.
     fn usable(&self, key: &Digest) -> Option<Note> {
         let note = self.cache.note(key)?;
-        let is_cached = || self.cache.layer_path(key).exists();
+        let is_cached = || self.cache.has_layer(key, note.size);
         let is_stored = || self.factory.store.contains(&note.layer).unwrap_or(false);
         (is_cached() || is_stored()).then_some(note)
     }
@@ -453,9 +451,9 @@ impl<'a> Place<'a> {
         watcher: &Arc<dyn Watcher>,
     ) -> Result<Environment, FactoryError> {
         let path = self.cache.layer_path(&note.key);
-        let (store, layer) = (Arc::clone(&self.factory.store), note.layer);
-        let from = path.clone();
-        tokio::task::spawn_blocking(move || keep(&store, &layer, &from)).await??;
+        let (store, cache) = (Arc::clone(&self.factory.store), self.cache.clone());
+        let kept = note.clone();
+        tokio::task::spawn_blocking(move || keep(&store, &cache, &kept)).await??;
         let below = &self.factory.image;
         if let Some(image) = note.images.get(&below.0)
             && images::is_on_engine(&self.engine, &ImageId(*image))
@@ -486,18 +484,12 @@ impl<'a> Place<'a> {
 
 /// Has both the store and the cache hold a layer: the store so that it can be pushed and used again
 /// elsewhere, the cache because all homes share it.
-fn keep(store: &Store, layer: &Digest, path: &std::path::Path) -> Result<(), FactoryError> {
+fn keep(store: &Store, cache: &Cache, note: &Note) -> Result<(), FactoryError> {
     // Nothing but the run's record will name it, so it is held until then.
-    if path.exists() {
-        travel::keep(store, layer, path)?;
-    } else if store.hold_blob(layer)? {
-        let failed = || EnvironmentError::file("write", path);
-        let mut file = File::create(path).map_err(failed())?;
-        let copied = io::copy(&mut store.open(layer)?, &mut file);
-        if let Err(error) = copied {
-            drop(std::fs::remove_file(path));
-            return Err(failed()(error).into());
-        }
+    if cache.has_layer(&note.key, note.size) {
+        travel::keep(store, &note.layer, &cache.layer_path(&note.key))?;
+    } else if store.hold_blob(&note.layer)? {
+        cache.put_layer(&note.key, &mut store.open(&note.layer)?)?;
     }
     Ok(())
 }

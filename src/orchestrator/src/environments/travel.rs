@@ -45,7 +45,7 @@ pub(crate) fn attach(
     if requirements.is_empty() {
         return Ok(true);
     }
-    let cache = Cache::open(&settings.cache)?;
+    let cache = Cache::at(&settings.cache);
     let Some(wheels) = at_hand(&cache, &requirements) else {
         return is_attached(store, version, &requirements);
     };
