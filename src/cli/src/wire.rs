@@ -148,7 +148,7 @@ pub(crate) struct ImportedJson {
     pub(crate) folder: String,
     /// Null when the folder was refused before that was known.
     pub(crate) name: Option<SubagentName>,
-    /// `saved`, `unchanged` or `refused`.
+    /// `saved`, `unchanged` or `refused`; with `--dry-run` also `to-lock`, where the notes say what would be resolved.
     pub(crate) outcome: &'static str,
     pub(crate) version: Option<Digest>,
     /// The head before.

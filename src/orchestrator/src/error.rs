@@ -133,9 +133,11 @@ impl FactoryError {
                 "reproducible are runs without --mount whose hosts are not `opaque` in [egress]"
                     .to_owned(),
             ),
+            Self::Target { .. } => {
+                Some("name another folder with --to, or remove what is there".to_owned())
+            }
             Self::Asset(_)
             | Self::Source { .. }
-            | Self::Target { .. }
             | Self::NoEnvironment { .. }
             | Self::Job(_) => None,
         }

@@ -368,3 +368,151 @@ fn a_copy_has_the_same_digest_and_never_takes_a_name_away() {
     other.clean();
     home.clean();
 }
+
+/// Files below a folder, each with its bytes.
+fn files_below(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// A home with `lib`, whose block names a distribution that is locked.
+fn locked() -> Home {
+    let home = Home::new();
+    let source = format!("# /// script\n# dependencies = [\"six>=1.0\"]\n# ///\n{MAIN}");
+    let path = |text: &str| spec::WorkspacePath::from_text(text).unwrap();
+    let content = store::VersionContent {
+        entry: path("lib.py"),
+        description: "L.".to_owned(),
+        files: vec![
+            (path("lib.py"), source.into_bytes()),
+            (
+                path("SKILL.md"),
+                b"---\nname: lib\ndescription: L.\n---\n".to_vec(),
+            ),
+        ],
+        skills: [].into(),
+        depends: [].into(),
+        egress: [].into(),
+        limits: None,
+        python: "3.13".to_owned(),
+        requirements: vec![store::Requirement {
+            name: "six".to_owned(),
+            version: "1.17.0".to_owned(),
+            wheels: [Digest::of(b"a wheel")].into(),
+        }],
+    };
+    let to = home.store.stage(&content).unwrap().digest();
+    let publication = store::Publication {
+        moves: vec![store::Move {
+            name: "lib".parse().unwrap(),
+            from: None,
+            to,
+        }],
+        at: Timestamp::UNIX_EPOCH,
+        task: None,
+        evidence: Vec::new(),
+        note: String::new(),
+    };
+    home.store.publish(publication).unwrap();
+    home
+}
+
+#[test]
+fn a_copy_brings_wheels_and_writes_nothing_where_it_comes_from() {
+    let (home, other) = (locked(), Home::new());
+    let cache = home.folder.path().join("cache");
+    let wheel = Digest::of(b"a wheel");
+    std::fs::create_dir_all(cache.join("wheels")).unwrap();
+    std::fs::write(cache.join("wheels").join(wheel.hex()), b"a wheel").unwrap();
+    let settings = orchestrator::EnvironmentSettings {
+        index: None,
+        cache,
+        engine: runner::EngineConfig::default(),
+    };
+    home.store.resolve(&"lib".parse().unwrap()).unwrap();
+    let before = files_below(home.store.root());
+    let request = CopyRequest {
+        from: &home.store,
+        to: &other.store,
+        reference: &"lib".parse().unwrap(),
+        with_cases: false,
+        environments: Some(&settings),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let report = copy_version(&request, &mut |_, _| {}).unwrap();
+    assert_eq!(report.without_environment, []);
+    assert_eq!(report.attachments, 1);
+    assert!(other.store.contains(&wheel).unwrap());
+    let again = copy_version(&request, &mut |_, _| {}).unwrap();
+    assert_eq!((again.attachments, again.written_bytes), (0, 0));
+    assert_eq!(files_below(home.store.root()), before);
+    other.clean();
+}
+
+#[test]
+fn a_lock_is_kept_as_long_as_it_answers_what_is_asked() {
+    let home = locked();
+    let folder = home.export("lib");
+    let source = std::fs::read_to_string(folder.join("lib.py")).unwrap();
+    for (asked, is_kept) in [
+        ("six>=1.5", true),
+        ("six", true),
+        ("six<1.17", false),
+        ("six[extra]>=1.0", false),
+        ("seven>=1.0", false),
+    ] {
+        std::fs::write(folder.join("lib.py"), source.replace("six>=1.0", asked)).unwrap();
+        let found = home.import(&folder).remove(0);
+        match found.outcome {
+            ImportOutcome::Saved { version, .. } if is_kept => {
+                let content = home.store.version(&version).unwrap().content;
+                assert_eq!(content.requirements[0].version, "1.17.0", "{asked}");
+            }
+            ImportOutcome::Refused(_) if !is_kept => {
+                let why = why(&found);
+                assert!(why.contains("not locked") && why.contains(asked), "{why}");
+            }
+            other => panic!("{asked}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_locked_stops_no_other() {
+    let home = Home::new();
+    let wants = "---\nname: wants\nrequirements: [six]\n---\n";
+    let folder = home.write(&[
+        ("plain/SKILL.md", "---\nname: plain\n---\n"),
+        ("plain/plain.py", MAIN),
+        ("wants/SKILL.md", wants),
+        ("wants/wants.py", MAIN),
+    ]);
+    let tried = home.import_or_try(&folder, true);
+    assert!(matches!(tried[0].outcome, ImportOutcome::Saved { .. }));
+    assert!(
+        matches!(&tried[1].outcome, ImportOutcome::ToLock { wanted } if wanted == &["six"]),
+        "{:?}",
+        tried[1].outcome
+    );
+    let folders = orchestrator::unlocked(&home.store, &folder).unwrap();
+    let request = ImportRequest {
+        store: &home.store,
+        folder: &folder,
+        locks: Locks::failed(folders, "no engine answers", Some("start it")),
+        dry_run: false,
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let items = import_skills(request, &mut |_, _| {}).unwrap();
+    assert!(matches!(items[0].outcome, ImportOutcome::Saved { .. }));
+    assert!(home.head("plain").is_some());
+    assert!(why(&items[1]).contains("no engine answers"));
+    home.clean();
+}

@@ -8,6 +8,7 @@ use orchestrator::{CopyRequest, LibraryError, copy_version};
 use spec::{ByteSize, VersionRef};
 use store::Store;
 
+use super::counted;
 use super::push::tell_missing;
 use crate::app::App;
 use crate::exit::ExitCode;
@@ -90,9 +91,9 @@ pub(crate) fn copy(app: &App, args: &CopyArgs) -> anyhow::Result<ExitCode> {
             .plain(format!("@{}{place}", copied.version)),
     )?;
     app.ui.note(format!(
-        "{} versions, {} recorded runs, {} written",
-        copied.versions,
-        copied.runs,
+        "{}, {}, {} written",
+        counted(copied.versions as u64, "version"),
+        counted(copied.runs as u64, "recorded run"),
         ByteSize::bytes(copied.written_bytes)
     ));
     Ok(ExitCode::Success)

@@ -2,6 +2,7 @@
 
 use spec::ByteSize;
 
+use super::counted;
 use crate::app::App;
 use crate::exit::ExitCode;
 use crate::ui::{Text, Tone};
@@ -24,12 +25,12 @@ pub(crate) fn fsck(app: &App) -> anyhow::Result<ExitCode> {
             )?;
         }
         app.ui.data(format!(
-            "{} blobs ({}), {} versions, {} operations, {} runs: {}",
-            report.blobs,
+            "{} ({}), {}, {}, {}: {}",
+            counted(report.blobs, "blob"),
             ByteSize::bytes(report.bytes),
-            report.versions,
-            report.operations,
-            report.runs,
+            counted(report.versions, "version"),
+            counted(report.operations, "operation"),
+            counted(report.runs, "run"),
             match report.findings.len() {
                 0 => "all is well".to_owned(),
                 1 => "1 finding".to_owned(),

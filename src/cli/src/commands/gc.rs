@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use store::{Amount, GcOptions, GcPhase, GcReport};
 
+use super::counted;
 use crate::app::App;
 use crate::args::parse_age;
 use crate::exit::ExitCode;
@@ -65,10 +66,10 @@ fn lines(report: &GcReport, args: &GcArgs) -> Vec<String> {
         "removed"
     };
     let mut lines = vec![format!(
-        "{verb} {}: {} runs, {} versions and what only they had, or nothing named",
+        "{verb} {}: {}, {} and what only they had, or nothing named",
         shown(report.removed),
-        report.runs,
-        report.versions
+        counted(report.runs, "run"),
+        counted(report.versions, "version")
     )];
     let mut keeps = |amount: Amount, why: &str| {
         if amount.blobs > 0 {

@@ -12,7 +12,7 @@ use store::Store;
 
 use crate::app::{App, Models};
 use crate::args::SandboxFlags;
-use crate::exit::{ExitCode, Failure};
+use crate::exit::{ExitCode, Failure, Interrupted};
 use crate::ui::{Bar, Live, LiveKind, Text, Tone, Ui};
 use crate::wire::{ImportJson, ImportedJson};
 
@@ -27,7 +27,7 @@ pub(crate) struct ImportArgs {
     /// The folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Say what would be saved, and save nothing
+    /// Say what would be saved and what would be resolved, and do neither
     #[arg(long)]
     dry_run: bool,
 }
@@ -35,11 +35,23 @@ pub(crate) struct ImportArgs {
 /// Imports a folder.
 pub(crate) async fn import(app: &App, args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
-    let folders = unlocked(&store, &args.folder)?;
+    // What would be done is said without resolving anything: that asks the index and fills the cache.
+    let folders = if args.dry_run {
+        Vec::new()
+    } else {
+        unlocked(&store, &args.folder)?
+    };
     let locks = if folders.is_empty() {
         Locks::default()
     } else {
-        lock(app, &store, folders).await?
+        match lock(app, &store, folders.clone()).await {
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => {
+                let why = Failure::of(&error);
+                Locks::failed(folders, &why.message, why.hint.as_deref())
+            }
+            Ok(locks) => locks,
+        }
     };
     let request = ImportRequest {
         store: &store,
@@ -92,10 +104,15 @@ async fn lock(app: &App, store: &Arc<Store>, folders: Vec<Unlocked>) -> anyhow::
 }
 
 fn document(item: ImportItem) -> ImportedJson {
+    let mut notes = item.notes;
+    if let ImportOutcome::ToLock { wanted } = &item.outcome {
+        notes.push(format!("to be resolved: {}", wanted.join(", ")));
+    }
     let (outcome, version, parent, error) = match item.outcome {
         ImportOutcome::Saved {
             version, parent, ..
         } => ("saved", Some(version), parent, None),
+        ImportOutcome::ToLock { .. } => ("to-lock", None, None, None),
         ImportOutcome::Unchanged { version } => ("unchanged", Some(version), None, None),
         ImportOutcome::Refused(error) => ("refused", None, None, Some(Failure::of(&error.into()))),
     };
@@ -105,7 +122,7 @@ fn document(item: ImportItem) -> ImportedJson {
         outcome,
         version,
         parent,
-        notes: item.notes,
+        notes,
         error: error.as_ref().map(|error| error.message.clone()),
         hint: error.and_then(|error| error.hint),
     }
@@ -129,6 +146,12 @@ fn render(ui: &Ui, item: ImportItem, dry_run: bool) -> anyhow::Result<()> {
                     .with(Tone::Strong, name)
                     .plain(format!("@{version} {what}")),
             )?;
+        }
+        ImportOutcome::ToLock { wanted } => {
+            let wanted = spec::printable(&wanted.join(", "), 200);
+            ui.data(Text::new().with(Tone::Strong, name).plain(format!(
+                " would be saved once this is resolved and locked: {wanted}"
+            )))?;
         }
         ImportOutcome::Unchanged { version } => {
             ui.data(

@@ -65,8 +65,16 @@ fn shown_limits(limits: &PartialLimits) -> String {
 /// A line of a list of fields.
 fn field(name: &str, value: impl Into<String>) -> Text {
     Text::new()
-        .with(Tone::Dim, format!("{name:<FIELD$}"))
+        .with(Tone::Dim, format!("{name:<width$} ", width = FIELD - 1))
         .plain(continued(&value.into(), &" ".repeat(FIELD)))
+}
+
+/// A number of things whose plural has an s, for people.
+pub(crate) fn counted<N: Into<u64>>(count: N, what: &str) -> String {
+    match count.into() {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
+    }
 }
 
 /// A number of files, for people.

@@ -7,6 +7,7 @@ use clap::Args;
 use spec::ByteSize;
 use store::StoreStats;
 
+use super::counted;
 use super::field;
 use crate::app::App;
 use crate::exit::ExitCode;
@@ -65,7 +66,13 @@ fn show(app: &App, stats: &StatsJson) -> anyhow::Result<()> {
     } = stats;
     app.ui.data(field(
         "holds",
-        format!("{names} subagents, {versions} versions, {operations} operations, {runs} runs"),
+        [
+            counted(*names, "subagent"),
+            counted(*versions, "version"),
+            counted(*operations, "operation"),
+            counted(*runs, "run"),
+        ]
+        .join(", "),
     ))?;
     let rows = [
         ("content", amount(&stats.content)),
@@ -95,9 +102,9 @@ fn show(app: &App, stats: &StatsJson) -> anyhow::Result<()> {
             ),
         ),
         (
-            "  environments",
+            "environments",
             format!(
-                "{} in {}, which `env gc` removes where no head uses them",
+                "{} of that in {}, which `env gc` removes where no head uses them",
                 size(stats.environments_bytes),
                 stats.environments
             ),

@@ -91,8 +91,11 @@ enum Message {
         outcome: &'static str,
         wall: Duration,
     },
-    /// A step of an image's build.
-    Phase(String),
+    /// A step of what is made or moved, behind the name of that.
+    Phase {
+        of: &'static str,
+        text: String,
+    },
     /// Something worth knowing in it.
     Note(String),
     /// Somebody is to decide; the answer is not awaited any more when its other end is gone.
@@ -267,7 +270,11 @@ impl Approver for Sending {
 
 impl registry::Progress for Sending {
     fn phase(&self, text: &str) {
-        self.send(Message::Phase(text.to_owned()));
+        let text = text.to_owned();
+        self.send(Message::Phase {
+            of: "registry: ",
+            text,
+        });
     }
 
     fn bytes(&self, done: u64, total: u64) {
@@ -280,7 +287,11 @@ impl registry::Progress for Sending {
 
 impl images::Progress for Sending {
     fn phase(&self, text: &str) {
-        self.send(Message::Phase(text.to_owned()));
+        let text = text.to_owned();
+        self.send(Message::Phase {
+            of: "image: ",
+            text,
+        });
     }
 
     fn note(&self, text: &str) {
@@ -397,8 +408,8 @@ impl Printer {
                 self.status(&format!("{outcome} in {}", format_duration(wall)));
             }
             Message::RunEnded { .. } => self.end_lines(),
-            Message::Phase(text) => {
-                self.line(Text::new().with(Tone::Dim, "image: ").plain(&text));
+            Message::Phase { of, text } => {
+                self.line(Text::new().with(Tone::Dim, of).plain(&text));
                 self.status(&text);
             }
             Message::Note(text) => self.line(Text::new().with(Tone::Dim, "image: ").plain(text)),

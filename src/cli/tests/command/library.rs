@@ -571,3 +571,38 @@ fn branches_are_drawn() {
     );
     env.run(["log", "--graph"]).status(2);
 }
+
+/// The engine that one folder needs is not there: the other is imported, and nothing is asked for `--dry-run`.
+#[test]
+fn a_folder_that_needs_an_engine_stops_no_other() {
+    let env = Env::new().set("DOCKER_HOST", "unix:///nonexistent.sock");
+    let folder = env.home().join("skills");
+    for (name, more) in [("plain", ""), ("wants", "requirements: [six]\n")] {
+        let below = folder.join(name);
+        fs::create_dir_all(&below).unwrap();
+        let matter = format!("---\nname: {name}\n{more}---\n");
+        fs::write(below.join("SKILL.md"), matter).unwrap();
+        let source = "def main(query):\n    return {'answer': query}\n";
+        fs::write(below.join(format!("{name}.py")), source).unwrap();
+    }
+    let folder = folder.to_str().unwrap();
+    let tried = env.run(["import", folder, "--dry-run", "--json"]).status(0);
+    let tried = tried.json();
+    assert_eq!(tried["subagents"][0]["outcome"], "saved");
+    assert_eq!(tried["subagents"][1]["outcome"], "to-lock");
+    let done = env.run(["import", folder, "--json"]);
+    let done = done.json();
+    assert_eq!(done["subagents"][0]["outcome"], "saved");
+    assert_eq!(done["subagents"][1]["outcome"], "refused");
+    let hint = done["subagents"][1]["hint"].as_str().unwrap();
+    assert!(hint.contains("DOCKER_HOST"), "{hint}");
+    let again = env.run(["export", "plain", "--to", folder]);
+    assert!(again.stderr.contains("hint: "), "{}", again.stderr);
+    // Each name is apart from what it names, and one thing is one.
+    let stats = env.run(["stats"]).status(0).stdout;
+    assert!(
+        stats.contains("1 subagent, 1 version, 1 operation, 0 runs"),
+        "{stats}"
+    );
+    assert!(stats.contains("environments  "), "{stats}");
+}

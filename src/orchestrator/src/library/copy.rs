@@ -91,13 +91,8 @@ pub fn copy_version(
             runs.push(case.record);
         }
     }
-    let (mut about, mut without_environment) = (Vec::new(), Vec::new());
+    let mut about = Vec::new();
     for one in &closure.versions {
-        if let Some(settings) = request.environments
-            && !environments::attach(settings, from, &one.digest)?
-        {
-            without_environment.push(one.digest);
-        }
         for attachment in from.attachments(&one.digest)? {
             if goes_along(from, &attachment)? {
                 wanted.extend(blobs_of(&attachment));
@@ -119,6 +114,24 @@ pub fn copy_version(
     for bytes in &about {
         to.receive_attachment(bytes)?;
     }
+    // The home that it comes from may be somebody else's, or read-only: nothing is written there.
+    let mut without_environment = Vec::new();
+    let (mut attachments, mut blobs) = (about.len(), wanted.len());
+    if let Some(settings) = request.environments {
+        for one in &closure.versions {
+            let before = to.attachments(&one.digest)?;
+            if !environments::attach(settings, to, &one.digest)? {
+                without_environment.push(one.digest);
+            }
+            let mut after = to.attachments(&one.digest)?;
+            after.retain(|attachment| !before.contains(attachment));
+            attachments += after.len();
+            for layer in after.iter().flat_map(blobs_of) {
+                blobs += 1;
+                written_bytes += layer.size.get();
+            }
+        }
+    }
     for record in &runs {
         to.receive_run(record)?;
     }
@@ -128,9 +141,9 @@ pub fn copy_version(
         version,
         versions,
         runs: runs.len(),
-        attachments: about.len(),
+        attachments,
         without_environment,
-        blobs: wanted.len(),
+        blobs,
         written_bytes,
         is_head: tag.is_none(),
         tag,

@@ -64,6 +64,11 @@ pub enum ImportOutcome {
         /// The recorded runs that came along.
         runs: usize,
     },
+    /// It would be saved when its requirements are locked. Said only of what would be done.
+    ToLock {
+        /// What would be resolved.
+        wanted: Vec<String>,
+    },
     /// It was the head of its name already.
     Unchanged {
         /// The version.
@@ -103,7 +108,15 @@ pub fn import_skills(
     for (at, path) in folders.iter().enumerate() {
         observe(at, folders.len());
         let (name, notes, outcome) = match read_one(&mut request, into, path) {
-            Ok(taken) => {
+            Ok(One::ToLock(read)) => {
+                let wanted = read.wanted;
+                (
+                    Some(read.name),
+                    read.notes,
+                    ImportOutcome::ToLock { wanted },
+                )
+            }
+            Ok(One::Taken(taken)) => {
                 let outcome = match names.get(&taken.name) {
                     Some(other) => ImportOutcome::Refused(twice(&taken.name, other)),
                     None => outcome(request.store, &taken)?,
@@ -216,9 +229,9 @@ fn read_one(
     request: &mut ImportRequest<'_>,
     into: &Store,
     path: &Path,
-) -> Result<Taken, FactoryError> {
+) -> Result<One, FactoryError> {
     let mut read = match look(request.store, into, path)? {
-        Looked::Exact(taken) => return Ok(taken),
+        Looked::Exact(taken) => return Ok(One::Taken(taken)),
         Looked::Read(read) => *read,
     };
     let content = &mut read.content;
@@ -232,6 +245,8 @@ fn read_one(
             python.clone_into(&mut content.python);
         }
         content.requirements = merged;
+    } else if request.dry_run && !request.locks.0.contains_key(path) {
+        return Ok(One::ToLock(Box::new(read)));
     } else {
         let prepared = request.locks.0.remove(path).ok_or_else(|| {
             let wanted = spec::printable(&read.wanted.join(", "), 200);
@@ -244,12 +259,20 @@ fn read_one(
         content.python = prepared.python;
     }
     check(request.store, into, &read.name, &read.content)?;
-    Ok(Taken {
+    Ok(One::Taken(Taken {
         version: into.stage(&read.content)?.digest(),
         name: read.name,
         notes: read.notes,
         runs: 0,
-    })
+    }))
+}
+
+/// What became of one folder that is not refused.
+enum One {
+    /// A version.
+    Taken(Taken),
+    /// Files that would be one with a lock, where only that is asked.
+    ToLock(Box<skill::Read>),
 }
 
 /// What a folder is.
@@ -340,6 +363,21 @@ pub struct Unlocked {
 /// What requirements of folders were resolved to, or why they cannot be.
 #[derive(Debug, Default)]
 pub struct Locks(BTreeMap<PathBuf, Result<Prepared, FactoryError>>);
+
+impl Locks {
+    /// Says of each of these folders why nothing could be resolved for it, such as that no engine answers.
+    /// The others need no lock, and are imported.
+    pub fn failed(folders: Vec<Unlocked>, why: &str, hint: Option<&str>) -> Self {
+        let failed = folders.into_iter().map(|one| {
+            let error = LibraryError::Refused {
+                why: format!("its requirements cannot be locked: {why}"),
+                hint: hint.map(ToOwned::to_owned),
+            };
+            (one.folder, Err(error.into()))
+        });
+        Self(failed.collect())
+    }
+}
 
 /// The folders of an import whose requirements no lock beside them answers. What is wrong with others
 /// is said when they are imported.

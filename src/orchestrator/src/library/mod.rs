@@ -13,6 +13,7 @@ mod folder;
 mod import;
 mod publish;
 mod skill;
+mod specifiers;
 
 pub use cases::Case;
 pub use copy::{CopyReport, CopyRequest, copy_version};

@@ -6,6 +6,7 @@ use spec::{Skill, SubagentName, WorkspacePath, limits};
 use store::{SourceFiles, VersionContent};
 
 use super::error::LibraryError;
+use super::specifiers;
 use crate::compose::{is_standard, module_name};
 use crate::front_matter::{FrontMatter, SkillMd};
 use crate::python::{self, Uses};
@@ -252,22 +253,15 @@ fn requirements(
         let mut all = locked.iter();
         all.any(|one| *text == format!("{}=={}", one.name, one.version))
     };
-    // A version's own block was there when it was locked.
-    let is_there = |text: &String| locked.iter().any(|one| one.name == distribution(text));
+    // A version's own block was there when it was locked; it may have been changed since.
+    let is_there = |text: &String| {
+        let mut all = locked.iter();
+        all.any(|one| specifiers::hold(text, &one.name, &one.version))
+    };
     if stated.iter().all(is_exact) && block.iter().all(is_there) {
         return Ok((locked.to_vec(), Vec::new()));
     }
     Ok((Vec::new(), stated.into_iter().chain(block).collect()))
-}
-
-/// The name in a requirement, as locks spell it. Source: PEP 503 and PEP 508.
-fn distribution(requirement: &str) -> String {
-    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let text = requirement.trim();
-    let end = text.find(|c| !is_of_name(c)).unwrap_or(text.len());
-    let words = text[..end].split(['-', '_', '.']);
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    words.join("-").to_lowercase()
 }
 
 fn check_size(files: &SourceFiles) -> Result<(), LibraryError> {
