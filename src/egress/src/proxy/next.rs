@@ -48,14 +48,26 @@ pub(super) async fn tunnel(
     let asking = async {
         let answer = sender.send_request(request).await;
         let answer = answer.map_err(|error| failed(&chain(&error)))?;
-        if answer.status() != StatusCode::OK {
-            return Err(failed(&format!("it answers {}", answer.status().as_u16())));
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED if next.authorization.is_some() => {
+                return Err(failed("it refuses the password (407)"));
+            }
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                return Err(failed("it wants a password (407)"));
+            }
+            other => return Err(failed(&format!("it refuses ({})", other.as_u16()))),
         }
         let upgraded = hyper::upgrade::on(answer).await;
         upgraded.map_err(|error| failed(&chain(&error)))
     };
-    // The connection is what carries the request; its end is told by the answer.
-    let (upgraded, _) = tokio::join!(asking, connection.with_upgrades());
+    tokio::pin!(asking);
+    // The connection is what carries the request; the answer decides. A proxy that refuses may hold its
+    // side open, so nothing waits for that.
+    let upgraded = tokio::select! {
+        upgraded = &mut asking => upgraded,
+        _ = connection.with_upgrades() => asking.await,
+    };
     let parts = upgraded?.downcast::<TokioIo<Metered<TcpStream>>>();
     let parts = parts.map_err(|_| failed("its connection cannot be used"))?;
     if parts.read_buf.is_empty() {

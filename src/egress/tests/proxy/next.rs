@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use egress::{Approach, Authorization, NextProxy, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -18,6 +19,8 @@ async fn tunnels(to: SocketAddr, answer: &'static str) -> (SocketAddr, Arc<Mutex
     let told = Arc::clone(&heads);
     // It ends with the test's runtime.
     let serve = async move {
+        // What it refuses it keeps open, as proxies do that expect another try.
+        let mut refused = Vec::new();
         loop {
             let (mut program, _) = listener.accept().await.unwrap();
             let mut head = Vec::new();
@@ -29,6 +32,8 @@ async fn tunnels(to: SocketAddr, answer: &'static str) -> (SocketAddr, Arc<Mutex
             if answer.contains(" 200 ") {
                 let mut host = TcpStream::connect(to).await.unwrap();
                 drop(copy_bidirectional(&mut program, &mut host).await);
+            } else {
+                refused.push(program);
             }
         }
     };
@@ -88,16 +93,25 @@ async fn https_goes_through_a_tunnel_of_the_next_proxy() {
 
 #[tokio::test]
 async fn a_next_proxy_that_refuses_is_said() {
-    let (address, _) = tunnels(
-        "127.0.0.1:9".parse().unwrap(),
-        "HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n",
-    )
-    .await;
-    let authority = Authority::new();
-    let mut sandbox = Sandbox::live(behind(true, Some(address), None), authority.roots());
-    let got = sandbox.get_https("site.test", "/").await;
-    assert_eq!(got.status, 502);
-    assert!(got.text().contains("it answers 407"), "{}", got.text());
+    let check = async |answer: &'static str, password: bool, expected: &str| {
+        let (address, _) = tunnels("127.0.0.1:9".parse().unwrap(), answer).await;
+        let authority = Authority::new();
+        let mut policy = behind(true, Some(address), None);
+        // So long that this would not end if a refusal were waited for after it was said.
+        policy.timeouts.handshake = Duration::from_hours(1);
+        let next = policy.approaches[0].next.as_mut().unwrap();
+        next.authorization = next.authorization.take().filter(|_| password);
+        let mut sandbox = Sandbox::live(policy, authority.roots());
+        let got = sandbox.get_https("site.test", "/").await;
+        assert_eq!(got.status, 502);
+        assert!(got.text().contains(expected), "{}", got.text());
+    };
+    let wants = "HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n";
+    check(wants, true, "it refuses the password (407)").await;
+    check(wants, false, "it wants a password (407)").await;
+    // Its page is never whole.
+    let forbids = "HTTP/1.1 403 No\r\ncontent-length: 9\r\n\r\nno";
+    check(forbids, true, "it refuses (403)").await;
 }
 
 #[tokio::test]
