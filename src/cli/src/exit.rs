@@ -256,9 +256,8 @@ fn of_factory(error: &FactoryError) -> ExitCode {
 fn of_environment(error: &EnvironmentError) -> ExitCode {
     match error {
         EnvironmentError::Syntax { .. }
-        | EnvironmentError::NoIndex
         | EnvironmentError::Proxy(..)
-        | EnvironmentError::Index { .. } => ExitCode::Usage,
+        | EnvironmentError::Index(_) => ExitCode::Usage,
         EnvironmentError::Unmet {
             kind: Unmet::Index | Unmet::Installer,
             ..

@@ -40,8 +40,8 @@ pub use deploy::{
     deploy_image, deploy_skill, push_image, verify_image,
 };
 pub use environments::{
-    EnvironmentError, EnvironmentSettings, EnvironmentState, IndexAccess, PackageIndex, Prepared,
-    Unmet,
+    EnvironmentError, EnvironmentSettings, EnvironmentState, IndexAccess, IndexError, PackageIndex,
+    Prepared, Unmet,
 };
 pub use error::{FactoryError, chain};
 pub use factory::{

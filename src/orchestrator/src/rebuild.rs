@@ -126,7 +126,7 @@ pub async fn rebuild_environment(
         return Ok(());
     }
     let settings = factory.environments.as_ref();
-    let has_index = settings.is_some_and(|settings| settings.index.is_some());
+    let has_index = settings.is_some_and(|settings| settings.index.is_ok());
     let store = if has_index {
         Arc::new(Store::ensure(&scratch.join("store"))?)
     } else {

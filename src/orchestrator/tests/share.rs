@@ -56,7 +56,7 @@ impl Home {
     /// A cache of its own, as another machine has.
     fn environments(&self) -> EnvironmentSettings {
         EnvironmentSettings {
-            index: None,
+            index: Err(orchestrator::IndexError::NotNamed),
             cache: self.folder.path().join("cache"),
             engine: EngineConfig::default(),
         }

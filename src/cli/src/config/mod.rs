@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use llm::{ApiKey, ModelRef, Provider};
 use orchestrator::trust::{KeyFolder, TrustPolicy};
-use orchestrator::{EgressSettings, IndexAccess, PackageIndex, ShellMode, TaskBudget};
+use orchestrator::{EgressSettings, IndexAccess, IndexError, PackageIndex, ShellMode, TaskBudget};
 use registry::{DockerConfig, RegistryOptions};
 use runner::{EngineConfig, Runtimes, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
@@ -54,8 +54,8 @@ pub(crate) struct Settings {
     pub(crate) uses_pool: bool,
     /// What sandboxes may reach.
     pub(crate) egress: EgressSettings,
-    /// Where Python distributions come from.
-    pub(crate) index: Option<PackageIndex>,
+    /// Where Python distributions come from, or why they cannot: only who needs them hears of that.
+    pub(crate) index: Result<PackageIndex, IndexError>,
     /// What becomes of the shell commands of subagents.
     pub(crate) shell: ShellMode,
     /// A folder with skills and prompts that are used instead of the built-in ones.
@@ -334,20 +334,19 @@ fn provider(
     })
 }
 
-/// The package index: the environment goes over the file, and the file over pip's own.
-fn index(file: PythonTable, environment: &Environment) -> Result<Option<PackageIndex>, Problem> {
+/// The package index: the environment goes over the file, and the file over pip's own, which were not
+/// written for this program: that it can use them is not for every command to demand.
+fn index(
+    file: PythonTable,
+    environment: &Environment,
+) -> Result<Result<PackageIndex, IndexError>, Problem> {
     let url = environment.text(env::PIP_INDEX_URL)?.or(file.index);
     let Some(url) = url.or_else(|| pip::index_url(environment)) else {
-        return Ok(None);
+        return Ok(Err(IndexError::NotNamed));
     };
-    let index = PackageIndex::new(&url, file.index_hosts).map_err(|error| {
-        let problem = Problem::usage(error.to_string());
-        match error.hint() {
-            Some(hint) => problem.hint(hint),
-            None => problem,
-        }
-    })?;
-    Ok(Some(index.reached(access(environment)?)))
+    let access = access(environment)?;
+    let index = PackageIndex::new(&url, file.index_hosts);
+    Ok(index.map(|index| index.reached(access)))
 }
 
 /// How this machine reaches the index: proxies, and the passwords of the user's netrc file.
@@ -567,6 +566,28 @@ mod tests {
         ] {
             let wrong = format!("[sandbox]\n{wrong}");
             assert!(slots(&run, &wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_used_matters_to_those_who_need_one() {
+        let index = |process: &[(&str, &str)], file: &str| {
+            let all = [&[("PIP_CONFIG_FILE", "/dev/null")], process].concat();
+            resolve(&all, "", file).unwrap().index
+        };
+        assert_eq!(index(&[], ""), Err(IndexError::NotNamed));
+        let named = [("PIP_INDEX_URL", "https://index.example.org/simple")];
+        assert!(index(&named, "[python]\nindex = 'file:///wheels'").is_ok());
+        for unusable in [
+            "http://10.1.2.3:3141/root",
+            "http://localhost/simple",
+            "file:///wheels",
+        ] {
+            let by_variable = index(&[("PIP_INDEX_URL", unusable)], "").unwrap_err();
+            assert!(by_variable.to_string().contains(unusable), "{by_variable}");
+            assert!(by_variable.hint().unwrap().contains("[egress.hosts]"));
+            let by_file = index(&[], &format!("[python]\nindex = '{unusable}'"));
+            assert_eq!(by_file, Err(by_variable));
         }
     }
 

@@ -27,8 +27,8 @@ pub(super) enum Hop {
         port: u16,
         authorization: Option<Authorization>,
     },
-    /// One that cannot be used; its address without credentials.
-    Unusable(String),
+    /// One that cannot be used: its address without credentials, and why.
+    Unusable(String, &'static str),
 }
 
 /// What a host wants, from the user's netrc file.
@@ -72,33 +72,41 @@ impl IndexAccess {
         hop.as_ref().filter(|_| !self.direct.iter().any(is_direct))
     }
 
-    /// What a host wants, as the netrc file says it.
+    /// What a host wants, as the netrc file says it: an entry of its own, else the one for all.
     pub(super) fn login(&self, host: &str) -> Option<&Authorization> {
-        let fits = |one: &&Login| one.host.as_deref().is_none_or(|known| known == host);
-        self.logins.iter().find(fits)?.authorization.as_ref()
+        let find = |wanted| self.logins.iter().find(|one| one.host.as_deref() == wanted);
+        let found = find(Some(host)).or_else(|| find(None))?;
+        found.authorization.as_ref()
     }
 }
 
 impl Hop {
     fn of(text: &str) -> Self {
+        let unusable = |why| Self::Unusable(without_secrets(text), why);
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        let place = rest.split(['/', '?']).next().unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("http") {
+            return unusable("only proxies at http:// can be used");
+        }
+        let (place, path) = rest.split_once(['/', '?', '#']).unwrap_or((rest, ""));
+        if path.contains('@') {
+            // What stands before it would be taken for the host.
+            return unusable("in its password `/`, `?` and `#` are written `%2F`, `%3F` and `%23`");
+        }
         let (credentials, place) = match place.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),
             None => (None, place),
         };
-        let unusable = || Self::Unusable(spec::printable(&format!("{scheme}://{place}"), 200));
         let (host, port) = match place.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().ok()),
             None => (place, Some(80)),
         };
         match port {
-            Some(port) if scheme.eq_ignore_ascii_case("http") && !host.is_empty() => Self::Http {
+            Some(port) if !host.is_empty() => Self::Http {
                 host: host.trim_matches(['[', ']']).to_owned(),
                 port,
                 authorization: credentials.and_then(basic),
             },
-            _ => unusable(),
+            _ => unusable("it names no host or port"),
         }
     }
 }
@@ -107,9 +115,19 @@ impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http { host, port, .. } => write!(f, "http://{host}:{port}"),
-            Self::Unusable(shown) => f.write_str(shown),
+            Self::Unusable(shown, _) => f.write_str(shown),
         }
     }
+}
+
+/// An address for people. Whatever stands before its last `@` may be a password, however it is
+/// written.
+pub(super) fn without_secrets(address: &str) -> String {
+    let shown = match address.rsplit_once('@') {
+        Some((_, rest)) => format!("...@{rest}"),
+        None => address.to_owned(),
+    };
+    spec::printable(&shown, 200)
 }
 
 /// The header of `USER:PASSWORD` as an address holds them. Source: RFC 3986 and RFC 7617.
@@ -143,32 +161,30 @@ fn decoded(text: &str) -> Vec<u8> {
 
 /// The entries of a netrc file. Source: `netrc(5)`, without macros.
 fn logins(text: &str) -> Vec<Login> {
-    let lines = text
-        .lines()
-        .map(|line| line.split_once(" #").map_or(line, |(line, _)| line));
-    let lines = lines.filter(|line| !line.trim_start().starts_with('#'));
-    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    let words = text.lines().enumerate().flat_map(|(line, text)| {
+        let words = text.split_whitespace();
+        words.map(move |word| (line, word))
+    });
+    let mut words = words.peekable();
     let mut entries: Vec<(Option<String>, &str, &str)> = Vec::new();
-    let mut at = 0;
-    while let Some(word) = words.get(at) {
-        let value = words.get(at + 1).copied().unwrap_or_default();
-        at += 2;
-        match *word {
-            "machine" => entries.push((Some(value.to_lowercase()), "", "")),
-            "default" => {
-                at -= 1;
-                entries.push((None, "", ""));
-            }
-            "login" => entries
-                .iter_mut()
-                .next_back()
-                .into_iter()
-                .for_each(|one| one.1 = value),
-            "password" => entries
-                .iter_mut()
-                .next_back()
-                .into_iter()
-                .for_each(|one| one.2 = value),
+    while let Some((line, word)) = words.next() {
+        // Only here: a password may begin with this, too.
+        if word.starts_with('#') {
+            while words.next_if(|(other, _)| *other == line).is_some() {}
+            continue;
+        }
+        if word == "default" {
+            entries.push((None, "", ""));
+            continue;
+        }
+        if !matches!(word, "machine" | "login" | "password" | "account") {
+            continue;
+        }
+        let value = words.next().map(|(_, value)| value).unwrap_or_default();
+        match (word, entries.last_mut()) {
+            ("machine", _) => entries.push((Some(value.to_lowercase()), "", "")),
+            ("login", Some(entry)) => entry.1 = value,
+            ("password", Some(entry)) => entry.2 = value,
             _ => {}
         }
     }
@@ -200,7 +216,7 @@ mod tests {
             assert_eq!(hop.as_deref(), expected, "{host}:{port}");
         };
         check(true, "a.test", 443, Some("http://proxy.test:3128"));
-        check(false, "a.test", 80, Some("socks5://proxy.test"));
+        check(false, "a.test", 80, Some("...@proxy.test"));
         check(true, "localhost", 443, None);
         check(true, "a.inner.test", 443, None);
         check(true, "a.other.test", 443, None);
@@ -220,8 +236,32 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_cannot_be_used_keeps_its_password() {
+        let check = |text: &str, shown: &str, why: &str| {
+            let Hop::Unusable(said, reason) = Hop::of(text) else {
+                panic!("{text} can be used");
+            };
+            assert_eq!(said, shown);
+            assert!(reason.contains(why), "{text}: {reason}");
+        };
+        check("http://u:sec/ret@p.test:3128", "...@p.test:3128", "%2F");
+        check("http://u:80/ret@p.test:3128", "...@p.test:3128", "%2F");
+        check("u:sec#ret@p.test:3128", "...@p.test:3128", "%2F");
+        check("https://u:secret@p.test", "...@p.test", "http://");
+        check("socks5://p.test", "socks5://p.test", "http://");
+        check("u:secret://x@p.test", "...@p.test", "http://");
+        check("http://u:secret@p.test:x", "...@p.test:x", "port");
+        check("", "", "no host");
+    }
+
+    #[test]
     fn a_netrc_file_names_hosts() {
-        let text = "# all\nmachine a.test login u password p\nmachine b.test\n  login v\n  password q # x\ndefault login d password e\n";
+        let text = "# all machine a.test login x password x\n\
+                    default login d password e # machine a.test\n\
+                    machine a.test login u password p\n\
+                    machine b.test\n  login v\n  password q # x\n\
+                    machine h.test login #u password #p #no\n\
+                    machine i.test account login login w password r\n";
         let access = IndexAccess::new(None, None, "", text);
         let check = |host: &str, pair: &str| {
             let expected = Authorization::new(&format!("Basic {}", STANDARD.encode(pair)));
@@ -230,6 +270,8 @@ mod tests {
         check("a.test", "u:p");
         check("b.test", "v:q");
         check("c.test", "d:e");
+        check("h.test", "#u:#p");
+        check("i.test", "w:r");
         assert_eq!(IndexAccess::default().login("a.test"), None);
     }
 }

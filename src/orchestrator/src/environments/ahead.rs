@@ -41,7 +41,7 @@ impl EnvironmentSettings {
         let locked: Vec<LockedJson> = match requirements {
             Requirements::Wanted(wanted) => {
                 let wanted = super::checked(wanted).ok()?;
-                cache.locked(&asked_key(self.index.as_ref()?, &wanted, minor))?
+                cache.locked(&asked_key(self.index.as_ref().ok()?, &wanted, minor))?
             }
             Requirements::Locked {
                 requirements,
@@ -210,7 +210,7 @@ mod tests {
 
     fn settings(folder: &tempfile::TempDir) -> EnvironmentSettings {
         EnvironmentSettings {
-            index: None,
+            index: Err(crate::IndexError::NotNamed),
             cache: folder.path().to_owned(),
             engine: runner::EngineConfig::default(),
         }

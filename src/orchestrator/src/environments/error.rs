@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::IndexError;
+
 /// Why an environment could not be made or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -10,22 +12,14 @@ pub enum EnvironmentError {
     /// Nobody said where packages come from.
     #[error("environments are not configured here")]
     NotConfigured,
-    /// Nobody named a package index.
-    #[error("no package index is configured")]
-    NoIndex,
+    /// There is no package index, and one is needed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// Not a requirement.
     #[error("`{requirement}` is not a requirement: {why}")]
     Syntax {
         /// As it was written.
         requirement: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The address of the index cannot be used.
-    #[error("the package index `{index}` cannot be used: {why}")]
-    Index {
-        /// Its address, without credentials.
-        index: String,
         /// What is wrong with it.
         why: String,
     },
@@ -136,9 +130,7 @@ impl EnvironmentError {
             Self::Syntax { .. } => {
                 "a requirement is NAME with versions, such as `numpy` or `pandas>=2,<3` (PEP 508)"
             }
-            Self::NoIndex | Self::Index { .. } => {
-                "name it in PIP_INDEX_URL, as `index` in [python] of config.toml, or in pip.conf"
-            }
+            Self::Index(error) => return error.hint(),
             Self::Proxy(..) => {
                 "see HTTPS_PROXY and HTTP_PROXY; NO_PROXY names hosts that are reached without it"
             }

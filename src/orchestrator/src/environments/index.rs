@@ -1,13 +1,15 @@
 //! The package index: where wheels come from, and how a sandbox reaches it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
-use egress::{Approach, Authorization, HostRule, NextProxy, Policy};
+use egress::{Approach, Authorization, HostRule, NextProxy, Policy, Resolver};
+use futures::future::BoxFuture;
 use spec::ByteSize;
 
 use super::EnvironmentError;
-use super::access::{Hop, IndexAccess, basic};
+use super::access::{Hop, IndexAccess, basic, without_secrets};
 use crate::egress::EgressSettings;
 
 /// Bytes of all wheels of one environment, and of the pages about them.
@@ -30,19 +32,49 @@ pub struct PackageIndex {
     access: IndexAccess,
 }
 
+/// Why there is no package index. It matters to those alone who need one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// Nobody named one.
+    #[error("no package index is configured")]
+    NotNamed,
+    /// Its address cannot be used.
+    #[error("the package index `{index}` cannot be used: {why}")]
+    Unusable {
+        /// Its address, without credentials.
+        index: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl IndexError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotNamed => {
+                "name it in PIP_INDEX_URL, as `index` in [python] of config.toml, or in pip.conf"
+            }
+            Self::Unusable { .. } => {
+                "name another in PIP_INDEX_URL or as `index` in [python] of config.toml: \
+                 http(s)://NAME/...; where NAME is an address of this machine or of a private network \
+                 alone, `[egress.hosts]` maps it"
+            }
+        };
+        Some(hint.to_owned())
+    }
+}
+
 impl PackageIndex {
     /// The index at an address; its files are there too, or at these hosts.
     ///
     /// # Errors
-    /// [`EnvironmentError::Index`] for an address that is none. Credentials in it are kept apart: they
+    /// [`IndexError::Unusable`] for an address that is none. Credentials in it are kept apart: they
     /// are no part of [`Self::url`], and never enter a sandbox.
-    pub fn new(url: &str, files: BTreeSet<HostRule>) -> Result<Self, EnvironmentError> {
-        let shown = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://...@{rest}"),
-            _ => url.to_owned(),
-        };
-        let wrong = |why: &str| EnvironmentError::Index {
-            index: spec::printable(&shown(url), 200),
+    pub fn new(url: &str, files: BTreeSet<HostRule>) -> Result<Self, IndexError> {
+        let wrong = |why: &str| IndexError::Unusable {
+            index: without_secrets(url),
             why: why.to_owned(),
         };
         let (scheme, rest) = url
@@ -60,9 +92,13 @@ impl PackageIndex {
             Some((credentials, host)) => (basic(credentials), host),
             None => (None, place),
         };
-        let rule: HostRule = host
-            .parse()
-            .map_err(|error: egress::HostError| wrong(&error.to_string()))?;
+        let rule: HostRule = host.parse().map_err(|error: egress::HostError| {
+            if path.contains('@') {
+                // What stands there may be the beginning of a password.
+                return wrong("its host is no name; in a password `/` is written `%2F`");
+            }
+            wrong(&error.to_string())
+        })?;
         if rule.is_pattern() {
             return Err(wrong("its host is a pattern"));
         }
@@ -96,16 +132,21 @@ impl PackageIndex {
 
     /// What a sandbox may reach that resolves or fetches: these hosts alone.
     ///
-    /// The operator has named the index, and it its files, as for pip on this machine; so they may be
-    /// in a private network: they are looked up as this machine does, its hosts file included.
+    /// Those that the operator has named may be in a private network, as for pip on this machine: they
+    /// are looked up as this machine does, its hosts file included. Those that the index names are
+    /// checked as every host of a run is, so they are public unless the operator maps them.
     pub(super) async fn policy(
         &self,
         allow: &BTreeSet<HostRule>,
         settings: &EgressSettings,
+        resolver: &dyn Resolver,
     ) -> Result<Policy, EnvironmentError> {
         let mut places = settings.hosts.clone();
         let mut approaches = Vec::new();
-        for rule in allow {
+        // The first that fits decides: the index's own, then names, then patterns.
+        let mut rules: Vec<&HostRule> = allow.iter().collect();
+        rules.sort_by_key(|rule| (**rule != self.own, rule.is_pattern()));
+        for rule in rules {
             for port in rule.port().map_or(vec![443, 80], |port| vec![port]) {
                 let key = format!("{}:{port}", rule.host());
                 // Where the operator says it is, no proxy stands before it.
@@ -118,12 +159,16 @@ impl PackageIndex {
                 for is_https in schemes {
                     let mut approach = self.approach(rule, is_https);
                     if !is_mapped {
-                        approach.next = self.next(rule, is_https, port).await?;
+                        approach.next = self.next(rule, is_https, port, resolver).await?;
                         is_direct |= approach.next.is_none();
                     }
                     approaches.push(approach);
                 }
-                if is_direct && let Some(address) = look_up(rule.host(), port).await {
+                if is_direct
+                    && self.hosts.contains(rule)
+                    && !rule.is_pattern()
+                    && let Some(address) = look_up(resolver, rule.host(), port).await
+                {
                     places.insert(key, address);
                 }
             }
@@ -167,6 +212,7 @@ impl PackageIndex {
         rule: &HostRule,
         is_https: bool,
         port: u16,
+        resolver: &dyn Resolver,
     ) -> Result<Option<NextProxy>, EnvironmentError> {
         let Some(hop) = self.access.hop(is_https, rule.host(), port) else {
             return Ok(None);
@@ -177,7 +223,7 @@ impl PackageIndex {
                 port,
                 authorization,
             } => {
-                let address = look_up(host, *port).await.ok_or_else(|| {
+                let address = look_up(resolver, host, *port).await.ok_or_else(|| {
                     EnvironmentError::Proxy(format!("http://{host}:{port}"), "it has no address")
                 })?;
                 Ok(Some(NextProxy {
@@ -186,21 +232,33 @@ impl PackageIndex {
                 }))
             }
             // It matters where it would be used.
-            Hop::Unusable(shown) if self.is_own(rule, is_https) => {
-                let why = "only proxies at http:// can be used";
+            Hop::Unusable(shown, why) if self.is_own(rule, is_https) => {
                 Err(EnvironmentError::Proxy(shown.clone(), why))
             }
-            Hop::Unusable(_) => Ok(None),
+            Hop::Unusable(..) => Ok(None),
         }
     }
 }
 
+/// Names as every program of this machine finds them, by its hosts file too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MachineNames;
+
+impl Resolver for MachineNames {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
 /// The first address of a name; those that every machine reaches come first.
-async fn look_up(host: &str, port: u16) -> Option<SocketAddr> {
-    let found = tokio::net::lookup_host((host, port)).await.ok()?;
-    let mut found: Vec<SocketAddr> = found.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.into_iter().next()
+async fn look_up(resolver: &dyn Resolver, host: &str, port: u16) -> Option<SocketAddr> {
+    let mut found = resolver.resolve(host).await.ok()?;
+    found.sort_by_key(IpAddr::is_ipv6);
+    let first = found.into_iter().next()?;
+    Some(SocketAddr::new(first, port))
 }
 
 #[cfg(test)]
@@ -234,6 +292,19 @@ mod tests {
             Ok("https://index.example.org/simple/"),
         );
         check("ftp://u:secret@index.example.org/", Err("https://"));
+        check("u:secret@index.example.org/simple", Err("https://"));
+        check("https://u:sec/secret@index.example.org/", Err("%2F"));
+        check("https://secret:x/y@index.example.org/", Err("%2F"));
+        check("https://u:secret#x@index.example.org/", Err("plain"));
+        check("u:secret://x@index.example.org/", Err("https://"));
+        check("https://u:secret@127.0.0.1/", Err("is an address"));
+        check("http://10.1.2.3:3141/root", Err("is an address"));
+        check("http://localhost/simple", Err("the machine itself"));
+        check("file:///simple", Err("https://"));
+        check(
+            "https://index.example.org/feed@local/simple",
+            Ok("https://index.example.org/feed@local/simple/"),
+        );
         check("ftp://index.example.org/", Err("https://"));
         check("index.example.org", Err("https://"));
         check("https://*.example.org/", Err("pattern"));
@@ -247,5 +318,62 @@ mod tests {
         let index = PackageIndex::new("https://index.example.org/simple", files).unwrap();
         let hosts: Vec<String> = index.hosts.iter().map(ToString::to_string).collect();
         assert_eq!(hosts, ["files.example.org", "index.example.org"]);
+    }
+
+    /// A network whose every name is in a private range.
+    #[derive(Debug)]
+    struct Inside;
+
+    impl Resolver for Inside {
+        fn resolve<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+            Box::pin(async { Ok(vec![IpAddr::from([10, 1, 2, 3])]) })
+        }
+    }
+
+    fn rules(texts: &[&str]) -> BTreeSet<HostRule> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_the_index_names_is_not_pinned_past_the_checks() {
+        let named = rules(&["files.example.org", "*.cdn.example.org"]);
+        let index = PackageIndex::new("https://index.example.org/simple", named).unwrap();
+        let mut allow = index.hosts().clone();
+        allow.extend(rules(&["admin.corp.example"]));
+        let settings = EgressSettings::default();
+        let policy = index.policy(&allow, &settings, &Inside).await.unwrap();
+        let places: Vec<&str> = policy.hosts.keys().map(String::as_str).collect();
+        assert_eq!(
+            places,
+            [
+                "files.example.org:443",
+                "files.example.org:80",
+                "index.example.org:443",
+                "index.example.org:80"
+            ]
+        );
+        assert_eq!(policy.allow, allow);
+    }
+
+    #[tokio::test]
+    async fn a_pattern_of_files_leaves_the_index_its_password() {
+        let named = rules(&["*.example.org", "a.example.org"]);
+        let index = PackageIndex::new("https://u:p@index.example.org/simple", named).unwrap();
+        let settings = EgressSettings::default();
+        let policy = index.policy(index.hosts(), &settings, &Inside).await;
+        let approaches = policy.unwrap().approaches;
+        let hosts: Vec<String> = approaches.iter().map(|one| one.host.to_string()).collect();
+        assert_eq!(
+            hosts,
+            [
+                "index.example.org",
+                "index.example.org",
+                "a.example.org",
+                "a.example.org",
+                "*.example.org",
+                "*.example.org"
+            ]
+        );
+        assert!(approaches[0].is_https && approaches[0].authorization.is_some());
     }
 }

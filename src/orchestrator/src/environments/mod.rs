@@ -33,7 +33,7 @@ use crate::watch::{Event, Watcher};
 pub use access::IndexAccess;
 pub(crate) use ahead::is_outdated;
 pub use error::{EnvironmentError, Unmet};
-pub use index::PackageIndex;
+pub use index::{IndexError, PackageIndex};
 pub(crate) use travel::{ENVIRONMENT_TYPE, attach, belongs};
 
 /// Counts changes of how environments are made.
@@ -46,8 +46,8 @@ const REQUIREMENT_MAX: usize = 500;
 /// Where environments come from and where they are remembered.
 #[derive(Clone, Debug)]
 pub struct EnvironmentSettings {
-    /// Where wheels come from; without one, only what is cached can be used.
-    pub index: Option<PackageIndex>,
+    /// Where wheels come from, or why they cannot come; then only what is here can be used.
+    pub index: Result<PackageIndex, IndexError>,
     /// A folder for what can be made again.
     pub cache: PathBuf,
     /// The engine that holds the images.
@@ -205,7 +205,7 @@ impl Factory {
         let wanted = checked(wanted)?;
         let place = self.place().await?;
         let index = place.settings.index.as_ref();
-        let index = index.ok_or(EnvironmentError::NoIndex)?;
+        let index = index.map_err(|error| EnvironmentError::Index(error.clone()))?;
         let asked = asked_key(index, &wanted, place.minor());
         if let Some(locked) = place.cache.locked(&asked) {
             return place.locked(&locked, watcher, cancel).await;
@@ -392,7 +392,7 @@ impl<'a> Place<'a> {
             match self.make(key, builder, &kept, watcher).await {
                 // They may be for another platform.
                 Err(FactoryError::Environment(EnvironmentError::Install(why)))
-                    if self.settings.index.is_some() =>
+                    if self.settings.index.is_ok() =>
                 {
                     tracing::warn!(%why, "the wheels that are here cannot be installed");
                 }

@@ -20,7 +20,8 @@ use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{FolderBlobs, LockedJson, hash};
-use super::{EnvironmentError, PackageIndex, Unmet};
+use super::index::MachineNames;
+use super::{EnvironmentError, IndexError, PackageIndex, Unmet};
 use crate::error::FactoryError;
 use crate::factory::Factory;
 use crate::watch::{Event, Watcher};
@@ -74,6 +75,9 @@ pub(super) struct Installed {
     pub(super) modules: BTreeMap<String, Vec<String>>,
 }
 
+/// Hosts that an index may name by itself.
+const ELSEWHERE_MAX: usize = 10;
+
 /// Whether wheels were where they were looked for.
 enum Found {
     Here(Fetched),
@@ -94,7 +98,7 @@ pub(super) enum Asked<'a> {
 #[derive(Debug)]
 pub(super) struct Builder<'a> {
     pub(super) factory: &'a Factory,
-    pub(super) index: Option<&'a PackageIndex>,
+    pub(super) index: Result<&'a PackageIndex, &'a IndexError>,
     pub(super) blobs: FolderBlobs,
     pub(super) watcher: &'a Arc<dyn Watcher>,
     pub(super) cancel: &'a CancellationToken,
@@ -165,11 +169,18 @@ impl Builder<'_> {
                 Found::Elsewhere(elsewhere) => elsewhere,
             };
             // The operator named the index, and the index says where its files are. Once is enough.
-            let named: BTreeSet<HostRule> = elsewhere
-                .iter()
-                .filter_map(|host| host.parse().ok())
-                .filter(|rule: &HostRule| !rule.is_pattern())
-                .collect();
+            let named = named_by_index(&elsewhere);
+            let settings = self.factory.egress.settings();
+            for rule in &named {
+                // Nobody but the index has named it, so what the operator denies stays denied.
+                settings
+                    .check(rule, &named)
+                    .map_err(|why| EnvironmentError::Unmet {
+                        kind: Unmet::Index,
+                        what: format!("the package index has its files at `{rule}`"),
+                        why,
+                    })?;
+            }
             if hosts.len() > known || named.is_subset(&hosts) {
                 let elsewhere = spec::printable(&elsewhere.join(", "), 200);
                 return Err(EnvironmentError::Unmet {
@@ -313,13 +324,17 @@ impl Builder<'_> {
     }
 
     fn index(&self) -> Result<&PackageIndex, EnvironmentError> {
-        self.index.ok_or(EnvironmentError::NoIndex)
+        let index = self.index.map_err(Clone::clone);
+        Ok(index?)
     }
 
-    /// A proxy to the index alone. Nothing that goes through it is recorded.
+    /// A proxy to these hosts alone. Nothing that goes through it is recorded.
     async fn proxy(&self, hosts: &BTreeSet<HostRule>) -> Result<Proxy, FactoryError> {
         let egress = &self.factory.egress;
-        let policy = self.index()?.policy(hosts, egress.settings()).await?;
+        let policy = self
+            .index()?
+            .policy(hosts, egress.settings(), &MachineNames);
+        let policy = policy.await?;
         let upstream = egress.upstream().await?;
         Ok(Proxy::live(policy, Arc::new(Discard), upstream)?)
     }
@@ -418,6 +433,13 @@ fn limits(wall: Duration, memory: ByteSize, workspace: ByteSize) -> Limits {
         cpu_millis: if cpus > 1 { 2_000 } else { 1_000 },
         ..Limits::default()
     }
+}
+
+/// The hosts that a sandbox says the index names: single ones, and few of them.
+fn named_by_index(said: &[String]) -> BTreeSet<HostRule> {
+    let rules = said.iter().filter_map(|host| host.parse().ok());
+    let single = rules.filter(|rule: &HostRule| !rule.is_pattern());
+    single.take(ELSEWHERE_MAX).collect()
 }
 
 fn path(text: &str) -> Result<WorkspacePath, EnvironmentError> {
@@ -574,5 +596,28 @@ impl std::io::Write for DiscardSink {
 impl BodySink for DiscardSink {
     fn finish(self: Box<Self>) -> std::io::Result<Digest> {
         Ok(Digest::from_sha256(sha2::Digest::finalize(self.0).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_names_few_single_hosts() {
+        let said = [
+            "*.example.org",
+            "10.1.2.3",
+            "localhost",
+            "not a host",
+            "f.example.org:8443",
+        ];
+        let named = named_by_index(&said.map(str::to_owned));
+        assert_eq!(
+            named,
+            BTreeSet::from(["f.example.org:8443".parse().unwrap()])
+        );
+        let many: Vec<String> = (0..100).map(|at| format!("f{at}.example.org")).collect();
+        assert_eq!(named_by_index(&many).len(), ELSEWHERE_MAX);
     }
 }

@@ -137,7 +137,8 @@ fn refusal(error: FactoryError) -> Refusal {
     match &error {
         EnvironmentError::Image(_)
         | EnvironmentError::Store(_)
-        | EnvironmentError::NoIndex
+        | EnvironmentError::Index(_)
+        | EnvironmentError::Proxy(..)
         | EnvironmentError::File { .. }
         | EnvironmentError::Cancelled => FactoryError::Environment(error).into(),
         _ => match error.hint() {
