@@ -44,6 +44,18 @@ class Links(html.parser.HTMLParser):
             self.found.append(attributes)
 
 
+def failed(url, error):
+    """Why there was no answer, and from whom: not all that an index names is at the index."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if isinstance(error, urllib.error.HTTPError):
+        # The way out of this sandbox says its reasons in place of the usual phrase. A query may be a
+        # signature, which is nobody's to read.
+        place = f"{parts.scheme}://{host}{parts.path}"
+        return f"{host} answered {error.code} ({error.reason}) for {place}"
+    return f"{host} gave no answer: {getattr(error, 'reason', error)}"
+
+
 def files_of(index, name):
     """What the index offers of a project, or None. Source: PEP 503 and PEP 691."""
     from pip._vendor.packaging.utils import canonicalize_name
@@ -57,9 +69,9 @@ def files_of(index, name):
     except urllib.error.HTTPError as error:
         if error.code in (404, 410):
             return None
-        raise Refused("index", name, f"the index answered {error.code}") from None
+        raise Refused("index", name, failed(error.url or page, error)) from None
     except OSError as error:
-        raise Refused("index", name, str(error)) from None
+        raise Refused("index", name, failed(page, error)) from None
     if len(body) > PAGE_MAX:
         raise Refused("index", name, "its page at the index is too long")
     if kind == JSON:
@@ -107,7 +119,7 @@ def elsewhere(index, known):
     except urllib.error.HTTPError:
         return []
     except OSError as error:
-        raise Refused("index", page, str(error)) from None
+        raise Refused("index", "pip", failed(page, error)) from None
     links = Links()
     links.feed(body.decode("utf-8", "replace"))
     hosts = set()
@@ -121,7 +133,7 @@ def elsewhere(index, known):
 def fetch_pip(index, wanted):
     """Gets the one pip that this is written for; everything below runs it."""
     if not os.path.exists(PIP):
-        page = urllib.parse.urljoin(index, "pip/")
+        asked = page = urllib.parse.urljoin(index, "pip/")
         url = None
         try:
             with urllib.request.urlopen(page, timeout=60) as answer:
@@ -133,10 +145,12 @@ def fetch_pip(index, wanted):
                     url = urllib.parse.urljoin(page, link["href"])
             if url is None:
                 raise Refused("pip", wanted["name"], "the index does not have it")
-            with urllib.request.urlopen(url, timeout=60) as answer, open(PIP, "wb") as out:
+            asked = urllib.parse.urldefrag(url).url
+            with urllib.request.urlopen(asked, timeout=60) as answer, open(PIP, "wb") as out:
                 out.write(answer.read(PAGE_MAX))
         except OSError as error:
-            raise Refused("index", page, str(error)) from None
+            asked = getattr(error, "url", None) or asked
+            raise Refused("index", "pip", failed(asked, error)) from None
     if hash_of(PIP) != wanted["sha256"]:
         raise Refused("pip", wanted["name"], "what the index gave has another hash")
     sys.path.insert(0, PIP)
