@@ -562,7 +562,13 @@ mod tests {
         let logs = OutputLogs::new(folder.path().to_owned());
         let running = OutputLog::create(folder.path(), &header(1)).unwrap();
         for number in 2..40 {
-            drop(OutputLog::create(folder.path(), &header(number)).unwrap());
+            let log = OutputLog::create(folder.path(), &header(number)).unwrap();
+            let path = log.path.clone();
+            drop(log);
+            // Its writer ends in a thread of its own, and holds the lock until then.
+            while File::open(&path).unwrap().try_lock().is_err() {
+                tokio::task::yield_now().await;
+            }
         }
         let last = OutputLog::create(folder.path(), &header(40)).unwrap();
         let runs = logs.runs().unwrap();

@@ -433,7 +433,7 @@ fn a_copy_brings_wheels_and_writes_nothing_where_it_comes_from() {
     std::fs::create_dir_all(cache.join("wheels")).unwrap();
     std::fs::write(cache.join("wheels").join(wheel.hex()), b"a wheel").unwrap();
     let settings = orchestrator::EnvironmentSettings {
-        index: None,
+        index: Err(orchestrator::IndexError::NotNamed),
         cache,
         engine: runner::EngineConfig::default(),
     };
