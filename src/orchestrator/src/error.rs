@@ -134,7 +134,7 @@ impl FactoryError {
                     .to_owned(),
             ),
             Self::Target { .. } => {
-                Some("name another folder with --to, or remove what is there".to_owned())
+                Some("name another folder, or remove what is there".to_owned())
             }
             Self::Asset(_)
             | Self::Source { .. }
