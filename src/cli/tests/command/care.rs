@@ -56,7 +56,7 @@ fn what_nothing_names_is_collected() {
     env.run(["fsck"]).status(0);
     let text = env.run(["stats"]).status(0).stdout;
     assert!(
-        text.contains("1 subagents, 3 versions, 3 operations, 0 runs"),
+        text.contains("1 subagent, 3 versions, 3 operations, 0 runs"),
         "{text}"
     );
     env.run(["gc", "--runs-older-than", "1w"]).status(2);
