@@ -598,3 +598,28 @@ fn environments_are_kept_with_what_their_runs_import() {
     assert_eq!(run(&["--no-pool"]), (json!("cold"), Value::Null));
     drop(pool);
 }
+
+#[test]
+fn the_first_run_of_an_environment_has_it_kept_for_the_second() {
+    let Some(env) = TestEnv::with_index() else {
+        return;
+    };
+    let pool = Pool::warm(&env, "1");
+    let source = "def main(query):
+    import idna.uts46data
+    return {'answer': idna.__version__}
+";
+    let file = env.write("namer.py", source);
+    let file = file.to_str().unwrap();
+    let run = || {
+        let arguments = ["exec", file, "", "--requirement", "idna==3.9", "--json"];
+        let run = env.agentfactory(arguments).expect_status(0).json();
+        assert_eq!(run["answer"], "3.9");
+        (run["start"].clone(), run["imports"].clone())
+    };
+    assert_eq!(run(), (json!("cold"), Value::Null));
+    let names = ["idna.uts46data"];
+    eventually("it is not kept", || waiting_with(&env, &names) > 0);
+    assert_eq!(run(), (json!("leased"), json!("ahead")));
+    drop(pool);
+}

@@ -255,22 +255,36 @@ impl App {
         slots: &Slots,
         cancel: &CancellationToken,
     ) -> anyhow::Result<Option<(Asked, Option<ImageId>)>> {
-        let socket = &self.settings.pool_socket;
-        if !socket.exists() {
+        let Some((wanted, below)) = self.wanted(wanted) else {
             return Ok(None);
+        };
+        let socket = &self.settings.pool_socket;
+        let asked = pool_process::lease(socket, wanted, slots, cancel).await?;
+        Ok(Some((asked, below)))
+    }
+
+    /// Has a pool that another process keeps get ready for more runs like this one, which it could not
+    /// know of: what an environment is, and what a program imports in it, is known after its first run.
+    pub(crate) async fn keep_ready(&self, flags: SandboxFlags, wanted: Leasable<'_>) {
+        if self.may_lease(flags)
+            && let Some((wanted, _)) = self.wanted(wanted)
+        {
+            pool_process::keep(&self.settings.pool_socket, wanted).await;
+        }
+    }
+
+    /// What a run wants of a pool, and the sandbox image below where it is one of an environment; none
+    /// where there is no pool, or it is not known yet.
+    fn wanted(&self, wanted: Leasable<'_>) -> Option<(Wanted, Option<ImageId>)> {
+        if !self.settings.pool_socket.exists() {
+            return None;
         }
         // What is wrong with the engine or the image is said when they are used.
-        let Ok(engine) = Engine::address_of(&self.settings.engine) else {
-            return Ok(None);
-        };
-        let Ok(Some(image)) = images::key(&self.image_request(&())) else {
-            return Ok(None);
-        };
+        let engine = Engine::address_of(&self.settings.engine).ok()?;
+        let image = images::key(&self.image_request(&())).ok()??;
         let (mut below, mut environment, mut imports) = (None, None, Imports::NONE);
         if let Some(packages) = wanted.packages {
-            let Some(found) = self.remembered(packages) else {
-                return Ok(None);
-            };
+            let found = self.remembered(packages)?;
             (below, environment, imports) = (Some(found.0), Some(found.1.0), found.2);
         }
         let wanted = Wanted {
@@ -282,8 +296,7 @@ impl App {
             warm: wanted.warm,
             limits: WantedLimits::of(wanted.limits),
         };
-        let asked = pool_process::lease(socket, wanted, slots, cancel).await?;
-        Ok(Some((asked, below)))
+        Some((wanted, below))
     }
 
     /// The sandbox image, that of the environment of a run, and what a sandbox that waits for the run

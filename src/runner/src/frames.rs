@@ -3,7 +3,7 @@
 //! A frame is `kind u8, length u32 LE, payload`, at most [`PAYLOAD_MAX`] bytes of payload. The
 //! payload of a control frame is `length u16 LE, JSON header`, then the beginning of a body whose
 //! whole length the header names as `size`; DATA frames carry the rest of it. After RUN, each
-//! frame of the sandbox begins with the run's token. `images/base/harness.py` is the other end.
+//! frame of the sandbox begins with the run's token. `images/base/harness` is the other end.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::Serialize;

@@ -10,7 +10,7 @@ use egress::HostRule;
 use orchestrator::{Factory, FactoryError, FinishedRun, Requirements, RunRequest};
 use runner::{Program, Warm};
 use spec::wire::{OutcomeJson, RunJson};
-use spec::{ByteSize, Determinism, FileEntry, Limits, Tree, format_duration};
+use spec::{ByteSize, Determinism, FileEntry, Limits, Start, Tree, format_duration};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +84,12 @@ impl Run<'_> {
                 let mut request = request(&factory, Arc::clone(&tree))?;
                 request.mounts = folders.mounts().to_vec();
                 let finished = run_for_reader(app, &factory, &request, &live, cancel).await?;
+                if let Some(wanted) = wanted
+                    && wanted.packages.is_some()
+                    && finished.report.timings.start == Start::Cold
+                {
+                    app.keep_ready(sandbox, wanted).await;
+                }
                 Ok((request, finished))
             })
             .await?;

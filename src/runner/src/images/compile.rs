@@ -25,15 +25,13 @@ use super::base::Base;
 use super::config::LABEL_IMAGE;
 use super::files::{Cache, Cached};
 use super::layer::{Kind, Layer, Node};
-use super::recipe::Recipe;
+use super::recipe::{HARNESS, Recipe};
 use crate::docker::calls::{call, refusal};
 use crate::reap::{self, Owner};
 use crate::{Engine, RunnerError};
 
 /// Where our files are in an image.
 const ROOT: &str = "/opt/agentfactory";
-/// The source that an image starts.
-const ENTRY: &str = "harness.py";
 /// What runs in the container.
 const SCRIPT: &str = include_str!("compile.py");
 /// The oldest Python that can run the harness.
@@ -74,7 +72,7 @@ pub(super) struct Facts {
 impl Facts {
     /// What an image starts: the harness's bytecode, without the site's and the user's modules.
     pub(super) fn entrypoint(&self) -> Vec<String> {
-        let entry = format!("{ROOT}/{ENTRY}c");
+        let entry = format!("{ROOT}/{HARNESS}c");
         ["-P", "-s", &entry]
             .into_iter()
             .fold(vec![self.executable.clone()], |mut all, next| {
@@ -258,7 +256,7 @@ async fn converse(
         "sources": recipe.sources,
         "skip": recipe.settings.bytecode_skip,
         "root": ROOT,
-        "entry": ENTRY,
+        "entry": HARNESS,
     })
     .to_string();
     let mut input = attached.input;

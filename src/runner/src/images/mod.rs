@@ -18,6 +18,7 @@ mod config;
 mod environment;
 mod error;
 mod files;
+mod join;
 mod layer;
 mod layout;
 mod progress;

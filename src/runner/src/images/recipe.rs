@@ -9,12 +9,19 @@ use serde::{Deserialize, Serialize};
 use spec::{Digest, canonical_json};
 
 use super::ImageError;
+use super::join::join;
 
 /// Counts changes of how an image is put together, in this code: another number, other images.
 const FORMAT: u32 = 1;
 
 /// How many bytes of a wrong value an error shows.
 const SHOWN: usize = 60;
+
+/// The harness in an image: its parts, joined.
+pub(super) const HARNESS: &str = "harness.py";
+/// Folders of modules.
+const PARTS: &str = "harness/";
+const SHIMS: &str = "shims/";
 
 /// The folder `images/base`, as it was when this program was built.
 #[derive(RustEmbed)]
@@ -67,7 +74,9 @@ impl Recipe {
         let folder = overrides.unwrap_or(Path::new("images/base"));
         if overrides.is_some() {
             read_folder(folder, "", &mut files)?;
-            read_folder(&folder.join("shims"), "shims/", &mut files)?;
+            for below in [PARTS, SHIMS] {
+                read_folder(&folder.join(below), below, &mut files)?;
+            }
         }
         let wrong = |path: &str, why: String| ImageError::Format {
             path: folder.join(path),
@@ -77,14 +86,22 @@ impl Recipe {
         let settings: Settings = serde_json::from_slice(&settings)
             .map_err(|error| wrong("recipe.json", error.to_string()))?;
         settings.check().map_err(|why| wrong("recipe.json", why))?;
-        let mut sources = BTreeMap::new();
+        let (mut sources, mut parts) = (BTreeMap::new(), BTreeMap::new());
         for (path, bytes) in files {
-            if path == "harness.py" || is_shim(&path) {
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| wrong(&path, "it is not UTF-8".to_owned()))?;
+            let (part, shim) = (module_in(PARTS, &path), module_in(SHIMS, &path));
+            if part.is_none() && shim.is_none() {
+                continue;
+            }
+            let text =
+                String::from_utf8(bytes).map_err(|_| wrong(&path, "it is not UTF-8".to_owned()))?;
+            if let Some(part) = part {
+                parts.insert(part.to_owned(), text);
+            } else {
                 sources.insert(path, text);
             }
         }
+        let harness = join(&parts).map_err(|why| wrong(PARTS, why))?;
+        sources.insert(HARNESS.to_owned(), harness);
         Ok(Self { sources, settings })
     }
 
@@ -157,19 +174,14 @@ fn is_path(text: &str) -> bool {
         .all(is_name)
 }
 
-/// `shims/NAME.py`, where the name can be imported.
-fn is_shim(path: &str) -> bool {
-    path.strip_prefix("shims/")
-        .and_then(|name| name.strip_suffix(".py"))
-        .is_some_and(|stem| {
-            !stem.is_empty()
-                && stem
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        })
+/// The name of the module in `FOLDER/NAME.py`, where it can be imported.
+fn module_in<'a>(folder: &str, path: &'a str) -> Option<&'a str> {
+    let name = path.strip_prefix(folder)?.strip_suffix(".py")?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (!name.is_empty() && name.bytes().all(plain)).then_some(name)
 }
 
-/// Reads the files directly in a folder; the folder of the shims need not be there.
+/// Reads the files directly in a folder; those below the first need not be there.
 fn read_folder(
     folder: &Path,
     prefix: &str,
@@ -282,6 +294,19 @@ mod tests {
         assert_eq!(changed.sources["shims/tools.py"], "own = 1\n");
         assert_eq!(changed.sources.len(), embedded.sources.len());
         assert_ne!(changed.digest(), embedded.digest());
+
+        std::fs::create_dir(folder.path().join("harness")).unwrap();
+        std::fs::write(folder.path().join("harness/relay.py"), "own = 2\n").unwrap();
+        let harness = &load().unwrap().sources["harness.py"];
+        assert!(harness.contains("\nown = 2\n") && !harness.contains("class Relay"));
+        std::fs::write(
+            folder.path().join("harness/relay.py"),
+            "from .gone import x\n",
+        )
+        .unwrap();
+        let error = load().unwrap_err().to_string();
+        assert!(error.contains("`harness/gone.py`"), "{error}");
+        std::fs::remove_file(folder.path().join("harness/relay.py")).unwrap();
 
         std::fs::write(folder.path().join("recipe.json"), "{}").unwrap();
         assert!(matches!(load(), Err(ImageError::Format { .. })));

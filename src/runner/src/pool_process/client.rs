@@ -111,6 +111,19 @@ pub async fn lease(
     }
 }
 
+/// Asks the pool at this socket, when there is a pool, to keep such sandboxes for those who come later.
+/// Why it does not, if it does not, is in the log.
+pub async fn keep(socket: &Path, wanted: Wanted) {
+    match ask(socket, Want::Keep(wanted), ANSWER_AT_ONCE).await {
+        Ok((Answer::Kept, _, _)) | Err(PoolError::NotRunning { .. }) => {}
+        Ok((Answer::None { why }, _, _)) => {
+            tracing::info!(why, "the pool keeps no sandboxes for runs like this");
+        }
+        Ok((other, _, _)) => tracing::info!("{}", unexpected(socket, &other)),
+        Err(error) => tracing::info!("{}", chain(&error)),
+    }
+}
+
 /// How the pool at this socket is.
 ///
 /// # Errors

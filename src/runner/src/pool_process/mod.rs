@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use spec::{Digest, Imports};
 
-pub use client::{Asked, OwnSandboxes, PoolLease, PooledSandboxes, lease, status, stop};
+pub use client::{Asked, OwnSandboxes, PoolLease, PooledSandboxes, keep, lease, status, stop};
 pub use protocol::{Wanted, WantedLimits};
 pub use server::{PoolImage, PoolProcess, PoolProcessOptions};
 

@@ -18,7 +18,7 @@ use crate::Warm;
 use crate::frames::{Decoder, Frame, PAYLOAD_MAX, put};
 
 /// The version of all of this. Others are refused.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 /// Bytes of a HELLO or an ANSWER.
 const MESSAGE_MAX: usize = 64 << 10;
 /// How long the other side may take to say HELLO.
@@ -55,6 +55,8 @@ pub(super) struct Hello {
 pub(super) enum Want {
     /// A sandbox.
     Sandbox(Wanted),
+    /// That such sandboxes wait, for those who come later.
+    Keep(Wanted),
     /// To know how the pool is.
     Status,
     /// The pool's end.
@@ -150,6 +152,8 @@ pub(super) enum Answer {
     Sandbox(Given),
     /// There is none for this client, which starts one of its own.
     None { why: String },
+    /// Such sandboxes are kept from now on.
+    Kept,
     /// How the pool is.
     Status(Box<super::PoolStatus>),
     /// The pool ends; the connection closes when all its waiting sandboxes are gone.

@@ -233,6 +233,13 @@ impl PoolProcess {
                     Ok(())
                 }
                 Want::Sandbox(wanted) => self.sandbox(&wanted, reader, writer).await,
+                Want::Keep(wanted) => {
+                    let answer = match self.accept(&wanted, &self.image()) {
+                        Ok(_) => Answer::Kept,
+                        Err(why) => Answer::None { why },
+                    };
+                    write_message(&mut writer, kind::ANSWER, &answer).await
+                }
             }
         };
         if let Err(error) = served.await {
@@ -304,8 +311,8 @@ impl PoolProcess {
         write_message(&mut writer, kind::GONE, &message).await
     }
 
-    /// A sandbox for a client, or why there is none.
-    async fn find(&self, wanted: &Wanted, image: &PoolImage) -> Result<(Ready, Start), String> {
+    /// Keeps such sandboxes from now on, and says what they are made from; or why it does not.
+    fn accept(&self, wanted: &Wanted, image: &PoolImage) -> Result<(ImageId, Limits), String> {
         let options = &self.options;
         if self.stopping.is_cancelled() {
             return Err("it is stopping".to_owned());
@@ -326,6 +333,12 @@ impl PoolProcess {
         // A client of the same user could have the engine make it just as well.
         let image = wanted.environment.map_or(image.image.clone(), ImageId);
         self.keep_also(&image, &wanted.imports, &limits);
+        Ok((image, limits))
+    }
+
+    /// A sandbox for a client, or why there is none.
+    async fn find(&self, wanted: &Wanted, image: &PoolImage) -> Result<(Ready, Start), String> {
+        let (image, limits) = self.accept(wanted, image)?;
         let started = self
             .sandboxes
             .hand_out(

@@ -1,0 +1,135 @@
+"""The child's side of the way to the host, through PID 1."""
+
+import json
+import os
+
+from .frames import CHILD_END, CHILD_READY, CHILD_REQUEST, CHILD_START, ID, INLINE_MAX, MESSAGE
+from .system import CODE, SLEEP, write_all
+
+# How long a program that is over waits for its end.
+LAST_WAIT_S = 0.05
+
+
+class Channel:
+    """The child's side of the way to the host. Any thread may ask; a forked copy may not."""
+
+    STOPPED = {"error": "the sandbox is stopping"}
+
+    def __init__(self, fd_in, fd_out):
+        self.fd_in, self.fd_out = fd_in, fd_out
+        self.pid = os.getpid()
+        self.limit = 1 << 22
+        self.first = bytearray(INLINE_MAX)
+        self.last = 0
+        self.replies = {}
+        self.reading = False
+        self.condition = None
+        self.dumps, self.loads = json.dumps, json.loads
+
+    def open_code(self):
+        """Opens the folder of the source, as the parent does; nothing of it is left to the program."""
+        self.code = os.open(CODE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def read_source(self, path, source):
+        """The source of the entry file, which may have come with the program."""
+        try:
+            fd = None if source else os.open(path, os.O_RDONLY, dir_fd=self.code)
+        finally:
+            os.close(self.code)
+        if fd is None:
+            return source
+        parts = []
+        try:
+            while part := os.read(fd, INLINE_MAX):
+                parts.append(part)
+        finally:
+            os.close(fd)
+        return b"".join(parts)
+
+    def start(self):
+        import threading
+
+        self.condition = threading.Condition()
+        self.sending = threading.Lock()
+        first, self.first = self.first, None
+        kind = CHILD_READY
+        while True:
+            self.send(kind, 0, b"")
+            # Nothing follows until it is answered, so that one read takes all of it that is there.
+            count = os.readv(self.fd_in, [first])
+            if count < MESSAGE.size:
+                raise EOFError
+            kind, seconds, length = MESSAGE.unpack_from(first)
+            if kind == CHILD_START:
+                break
+        body = bytes(first[MESSAGE.size : count])
+        body += read_exactly(self.fd_in, length - len(body))
+        (size,) = ID.unpack_from(body)
+        source = body[ID.size : ID.size + size]
+        return seconds, source, body[ID.size + size :]
+
+    def send(self, kind, request, body):
+        write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)
+
+    def end(self, status):
+        """Says the last word, and leaves the processor to PID 1, which ends this process. Ending by
+        itself would keep the processor for longer than everything that is left to do. Where PID 1 does
+        not get to read it, because requests that nobody waits for are before it, this process ends.
+        """
+        self.send(CHILD_END, status, b"")
+        SLEEP(LAST_WAIT_S)
+
+    def receive(self):
+        _, request, length = MESSAGE.unpack(read_exactly(self.fd_in, MESSAGE.size))
+        return request, read_exactly(self.fd_in, length)
+
+    def request(self, tool, arguments):
+        """Asks the host and returns its answer: {"ok": ...}, {"error": ...} or {"execute": true}."""
+        if os.getpid() != self.pid:
+            return {"error": "tools answer only in the process that runs main, not in a fork of it"}
+        try:
+            request = {"tool": tool, "arguments": arguments}
+            body = self.dumps(request, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            return {"error": f"the arguments are not JSON: {error}"}
+        if len(body) > self.limit:
+            return {"error": f"the arguments are too long: {len(body)} bytes, at most {self.limit}"}
+        try:
+            with self.sending:
+                self.last += 1
+                request = self.last
+                self.send(CHILD_REQUEST, request, body)
+            return self.loads(self.wait(request))
+        except (OSError, EOFError):
+            return self.STOPPED
+
+    def wait(self, request):
+        """Waits for one reply. One waiting thread reads for all."""
+        with self.condition:
+            while request not in self.replies:
+                if self.reading:
+                    self.condition.wait()
+                    continue
+                self.reading = True
+                self.condition.release()
+                got = None
+                try:
+                    got = self.receive()
+                finally:
+                    self.condition.acquire()
+                    self.reading = False
+                    if got is not None:
+                        self.replies[got[0]] = got[1]
+                    self.condition.notify_all()
+            return self.replies.pop(request)
+
+
+def read_exactly(fd, count):
+    parts = []
+    while count:
+        part = os.read(fd, min(count, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
