@@ -80,7 +80,7 @@ impl Run<'_> {
                     }),
                 });
                 let factory = app.factory_for_run(store, models, sandbox, wanted, &live, &cancel);
-                let factory = factory.await?;
+                let factory = Box::pin(factory).await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;
                 request.mounts = folders.mounts().to_vec();
                 let finished = run_for_reader(app, &factory, &request, &live, cancel).await?;

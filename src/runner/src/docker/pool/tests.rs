@@ -1,0 +1,213 @@
+use futures::{FutureExt as _, StreamExt as _};
+
+use spec::{Imports, Limits};
+
+use super::stock::{FAILURES_MAX, GAVE_UP, NO_PLACE};
+use super::*;
+use crate::docker::ready::{Line, Remains, Removal};
+use crate::docker::watch::Watch;
+use crate::{ImageId, RunnerError};
+
+/// Starts nothing: the tests say what came of it.
+struct Nothing;
+
+impl Starts for Nothing {
+    fn start<'a>(
+        &'a self,
+        _class: &'a Class,
+        _warm: Warm,
+        _wall: Duration,
+        _cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>> {
+        async { Ok(None) }.boxed()
+    }
+}
+
+fn ready() -> Ready {
+    let line = Line {
+        input: Box::pin(tokio::io::sink()),
+        output: futures::stream::pending().boxed(),
+    };
+    let remains = Remains {
+        removal: Removal::PoolProcess,
+        end: Watch::new(std::future::pending()),
+        held: None,
+    };
+    Ready::at_other_end(line, remains, "3.12".to_owned(), Ahead::Nothing, 1)
+}
+
+fn class(pids: u32) -> Class {
+    let limits = Limits {
+        pids,
+        ..Limits::default()
+    };
+    let image = ImageId(spec::Digest::of(b"image"));
+    Class::new(&image, &Imports::NONE, &limits)
+}
+
+fn stock(pids: u32, wanted: usize, waiting: usize, used_at: Instant) -> Stock {
+    let one = || Waiting {
+        ready: ready(),
+        warm: Warm::Interpreter,
+        since: used_at,
+        lease_ends: Timestamp::MAX,
+    };
+    // Its last failure, if any, is long ago.
+    let retry_at = used_at.checked_sub(Duration::from_secs(60));
+    Stock {
+        wanted,
+        waiting: std::iter::repeat_with(one).take(waiting).collect(),
+        retry_at: retry_at.unwrap_or(used_at),
+        ..Stock::new(class(pids), Duration::from_secs(1), used_at)
+    }
+}
+
+fn pool(keep_max: usize, stocks: Vec<Stock>) -> Pool {
+    let options = PoolOptions {
+        keep_max,
+        ..PoolOptions::default()
+    };
+    let pool = Pool::new(Arc::new(Nothing), options, Removals::default());
+    pool.shared.lock().stocks = stocks;
+    pool
+}
+
+#[tokio::test]
+async fn starts_that_fail_cost_no_sandbox_that_waits() {
+    let now = Instant::now();
+    let pool = pool(16, vec![stock(9, 4, 2, now)]);
+    let Pool { shared } = &pool;
+    for failed in 0..2 * FAILURES_MAX {
+        shared.put(
+            &class(9),
+            Warm::Interpreter,
+            Err(Unready::Lost("it broke".to_owned())),
+        );
+        assert_eq!(shared.lock().stocks[0].is_stuck, failed + 1 >= FAILURES_MAX);
+    }
+    let missing = RunnerError::ImageMissing(class(9).image);
+    shared.put(&class(9), Warm::Interpreter, Err(Unready::Failed(missing)));
+    let (old, _) = shared.lock().expire(now, &shared.options);
+    assert_eq!((old.len(), pool.waiting()), (0, 2));
+    assert_eq!(pool.stocks()[0].wanted, 4);
+    // Nobody waits for the next start, and it comes.
+    pool.warm().now_or_never().unwrap();
+    let next = |at| shared.lock().next(at, &shared.options);
+    assert!(matches!(next(Instant::now()), Next::Wait(Some(_))));
+    let later = Instant::now() + GAVE_UP;
+    assert!(matches!(next(later), Next::Start(..)));
+}
+
+#[tokio::test]
+async fn what_cannot_be_imported_ahead_is_given_up() {
+    let now = Instant::now();
+    let mut stock = stock(9, 4, 0, now);
+    stock.class.imports = Imports::of(["quick"]);
+    let class = stock.class.clone();
+    let pool = pool(16, vec![stock]);
+    let Pool { shared } = &pool;
+    let lost = || Err(Unready::Lost("it was killed".to_owned()));
+    let put = |started| shared.put(&class, Warm::Interpreter, started);
+    let imports = || shared.lock().imports_of(&class);
+    let one = |imports| {
+        let ready = Ready { imports, ..ready() };
+        Ok(Some((ready, Timestamp::MAX)))
+    };
+    // One that was lost between others says nothing.
+    put(lost());
+    put(one(Ahead::Imported));
+    put(lost());
+    assert_eq!(imports(), Ahead::Imported);
+    put(lost());
+    assert_eq!(imports(), Ahead::Failed);
+    assert_eq!(pool.stocks()[0].failure, None, "the next one can start");
+    put(one(Ahead::Failed));
+    assert_eq!(imports(), Ahead::Failed);
+    // From here on it is no import that fails.
+    put(lost());
+    assert!(pool.stocks()[0].failure.is_some());
+}
+
+#[tokio::test]
+async fn no_place_is_no_failure() {
+    let now = Instant::now();
+    let pool = pool(16, vec![stock(9, 4, 2, now)]);
+    let Pool { shared } = &pool;
+    for _ in 0..2 * FAILURES_MAX {
+        shared.put(&class(9), Warm::Interpreter, Ok(None));
+    }
+    pool.warm().now_or_never().unwrap();
+    assert_eq!((pool.waiting(), pool.stocks()[0].wanted), (2, 4));
+    let mut state = shared.lock();
+    assert_eq!(state.stocks[0].failures, 0);
+    let later = Instant::now() + NO_PLACE;
+    assert!(matches!(
+        state.next(later, &shared.options),
+        Next::Start(..)
+    ));
+}
+
+#[tokio::test]
+async fn what_is_idle_for_longest_makes_place_for_what_is_used() {
+    let begun = Instant::now();
+    let at = |seconds| begun + Duration::from_secs(seconds);
+    let stocks = || {
+        vec![
+            stock(1, 4, 0, at(6)),
+            stock(2, 2, 2, at(5)),
+            stock(3, 2, 2, at(1)),
+            stock(4, 2, 0, at(0)),
+        ]
+    };
+    let kept = pool(4, stocks());
+    let options = &kept.shared.options;
+    let mut state = kept.shared.lock();
+    let waiting = |state: &State| {
+        let stocks = state.stocks.iter();
+        stocks.map(|stock| stock.waiting.len()).collect::<Vec<_>>()
+    };
+    // One that was used a moment ago is spared for a while.
+    match state.next(at(30), options) {
+        Next::Wait(until) => assert_eq!(until, Some(at(31))),
+        _ => panic!("all are spared"),
+    }
+    let mut evicted = Vec::new();
+    for started in 1..=4 {
+        match state.next(at(40), options) {
+            Next::Evict(one) => evicted.push(one),
+            _ => panic!("there is one to be evicted"),
+        }
+        match state.next(at(40), options) {
+            Next::Start(chosen, ..) => assert_eq!(chosen, class(1)),
+            _ => panic!("it is started in its place"),
+        }
+        assert_eq!(state.stocks[0].starting, started);
+    }
+    assert_eq!(waiting(&state), [0, 0, 0, 0]);
+    assert!(evicted[..2].iter().all(|one| one.since == at(1)));
+    assert!(matches!(state.next(at(99), options), Next::Wait(None)));
+}
+
+#[test]
+fn what_clients_ask_for_is_what_sandboxes_are_sorted_by() {
+    let image = ImageId(spec::Digest::of(b"image"));
+    let usual = Limits::default();
+    let of = |limits: &Limits| Class::new(&image, &Imports::NONE, limits);
+    let mut told = usual.clone();
+    told.wall *= 2;
+    told.tool_calls += 1;
+    assert_eq!(of(&usual), of(&told));
+    let changes: [fn(&mut Limits); 5] = [
+        |limits| limits.memory = spec::ByteSize::mib(333),
+        |limits| limits.cpu_millis += 1,
+        |limits| limits.pids += 1,
+        |limits| limits.workspace = spec::ByteSize::mib(33),
+        |limits| limits.workspace_files += 1,
+    ];
+    for change in changes {
+        let mut other = usual.clone();
+        change(&mut other);
+        assert_ne!(of(&usual), of(&other));
+        assert_eq!(of(&other).limits, other, "nothing is lost on the way");
+    }
+}
