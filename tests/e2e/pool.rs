@@ -457,7 +457,7 @@ fn whoever_talks_nonsense_or_nothing_is_in_nobodys_way() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let answer: Value = serde_json::from_slice(&answer[5..]).unwrap();
-    assert_eq!(answer["protocol"]["protocol"], 3);
+    assert_eq!(answer["protocol"]["protocol"], 4);
     assert_eq!(exec(&env, &[]).expect_status(0).json()["start"], "leased");
     drop(open);
 }

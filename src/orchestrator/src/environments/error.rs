@@ -147,8 +147,8 @@ impl EnvironmentError {
                 Unmet::Conflict => "loosen the versions that exclude each other",
                 Unmet::Installer => "the index must offer pip itself",
                 Unmet::Index => {
-                    "see PIP_INDEX_URL and [python] in config.toml; what is cached works without \
-                     an index"
+                    "see PIP_INDEX_URL, and `index` and `index_hosts` (where its files are in a private \
+                     network) in [python] of config.toml; what is cached works without an index"
                 }
                 Unmet::Other => return None,
             },

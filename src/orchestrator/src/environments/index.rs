@@ -134,7 +134,8 @@ impl PackageIndex {
     ///
     /// Those that the operator has named may be in a private network, as for pip on this machine: they
     /// are looked up as this machine does, its hosts file included. Those that the index names are
-    /// checked as every host of a run is, so they are public unless the operator maps them.
+    /// checked as every host of a run is, so they are public unless the operator maps them, or unless
+    /// they are the index itself under another name: the same address and port.
     pub(super) async fn policy(
         &self,
         allow: &BTreeSet<HostRule>,
@@ -143,6 +144,7 @@ impl PackageIndex {
     ) -> Result<Policy, EnvironmentError> {
         let mut places = settings.hosts.clone();
         let mut approaches = Vec::new();
+        let own = look_up(resolver, self.own.host(), self.port()).await;
         // The first that fits decides: the index's own, then names, then patterns.
         let mut rules: Vec<&HostRule> = allow.iter().collect();
         rules.sort_by_key(|rule| (**rule != self.own, rule.is_pattern()));
@@ -165,9 +167,9 @@ impl PackageIndex {
                     approaches.push(approach);
                 }
                 if is_direct
-                    && self.hosts.contains(rule)
                     && !rule.is_pattern()
                     && let Some(address) = look_up(resolver, rule.host(), port).await
+                    && (self.hosts.contains(rule) || Some(address) == own)
                 {
                     places.insert(key, address);
                 }
@@ -182,6 +184,16 @@ impl PackageIndex {
             exchanges_max: REQUESTS_MAX,
             ..Policy::default()
         })
+    }
+
+    /// The port of its address.
+    fn port(&self) -> u16 {
+        let usual = if self.url.starts_with("https:") {
+            443
+        } else {
+            80
+        };
+        self.own.port().unwrap_or(usual)
     }
 
     /// Whether this is what its address names: its own host, over its own scheme.
@@ -320,13 +332,18 @@ mod tests {
         assert_eq!(hosts, ["files.example.org", "index.example.org"]);
     }
 
-    /// A network whose every name is in a private range.
+    /// A network whose every name is in a private range: those of one company are one machine.
     #[derive(Debug)]
     struct Inside;
 
     impl Resolver for Inside {
-        fn resolve<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-            Box::pin(async { Ok(vec![IpAddr::from([10, 1, 2, 3])]) })
+        fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+            let last = if name.ends_with(".corp.example") {
+                4
+            } else {
+                3
+            };
+            Box::pin(async move { Ok(vec![IpAddr::from([10, 1, 2, last])]) })
         }
     }
 
@@ -339,7 +356,7 @@ mod tests {
         let named = rules(&["files.example.org", "*.cdn.example.org"]);
         let index = PackageIndex::new("https://index.example.org/simple", named).unwrap();
         let mut allow = index.hosts().clone();
-        allow.extend(rules(&["admin.corp.example"]));
+        allow.extend(rules(&["admin.corp.example", "search.example.org:9200"]));
         let settings = EgressSettings::default();
         let policy = index.policy(&allow, &settings, &Inside).await.unwrap();
         let places: Vec<&str> = policy.hosts.keys().map(String::as_str).collect();
@@ -353,6 +370,28 @@ mod tests {
             ]
         );
         assert_eq!(policy.allow, allow);
+    }
+
+    #[tokio::test]
+    async fn another_name_of_the_index_is_the_index() {
+        let settings = EgressSettings::default();
+        let check = async |url: &str, named: &str, expected: &[&str]| {
+            let index = PackageIndex::new(url, BTreeSet::new()).unwrap();
+            let mut allow = index.hosts().clone();
+            allow.extend(rules(&[named]));
+            let policy = index.policy(&allow, &settings, &Inside).await.unwrap();
+            let places = policy.hosts.keys().map(String::as_str);
+            let places: Vec<&str> = places.filter(|key| key.starts_with(named)).collect();
+            assert_eq!(places, expected, "{url} {named}");
+        };
+        let index = "https://index.example.org/simple";
+        check(index, "files.example.org", &["files.example.org:443"]).await;
+        // Another program of the same machine is another.
+        check(index, "search.example.org:9200", &[]).await;
+        check(index, "files.corp.example", &[]).await;
+        let index = "http://index.example.org:8080/simple";
+        check(index, "files.example.org", &[]).await;
+        check(index, "files.example.org:8080", &["files.example.org:8080"]).await;
     }
 
     #[tokio::test]
