@@ -136,8 +136,8 @@ impl Walk<'_> {
                 Place::Outside(path) => {
                     (Decision::Refuse, path, ", which is outside the workspace")
                 }
-                Place::Named(path, _) if !removes => (Decision::Allow, path, ""),
-                Place::Named(_, why) | Place::Unknown(why) => {
+                Place::Named(path) => (Decision::Allow, path, ""),
+                Place::Unknown(why) => {
                     let why = if why.starts_with('$') {
                         format!("the value of `{}` is not known", shorten(&why))
                     } else {

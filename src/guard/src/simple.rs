@@ -5,9 +5,22 @@ use brush_parser::ast::{
     SimpleCommand, Word,
 };
 
+use crate::commands::is_shell;
 use crate::shell::{DEPTH_MAX, Walk};
 use crate::state::Variable;
 use crate::value::{Output, Value};
+
+/// Whether a command runs what is running: `$0`, or a shell with it.
+fn starts_itself(simple: &SimpleCommand) -> bool {
+    let is_zero = |word: &Word| matches!(word.value.trim_matches('"'), "$0" | "${0}");
+    let name = simple.word_or_name.as_ref();
+    let first = simple.suffix.iter().flat_map(|suffix| &suffix.0).next();
+    let of_shell = name.is_some_and(|name| {
+        is_shell(name.value.rsplit('/').next().unwrap_or_default())
+            && matches!(first, Some(CommandPrefixOrSuffixItem::Word(word)) if is_zero(word))
+    });
+    of_shell || name.is_some_and(is_zero)
+}
 
 impl Walk<'_> {
     pub(crate) fn simple(&mut self, simple: &SimpleCommand) -> Output {
@@ -97,6 +110,9 @@ impl Walk<'_> {
             }
             self.state.stdin = stdin;
             return self.written(into, Output::Nothing);
+        }
+        if self.state.is_parallel && starts_itself(simple) {
+            self.refuse("$0", "starts itself again and again, without end");
         }
         let mut output = self.run(&argv);
         // The word that names the program may be one of several.

@@ -17,7 +17,7 @@ use crate::findings::Act;
 use crate::shell::Walk;
 use crate::value::{Part, Value};
 use arguments::{
-    Argument, Known, argument, arguments, constants, other_names, real_name, receiver,
+    Argument, Known, argument, arguments, constants, other_names, passed_on, real_name, receiver,
 };
 use table::{Call, call};
 use tokens::{Token, tokens};
@@ -140,6 +140,12 @@ fn judge_name(
 ) {
     if matches!(tokens.get(at.wrapping_sub(1)), Some(Token::Name(word)) if matches!(word.as_str(), "def" | "function" | "import" | "sub"))
     {
+        return;
+    }
+    if let Some((act, paths, is_unsure)) = passed_on(language, tokens, at, name, known) {
+        for path in paths {
+            on_path(walk, act, &path, is_unsure, name, shown);
+        }
         return;
     }
     let Some((call, is_unsure)) = call(language, name) else {
@@ -357,7 +363,7 @@ fn open_of_perl(walk: &mut Walk<'_>, given: &[Argument], known: &Known, shown: &
 fn run_words(walk: &mut Walk<'_>, words: &[String]) {
     if walk.enter() {
         let argv: Vec<Value> = words.iter().map(Value::text).collect();
-        walk.run(&argv);
+        walk.within_program(|walk| walk.run(&argv));
         walk.leave();
     }
 }

@@ -331,8 +331,19 @@ impl Walk<'_> {
             "mkfs" | "mke2fs" | "mkswap" | "mkdosfs" | "mkfs.ext2" | "mkfs.ext3" | "mkfs.ext4"
             | "mkfs.xfs" | "mkfs.btrfs" | "mkfs.vfat" | "mkfs.fat" | "mkfs.ntfs" | "mkfs.f2fs"
             | "mkntfs" => {
-                let options = line.options("tLbNiIOEUFnmjC", &["type"]);
-                self.each(Act::Write, &options.operands, line);
+                // `-F` forces for most of them, and takes a number for those of FAT.
+                let is_fat = ["fat", "dos"].iter().any(|it| line.name.contains(it))
+                    || line.has(&["vfat", "fat", "msdos"]);
+                let short = if is_fat {
+                    "tLFnisrRfbmM"
+                } else {
+                    "tLbNiIOEUmCdgGJoT"
+                };
+                let mut targets = line.options(short, &["type"]).operands;
+                // A device is overwritten wherever it stands.
+                let is_device = |value: &&Value| value.prefix().starts_with("/dev/");
+                targets.extend(line.arguments.iter().filter(is_device).cloned());
+                self.each(Act::Write, &targets, line);
             }
             "sqlite3" => {
                 // Its words have one dash too: `-cmd`.

@@ -173,7 +173,8 @@ impl Walk<'_> {
                         value.push(Part::Name);
                         value
                     }
-                    Place::Named(_, why) | Place::Unknown(why) => Value::unknown(why),
+                    Place::Named(_) => Value::below(),
+                    Place::Unknown(why) => Value::unknown(why),
                 });
             }
         }

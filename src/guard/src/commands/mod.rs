@@ -16,6 +16,7 @@ use crate::value::{Output, Part, VALUES_MAX, Value};
 
 pub(crate) use options::Options;
 use table::Tabled;
+pub(crate) use wrappers::is_shell;
 
 /// One command line: its program, its arguments, and how it is shown.
 #[derive(Clone, Debug)]

@@ -198,6 +198,19 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
+/// `pkill -f "server.py --port 1"`: a command line that nothing else has, and not just a program.
+fn names_own_program(line: &Line<'_>) -> bool {
+    let options = line.options("stPguUGFx", &["signal", "pidfile", "parent", "user"]);
+    let (is_whole, [pattern]) = (options.has(&["f", "full"]), options.operands.as_slice()) else {
+        return false;
+    };
+    let others = ["u", "U", "g", "G", "v", "inverse", "user"];
+    let pattern = pattern.exact().unwrap_or_default();
+    let words = pattern.split([' ', '/', '.', ':']);
+    let words = words.filter(|word| word.len() > 1 && word.chars().all(char::is_alphanumeric));
+    line.name == "pkill" && is_whole && !options.has(&others) && words.count() > 1
+}
+
 impl Walk<'_> {
     /// Judges programs that change the machine, if this is one.
     pub(crate) fn system(&mut self, line: &Line<'_>) -> bool {
@@ -250,7 +263,7 @@ impl Walk<'_> {
             "kill" => self.kill(line),
             "pkill" | "killall" | "killall5" | "skill" | "xkill" => {
                 let only_looks = line.has(&["-0", "-l", "--list", "--signal=0"]);
-                if !only_looks {
+                if !only_looks && !names_own_program(line) {
                     self.ask(&line.shown, "which programs it ends is not known");
                 }
             }

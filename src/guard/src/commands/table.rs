@@ -614,11 +614,37 @@ impl Walk<'_> {
 
     /// The program that these words are, after assignments. One word with blanks is a shell's.
     fn started(&mut self, words: &[Value], line: &Line<'_>) -> Output {
-        match super::wrappers::without_assignments(words) {
-            [] => unknown(&line.shown),
+        let words = super::wrappers::without_assignments(words);
+        let is_of_root = matches!(line.name, "sudo" | "doas" | "pkexec");
+        let names = |word: &Value, names: &[&str]| {
+            let word = word.exact().unwrap_or_default();
+            names.contains(&word.as_str())
+        };
+        if let [program, rest @ ..] = words
+            && is_of_root
+            && names(program, &["make", "gmake", "ninja"])
+            && rest
+                .iter()
+                .any(|word| names(word, &["install", "uninstall"]))
+        {
+            self.refuse(&line.shown, "changes what is installed on the system");
+        }
+        match words {
+            [] => {
+                if is_of_root
+                    && line
+                        .arguments
+                        .iter()
+                        .any(|word| names(word, &["-s", "-i", "--shell", "--login"]))
+                {
+                    self.ask(&line.shown, "another user's shell reads its commands");
+                }
+                unknown(&line.shown)
+            }
             [one] if one.exact().is_some_and(|text| text.contains(' ')) => {
                 self.text_as_script(one, line)
             }
+            words if is_of_root => self.within_program(|walk| walk.run(words)),
             words => self.run(words),
         }
     }

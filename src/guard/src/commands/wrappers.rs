@@ -5,7 +5,7 @@ use crate::findings::Act;
 use crate::shell::Walk;
 use crate::value::{Output, Part, Value};
 
-fn is_shell(name: &str) -> bool {
+pub(crate) fn is_shell(name: &str) -> bool {
     matches!(
         name,
         "sh" | "bash" | "dash" | "zsh" | "ksh" | "mksh" | "ash" | "rbash" | "fish" | "csh" | "tcsh"
@@ -207,7 +207,7 @@ impl Walk<'_> {
     /// A text that a shell of its own runs.
     pub(crate) fn text_as_script(&mut self, text: &Value, line: &Line<'_>) -> Output {
         if let Some(text) = plain_text(text) {
-            self.apart(|walk| walk.script(&text))
+            self.within_program(|walk| walk.script(&text))
         } else {
             let source = text.mystery().unwrap_or("what is found").to_owned();
             let source = crate::findings::shorten(&source);
@@ -217,6 +217,14 @@ impl Walk<'_> {
             );
             unknown(&line.shown)
         }
+    }
+
+    /// Does what a program that is no shell would run.
+    pub(crate) fn within_program<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.apart(|walk| {
+            walk.state.is_within_program = true;
+            work(walk)
+        })
     }
 
     fn nested_shell(&mut self, line: &Line<'_>) -> Output {
@@ -275,6 +283,10 @@ impl Walk<'_> {
         }
         let stdin = self.state.stdin.clone();
         match stdin {
+            Output::Nothing if self.state.is_within_program => {
+                self.ask(&line.shown, "a shell within a program reads its commands");
+                unknown(&line.shown)
+            }
             Output::Nothing | Output::File => unknown(&line.shown),
             Output::Text(text) => self.apart(|walk| {
                 walk.state.stdin = Output::Nothing;
@@ -544,7 +556,7 @@ impl Walk<'_> {
                             .iter()
                             .map(|word| replaced(word, "{}", &item))
                             .collect();
-                        self.run(&argv);
+                        self.within_program(|walk| walk.run(&argv));
                     }
                     output = unknown(&line.shown);
                 }
