@@ -158,9 +158,33 @@ impl Walk<'_> {
 /// Files of a home that programs obey.
 fn is_obeyed(rest: &str) -> bool {
     let first = rest.split('/').next().unwrap_or_default();
+    let starts = [
+        ".config/autostart",
+        ".config/systemd",
+        ".config/fish",
+        ".config/environment.d",
+    ];
+    if starts.iter().any(|start| rest.starts_with(start)) {
+        return true;
+    }
     matches!(
         first,
         ".ssh"
+            | ".azure"
+            | ".docker"
+            | ".password-store"
+            | ".bash_aliases"
+            | ".pam_environment"
+            | ".xinitrc"
+            | ".xprofile"
+            | ".xsession"
+            | ".zlogin"
+            | ".zlogout"
+            | ".kshrc"
+            | ".cshrc"
+            | ".tcshrc"
+            | ".login"
+            | ".pypirc"
             | ".gnupg"
             | ".aws"
             | ".kube"

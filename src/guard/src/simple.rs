@@ -76,17 +76,7 @@ impl Walk<'_> {
             self.state.stdin = stdin;
             return self.written(into, Output::Nothing);
         }
-        let before: Vec<(String, Option<Variable>)> = assignments
-            .iter()
-            .filter_map(|assignment| match &assignment.name {
-                AssignmentName::VariableName(name) => Some(name.clone()),
-                AssignmentName::ArrayElementName(..) => None,
-            })
-            .map(|name| {
-                let known = self.state.variables.get(&name).cloned();
-                (name, known)
-            })
-            .collect();
+        let before = self.shadowed(&assignments);
         for assignment in assignments {
             self.assignment(assignment);
         }
@@ -111,9 +101,7 @@ impl Walk<'_> {
             self.state.stdin = stdin;
             return self.written(into, Output::Nothing);
         }
-        if self.state.is_parallel && starts_itself(simple) {
-            self.refuse("$0", "starts itself again and again, without end");
-        }
+        self.without_end(simple);
         let mut output = self.run(&argv);
         // The word that names the program may be one of several.
         for other in 1..names.min(8) {
@@ -127,6 +115,28 @@ impl Walk<'_> {
         }
         self.state.stdin = stdin;
         self.written(into, output)
+    }
+
+    /// Whether a command starts what is running, beside itself.
+    fn without_end(&mut self, simple: &SimpleCommand) {
+        if self.state.is_parallel && starts_itself(simple) {
+            self.refuse("$0", "starts itself again and again, without end");
+        }
+    }
+
+    /// Variables that a command has values of its own for, as they are without.
+    fn shadowed(&self, assignments: &[&Assignment]) -> Vec<(String, Option<Variable>)> {
+        assignments
+            .iter()
+            .filter_map(|assignment| match &assignment.name {
+                AssignmentName::VariableName(name) => Some(name.clone()),
+                AssignmentName::ArrayElementName(..) => None,
+            })
+            .map(|name| {
+                let known = self.state.variables.get(&name).cloned();
+                (name, known)
+            })
+            .collect()
     }
 
     pub(crate) fn assignment(&mut self, assignment: &Assignment) {

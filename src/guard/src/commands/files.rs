@@ -35,7 +35,7 @@ impl Walk<'_> {
                     self.act(Act::Write, last, &line.shown);
                 }
             }
-            "rsync" | "scp" | "rclone" => self.synchronised(line),
+            "rsync" | "scp" => self.synchronised(line),
             "mkfifo" => {
                 let pipes = line.options("mZ", &["mode"]).operands;
                 self.each(Act::Create, &pipes, line);
@@ -217,6 +217,8 @@ impl Walk<'_> {
                 self.each(Act::Write, &into, line);
             }
             "ar" => {
+                let into = line.options("", &["output"]).values(&["output"]);
+                self.each(Act::Write, &into, line);
                 if let Some(archive) = line.arguments.get(1) {
                     let archive = archive.clone();
                     self.act(Act::Write, &archive, &line.shown);

@@ -163,7 +163,7 @@ impl Walk<'_> {
         for root in roots {
             for place in self.places(root) {
                 items.push(match place {
-                    Place::Inside(_) => Value::below(),
+                    Place::Inside(_) | Place::Named(_) => Value::below(),
                     Place::Stream => continue,
                     Place::Outside(path)
                     | Place::Scratch(path)
@@ -173,7 +173,6 @@ impl Walk<'_> {
                         value.push(Part::Name);
                         value
                     }
-                    Place::Named(_) => Value::below(),
                     Place::Unknown(why) => Value::unknown(why),
                 });
             }

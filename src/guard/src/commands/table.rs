@@ -616,36 +616,42 @@ impl Walk<'_> {
     fn started(&mut self, words: &[Value], line: &Line<'_>) -> Output {
         let words = super::wrappers::without_assignments(words);
         let is_of_root = matches!(line.name, "sudo" | "doas" | "pkexec");
-        let names = |word: &Value, names: &[&str]| {
-            let word = word.exact().unwrap_or_default();
-            names.contains(&word.as_str())
-        };
-        if let [program, rest @ ..] = words
-            && is_of_root
-            && names(program, &["make", "gmake", "ninja"])
-            && rest
-                .iter()
-                .any(|word| names(word, &["install", "uninstall"]))
-        {
-            self.refuse(&line.shown, "changes what is installed on the system");
+        if is_of_root {
+            self.as_root(words, line);
         }
         match words {
-            [] => {
-                if is_of_root
-                    && line
-                        .arguments
-                        .iter()
-                        .any(|word| names(word, &["-s", "-i", "--shell", "--login"]))
-                {
-                    self.ask(&line.shown, "another user's shell reads its commands");
-                }
-                unknown(&line.shown)
-            }
+            [] => unknown(&line.shown),
             [one] if one.exact().is_some_and(|text| text.contains(' ')) => {
                 self.text_as_script(one, line)
             }
             words if is_of_root => self.within_program(|walk| walk.run(words)),
             words => self.run(words),
+        }
+    }
+
+    /// What another user's rights make of a command that is harmless without.
+    fn as_root(&mut self, words: &[Value], line: &Line<'_>) {
+        let is_one = |word: &Value, names: &[&str]| {
+            let word = word.exact().unwrap_or_default();
+            names.contains(&word.as_str())
+        };
+        match words {
+            [] => {
+                let shells = ["-s", "-i", "--shell", "--login"];
+                if line.arguments.iter().any(|word| is_one(word, &shells)) {
+                    self.ask(&line.shown, "another user's shell reads its commands");
+                }
+            }
+            [program, rest @ ..] => {
+                let makes = is_one(program, &["make", "gmake", "ninja"]);
+                if makes
+                    && rest
+                        .iter()
+                        .any(|word| is_one(word, &["install", "uninstall"]))
+                {
+                    self.refuse(&line.shown, "changes what is installed on the system");
+                }
+            }
         }
     }
 }

@@ -12,6 +12,58 @@ pub(crate) fn is_shell(name: &str) -> bool {
     )
 }
 
+/// Whether a command line for another machine is made of programs that only read.
+pub(super) fn only_reads(command: &str) -> bool {
+    const READERS: &[&str] = &[
+        "ls",
+        "cat",
+        "df",
+        "du",
+        "free",
+        "uptime",
+        "hostname",
+        "whoami",
+        "id",
+        "uname",
+        "date",
+        "ps",
+        "head",
+        "tail",
+        "grep",
+        "wc",
+        "sort",
+        "uniq",
+        "stat",
+        "pwd",
+        "w",
+        "who",
+        "last",
+        "lsblk",
+        "lscpu",
+        "nproc",
+        "nvidia-smi",
+        "journalctl",
+        "echo",
+        "true",
+        "which",
+        "ss",
+        "netstat",
+        "dmesg",
+        "cut",
+        "md5sum",
+        "sha256sum",
+    ];
+    let is_plain = !command.contains(['$', '`', '>', '<', '(', '\n']);
+    let mut parts = command
+        .split(['|', ';', '&'])
+        .filter(|part| !part.trim().is_empty());
+    let reads = |part: &str| {
+        let first = part.split_whitespace().next().unwrap_or_default();
+        READERS.contains(&first.trim_matches(['"', '\'']))
+    };
+    !command.trim().is_empty() && is_plain && parts.all(reads)
+}
+
 impl Walk<'_> {
     /// Runs what a wrapper would run, or gives `None` when this is none.
     #[expect(
@@ -143,7 +195,18 @@ impl Walk<'_> {
                 {
                     drop(self.apart(|walk| walk.script(&option)));
                 }
-                self.ask(&line.shown, "it works on another machine");
+                let command: Vec<String> =
+                    options.operands.iter().skip(1).map(Value::shown).collect();
+                let is_login_only = options
+                    .operands
+                    .first()
+                    .is_some_and(|host| host.prefix().starts_with("git@"));
+                let looks = options.has(&["V", "G", "Q"])
+                    || (command.is_empty() && is_login_only)
+                    || only_reads(&command.join(" "));
+                if !looks {
+                    self.ask(&line.shown, "it works on another machine");
+                }
                 unknown(&line.shown)
             }
             "gdb" | "lldb" => {

@@ -1,4 +1,4 @@
-//! Programs that change the machine or another one: none of it is in the workspace.
+//! Programs that change the machine: none of it is in the workspace.
 
 use super::Line;
 use crate::shell::Walk;
@@ -38,6 +38,18 @@ const ALWAYS: &[(&str, &str)] = &[
     ("lvremove", "changes a device"),
     ("vgremove", "changes a device"),
     ("pvremove", "changes a device"),
+    ("lvreduce", "changes a device"),
+    ("lvresize", "changes a device"),
+    ("lvcreate", "changes a device"),
+    ("vgcreate", "changes a device"),
+    ("vgreduce", "changes a device"),
+    ("pvcreate", "changes a device"),
+    ("sg_format", "overwrites a device"),
+    ("e2fsck", "changes a device"),
+    ("fsck", "changes a device"),
+    ("debugfs", "changes a device"),
+    ("xfs_repair", "changes a device"),
+    ("ntfsfix", "changes a device"),
     ("mdadm", "changes a device"),
     ("hdparm", "changes a device"),
     ("losetup", "changes a device"),
@@ -77,6 +89,62 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
             "uninstall",
         ],
         "changes what is installed on the system",
+    ),
+    (
+        &["pacman", "yay", "paru"],
+        &["-S", "-R", "-U", "--sync", "--remove", "--upgrade"],
+        "changes what is installed on the system",
+    ),
+    (
+        &["zfs", "zpool", "btrfs", "bcachefs"],
+        &[
+            "destroy",
+            "rollback",
+            "create",
+            "delete",
+            "remove",
+            "labelclear",
+            "detach",
+            "offline",
+            "set",
+            "add",
+            "replace",
+            "receive",
+            "rename",
+            "split",
+            "device",
+            "balance",
+            "format",
+        ],
+        "changes a file system",
+    ),
+    (
+        &[
+            "nvme",
+            "dmsetup",
+            "multipath",
+            "iscsiadm",
+            "efibootmgr",
+            "fwupdmgr",
+            "flashrom",
+        ],
+        &[
+            "format",
+            "sanitize",
+            "remove",
+            "remove_all",
+            "wipe_table",
+            "-F",
+            "-B",
+            "-w",
+            "-W",
+            "install",
+            "update",
+            "delete-ns",
+            "--logout",
+            "-u",
+        ],
+        "changes a device",
     ),
     (
         &["dpkg", "rpm"],
@@ -130,72 +198,6 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
         ],
         "changes the network of the machine",
     ),
-    (
-        &["docker", "podman", "nerdctl"],
-        &[
-            "run", "exec", "rm", "rmi", "kill", "stop", "prune", "restart", "pause", "cp", "start",
-            "create", "down", "up",
-        ],
-        "changes containers on the engine's machine",
-    ),
-    (
-        &["kubectl", "oc", "helm"],
-        &[
-            "delete",
-            "apply",
-            "drain",
-            "scale",
-            "uninstall",
-            "patch",
-            "replace",
-            "edit",
-            "exec",
-            "cordon",
-            "install",
-            "upgrade",
-            "rollback",
-            "create",
-        ],
-        "changes a cluster",
-    ),
-    (
-        &["aws", "gcloud", "az", "gsutil", "s3cmd", "doctl", "heroku"],
-        &[
-            "rm",
-            "rb",
-            "delete",
-            "terminate-instances",
-            "delete-bucket",
-            "del",
-            "destroy",
-            "mv",
-            "sync",
-            "stop",
-        ],
-        "changes something in a cloud",
-    ),
-    (
-        &["gh", "glab", "hub"],
-        &["delete", "archive", "--force"],
-        "changes a repository elsewhere",
-    ),
-    (
-        &["terraform", "pulumi", "tofu"],
-        &["destroy", "apply", "up", "import"],
-        "changes something in a cloud",
-    ),
-    (
-        &["redis-cli", "mongo", "mongosh"],
-        &[
-            "flushall", "flushdb", "FLUSHALL", "FLUSHDB", "shutdown", "--eval",
-        ],
-        "changes a database elsewhere",
-    ),
-    (
-        &["dropdb", "dropuser", "mysqladmin"],
-        &[],
-        "changes a database elsewhere",
-    ),
 ];
 
 /// `pkill -f "server.py --port 1"`: a command line that nothing else has, and not just a program.
@@ -211,11 +213,27 @@ fn names_own_program(line: &Line<'_>) -> bool {
     line.name == "pkill" && is_whole && !options.has(&others) && words.count() > 1
 }
 
+/// Programs whose letters for what is done stand together with others: `rpm -Uvh`, `pacman -Rns`.
+fn is_package_file(name: &str) -> bool {
+    matches!(name, "rpm" | "pacman" | "yay" | "paru")
+}
+
+fn begins_with_one(word: &str, changing: &[&str]) -> bool {
+    let looks = ["-Ss", "-Si", "-Sl", "-Sg"];
+    !looks.contains(&word)
+        && changing
+            .iter()
+            .any(|flag| flag.len() == 2 && word.starts_with(flag))
+}
+
 impl Walk<'_> {
     /// Judges programs that change the machine, if this is one.
     pub(crate) fn system(&mut self, line: &Line<'_>) -> bool {
         if line.has(&["--help", "--version"]) {
             return false;
+        }
+        if line.name == "passwd" && line.has(&["-S", "--status"]) {
+            return true;
         }
         if let Some((_, what)) = ALWAYS.iter().find(|(name, _)| *name == line.name) {
             self.refuse(&line.shown, what);
@@ -284,48 +302,24 @@ impl Walk<'_> {
         true
     }
 
-    /// Judges programs that change something elsewhere, if this is one.
-    pub(crate) fn remote(&mut self, line: &Line<'_>) -> bool {
+    /// Judges programs that change the machine with some of their words, if this is one.
+    pub(crate) fn sometimes(&mut self, line: &Line<'_>) -> bool {
         let words = line.texts();
         for (names, changing, what) in SOMETIMES {
             if !names.contains(&line.name) {
                 continue;
             }
             let dry = line.has(&["--dry-run", "-s", "--simulate", "--help", "--version"]);
-            let changes = changing.is_empty()
-                || words.iter().any(|word| {
-                    changing.contains(&word.as_str())
-                        || (word.starts_with('-')
-                            && changing
-                                .iter()
-                                .any(|flag| word.starts_with(&format!("{flag}="))))
-                });
+            let changes = words.iter().any(|word| {
+                changing.contains(&word.as_str())
+                    || (is_package_file(line.name) && begins_with_one(word, changing))
+                    || (word.starts_with('-')
+                        && changing
+                            .iter()
+                            .any(|flag| word.starts_with(&format!("{flag}="))))
+            });
             if changes && !dry {
                 self.refuse(&line.shown, what);
-            }
-            return true;
-        }
-        if matches!(
-            line.name,
-            "psql" | "mysql" | "mariadb" | "clickhouse-client"
-        ) {
-            let text = words.join(" ").to_lowercase();
-            if ["\\!", "\\o |", "to program", "from program"]
-                .iter()
-                .any(|word| text.contains(word))
-            {
-                self.ask(&line.shown, "its client can run any command");
-            }
-            let changing = [
-                "drop ",
-                "delete ",
-                "truncate ",
-                "alter ",
-                "update ",
-                "grant ",
-            ];
-            if changing.iter().any(|word| text.contains(word)) {
-                self.refuse(&line.shown, "changes a database elsewhere");
             }
             return true;
         }
