@@ -287,7 +287,9 @@ pub(super) fn arguments(tokens: &[Token], at: usize, known: &Known) -> Option<Ve
     let mut rest = at + if bracketed { 2 } else { 1 };
     let is_value = match tokens.get(rest) {
         Some(Token::Text(..)) => true,
-        Some(Token::Name(name)) => name.starts_with(['$', '@']) || name == "my" || is_listing(name),
+        Some(Token::Name(name)) => {
+            name.starts_with(['$', '@', '0']) || name == "my" || is_listing(name)
+        }
         _ => false,
     };
     if !bracketed && !is_value {
@@ -367,13 +369,17 @@ pub(super) fn argument(tokens: &[&Token], known: &Known) -> Argument {
             Token::Mark(')'),
         ] if matches!(name.as_str(), "path.join" | "path.resolve" | "File.join") => {
             let parts = inner.split(|token| **token == Token::Mark(','));
-            let parts = parts.map(|part| match part {
-                [one] => text(one),
-                _ => None,
-            });
-            match parts.collect::<Option<Vec<String>>>() {
-                Some(parts) => Argument::Text(parts.join("/")),
-                None => Argument::Open,
+            let parts: Vec<Option<String>> = parts
+                .map(|part| match part {
+                    [one] => text(one),
+                    _ => None,
+                })
+                .collect();
+            let begun: Vec<String> = parts.iter().map_while(Clone::clone).collect();
+            match begun.len() {
+                0 => Argument::Open,
+                count if count == parts.len() => Argument::Text(begun.join("/")),
+                _ => Argument::Filled(format!("{}/${{...}}", begun.join("/"))),
             }
         }
         // Paths by a pattern.
@@ -391,9 +397,9 @@ pub(super) fn argument(tokens: &[&Token], known: &Known) -> Argument {
             };
             for pair in rest.chunks(2) {
                 match pair {
-                    [Token::Mark('+'), next] => match text(next) {
+                    [Token::Mark('+' | '.'), next] => match text(next) {
                         Some(text) => all.push_str(&text),
-                        None => return Argument::Open,
+                        None => return Argument::Filled(format!("{all}${{...}}")),
                     },
                     _ => return Argument::Open,
                 }

@@ -151,6 +151,14 @@ fn judge_name(
     let Some((call, is_unsure)) = call(language, name) else {
         return;
     };
+    if call == Call::Evaluate
+        && !is_unsure
+        && matches!(tokens.get(at.wrapping_sub(1)), Some(Token::Mark('(' | ',')))
+        && matches!(tokens.get(at + 1), Some(Token::Mark(')' | ',')))
+    {
+        walk.ask(shown, &format!("what `{name}` runs is not known"));
+        return;
+    }
     let bare = matches!(call, Call::End | Call::Fork)
         || (call == Call::Evaluate && matches!(tokens.get(at + 1), Some(Token::Name(_))));
     // Without a path it is the one that a loop is at.
@@ -224,6 +232,12 @@ fn judge_name(
                 }
             };
             walk.change_directory(&target);
+        }
+        // Perl and Ruby have the mode or owner first, and then any number of paths.
+        Call::Change if matches!(language, Language::Perl | Language::Ruby) => {
+            for path in given.iter().skip(1) {
+                on_path(walk, Act::Change, path, is_unsure, name, shown);
+            }
         }
         Call::Change => on_path(walk, Act::Change, &first, is_unsure, name, shown),
         Call::Open if language == Language::Perl => open_of_perl(walk, &given, known, shown),

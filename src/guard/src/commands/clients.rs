@@ -9,14 +9,22 @@ pub(super) struct Client {
     /// Commands that only read, or work in the workspace. Between commas; `*` ends a word that
     /// begins like this, `...` stands for any words before.
     reads: &'static str,
+    /// Beginnings of options that only read.
+    looks: &'static str,
     /// What everything else does.
     pub(super) does: &'static str,
 }
 
 impl Client {
     /// Whether these words only read, or work in the workspace.
-    pub(super) fn reads(&self, words: &[String]) -> bool {
-        words.is_empty() || self.reads.split(", ").any(|pattern| fits(pattern, words))
+    pub(super) fn reads(&self, words: &[String], all: &[String]) -> bool {
+        let looks = |word: &String| {
+            let mut beginnings = self.looks.split(", ").filter(|it| !it.is_empty());
+            beginnings.any(|beginning| word.starts_with(beginning))
+        };
+        (words.is_empty() && !self.reads.is_empty())
+            || all.iter().any(looks)
+            || self.reads.split(", ").any(|pattern| fits(pattern, words))
     }
 }
 
@@ -42,6 +50,7 @@ pub(super) const CLIENTS: &[Client] = &[
                 events, * port, * diff, * show, * version, * images, * config, * build, * pull, \
                 volume create, network create, compose up, compose create, compose convert, \
                 manifest create",
+        looks: "",
         does: "changes containers on the engine's machine",
     },
     Client {
@@ -56,6 +65,7 @@ pub(super) const CLIENTS: &[Client] = &[
         ],
         reads: "ps, logs, config, ls, images, top, port, version, build, pull, events, up, \
                 create, convert, help",
+        looks: "",
         does: "changes containers on the engine's machine",
     },
     Client {
@@ -74,6 +84,7 @@ pub(super) const CLIENTS: &[Client] = &[
                 config get*, config current-context, diff, wait, auth, rollout status, rollout \
                 history, port-forward, kustomize, completion, events, options, help, status, \
                 projects, whoami",
+        looks: "",
         does: "changes a cluster",
     },
     Client {
@@ -83,6 +94,7 @@ pub(super) const CLIENTS: &[Client] = &[
         reads: "list, ls, status, get, history, template, lint, show, inspect, search, repo, \
                 dependency, dep, package, pull, fetch, version, env, create, plugin list, \
                 completion, verify, help",
+        looks: "",
         does: "changes a cluster",
     },
     Client {
@@ -93,6 +105,7 @@ pub(super) const CLIENTS: &[Client] = &[
         long: &["namespace", "context"],
         reads: "... get*, ... list, ... diff, ... describe, ... logs, version, check, analyze, \
                 ... help, tree, stats, trace, events, export, validate",
+        looks: "",
         does: "changes a cluster",
     },
     Client {
@@ -102,6 +115,7 @@ pub(super) const CLIENTS: &[Client] = &[
         reads: "plan, validate, fmt, init, show, output, version, providers, graph, console, \
                 get, login, workspace list, workspace show, workspace select, workspace new, \
                 state list, state show, state pull, test, help, metadata",
+        looks: "",
         does: "changes something in a cloud",
     },
     Client {
@@ -110,6 +124,7 @@ pub(super) const CLIENTS: &[Client] = &[
         long: &["stack", "cwd"],
         reads: "preview, stack, stack ls, stack output, stack select, config, config get, \
                 whoami, version, new, login, logs, about, help, plugin, convert",
+        looks: "",
         does: "changes something in a cloud",
     },
     Client {
@@ -126,6 +141,7 @@ pub(super) const CLIENTS: &[Client] = &[
         reads: "* describe*, * list*, * get*, * ls, * head*, * wait, * search*, * query, * scan, \
                 * filter*, * lookup*, * batch-get*, * estimate*, * validate*, * simulate*, * \
                 help, * tail, s3 cp, s3 sync, s3 presign, sso login, help, ecr-public get*",
+        looks: "",
         does: "changes something in a cloud",
     },
     Client {
@@ -145,6 +161,7 @@ pub(super) const CLIENTS: &[Client] = &[
         reads: "... list, ... list-*, ... describe, ... show, ... get, ... get-*, ... ls, ... \
                 read, ... info, info, version, ... print-*, ... tail, ... help, ... status, auth \
                 login, login, ... lint, query, head, init",
+        looks: "",
         does: "changes something in a cloud",
     },
     Client {
@@ -153,6 +170,7 @@ pub(super) const CLIENTS: &[Client] = &[
         long: &["config"],
         reads: "ls, cat, du, stat, hash, version, cp, get, info, help, find, tree, diff, head, \
                 copy, lsf, lsl, lsd, lsjson, size, check, sync, listremotes, alias list, mount",
+        looks: "",
         does: "changes something in a cloud",
     },
     Client {
@@ -163,6 +181,7 @@ pub(super) const CLIENTS: &[Client] = &[
                 clone, ... download, ... watch, search, browse, version, help, ... create, ... \
                 comment, ... ls, ... show, pr, issue, run, workflow, ci, mr, auth, completion, \
                 config, gist, repo fork, repo sync",
+        looks: "",
         does: "changes a repository elsewhere",
     },
     Client {
@@ -192,6 +211,7 @@ pub(super) const CLIENTS: &[Client] = &[
                 ... build, ... dev, ... init, ... synth, package, validate, local, print, \
                 emulators*, serve, ... tail, login, ... link, doctor, ... pull, ... open, ... \
                 invoke, bootstrap --help",
+        looks: "",
         does: "changes what runs elsewhere",
     },
     Client {
@@ -199,6 +219,7 @@ pub(super) const CLIENTS: &[Client] = &[
         short: "ietulfMT",
         long: &["inventory", "extra-vars", "tags", "limit", "user"],
         reads: "",
+        looks: "",
         does: "changes other machines",
     },
     Client {
@@ -217,6 +238,7 @@ pub(super) const CLIENTS: &[Client] = &[
         reads: "status, global-status, list, info, ... list, ... show, ... info, version, \
                 validate, ssh-config, dominfo, domstate, find, help, port, init, dumpxml, config \
                 show",
+        looks: "",
         does: "changes virtual machines",
     },
     Client {
@@ -234,7 +256,156 @@ pub(super) const CLIENTS: &[Client] = &[
                 ping, version, environment, report, info, help, plan, validate, catalog, \
                 monitor, lookup, token lookup, endpoint *, inspect, check*, cluster_status, \
                 login, export, logs, alloc logs, watch",
+        looks: "",
         does: "changes a service elsewhere",
+    },
+    Client {
+        names: &["apt", "apt-get", "aptitude"],
+        short: "oct",
+        long: &["option", "target-release"],
+        reads: "list, show, search, policy, depends, rdepends, download, source, changelog, \
+                showsrc, help, madison, check, versions, why",
+        looks: "-s, --simulate, --just-print, --print-uris",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["apt-mark"],
+        short: "",
+        long: &[],
+        reads: "show*, help",
+        looks: "",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["yum", "dnf", "microdnf", "tdnf", "zypper"],
+        short: "c",
+        long: &["enablerepo", "disablerepo", "releasever"],
+        reads: "list, info, search, repoquery, provides, whatprovides, check-update, repolist, \
+                history list, se, if, lr, lu, pa, deplist, help, module list, group list, \
+                grouplist, repoinfo, updateinfo",
+        looks: "--assumeno",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["apk"],
+        short: "",
+        long: &[],
+        reads: "info, list, search, version, policy, stats, dot, fetch, help",
+        looks: "-s, --simulate",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["snap", "flatpak"],
+        short: "",
+        long: &[],
+        reads: "list, info, find, search, version, services, connections, changes, help, \
+                remotes, history, logs, run, remote-ls",
+        looks: "",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["brew", "port"],
+        short: "",
+        long: &[],
+        reads: "list, ls, info, search, deps, outdated, config, doctor, leaves, home, uses, \
+                desc, cat, help, env, formulae, casks, installed, contents, shellenv, tap- \
+                info, log",
+        looks: "--prefix, --cellar, --repo, --cache",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["emerge"],
+        short: "",
+        long: &[],
+        reads: "",
+        looks: "-p, -s, -S, --search, --pretend, --info",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["pacman", "yay", "paru"],
+        short: "",
+        long: &[],
+        reads: "",
+        looks: "-Q, -Ss, -Si, -Sl, -Sg, -Sp, -F, -T, --query, -h, -V",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["rpm"],
+        short: "",
+        long: &[],
+        reads: "",
+        looks: "-q, --query, -V, --verify, -K, --checksig, --eval, -E, --showrc, --querytags, \
+                --test",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["dpkg"],
+        short: "",
+        long: &[],
+        reads: "",
+        looks: "-l, -L, -s, -S, -p, -I, -c, -x, -X, --list, --get-selections, --print, \
+                --status, --search, --contents, --info, --verify, -V, --audit, -C, --compare, \
+                --extract, --simulate, --dry-run, --no-act",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &["nix-env"],
+        short: "",
+        long: &[],
+        reads: "",
+        looks: "-q, --query",
+        does: "changes what is installed on the system",
+    },
+    Client {
+        names: &[
+            "systemctl",
+            "loginctl",
+            "machinectl",
+            "networkctl",
+            "resolvectl",
+            "hostnamectl",
+            "timedatectl",
+            "localectl",
+            "bootctl",
+        ],
+        short: "ptnHM",
+        long: &["type", "property", "state", "host", "machine", "lines"],
+        reads: "status, list*, show*, cat, is-*, get-default, help, query, timesync-status, \
+                *-status, statistics, dns, user-status, session-status",
+        looks: "--status",
+        does: "changes the services of the machine",
+    },
+    Client {
+        names: &["service", "rc-service", "initctl"],
+        short: "",
+        long: &[],
+        reads: "* status, list, status",
+        looks: "--status-all, --list",
+        does: "changes the services of the machine",
+    },
+    Client {
+        names: &["chkconfig", "rc-update", "update-rc.d"],
+        short: "",
+        long: &[],
+        reads: "show",
+        looks: "--list, --show, -n",
+        does: "changes the services of the machine",
+    },
+    Client {
+        names: &["launchctl", "supervisorctl", "sv"],
+        short: "cs",
+        long: &[],
+        reads: "list, print, blame, status, tail, avail, pid, version, check",
+        looks: "",
+        does: "changes the services of the machine",
+    },
+    Client {
+        names: &["firewall-cmd"],
+        short: "",
+        long: &[],
+        reads: "",
+        looks: "--list, --get, --state, --query, --info, --check",
+        does: "changes the network of the machine",
     },
 ];
 

@@ -74,14 +74,40 @@ impl Walk<'_> {
             .filter(|_| of_pod)
             .map_or(&[][..], |at| &line.arguments[at + 1..]);
         let in_pod: Vec<String> = in_pod.iter().map(Value::shown).collect();
-        let reads = is_dry || client.reads(&words) || only_reads(&in_pod.join(" "));
+        let reads = is_dry || client.reads(&words, &line.texts()) || only_reads(&in_pod.join(" "));
         let takes_out = is_command("cp") && words.get(1).is_some_and(|from| from.contains(':'));
         if !reads && !takes_out {
             self.refuse(&line.shown, client.does);
             return Some(unknown(&line.shown));
         }
+        if line.name == "dpkg"
+            && line.has(&["-x", "-X", "--extract"])
+            && let Some(into) = operands.get(1)
+        {
+            self.act(Act::Write, into, &line.shown);
+        }
+        if line.name == "gh" && words.first().is_some_and(|word| word == "api") {
+            self.asked_by_web(
+                line,
+                &["X", "method"],
+                &["f", "F", "field", "raw-field", "input"],
+            );
+        }
         self.fetched(line, &operands, client.does, is_dry);
         Some(unknown(&line.shown))
+    }
+
+    /// A request to a server: what its method is, or what data it sends.
+    fn asked_by_web(&mut self, line: &Line<'_>, method: &[&str], data: &[&str]) {
+        let options = line.options("XFfHqRt", &["method", "field", "raw-field", "input"]);
+        let methods = options.values(method);
+        let reads = match methods.first().and_then(Value::exact) {
+            Some(method) => matches!(method.to_uppercase().as_str(), "GET" | "HEAD"),
+            None => !options.has(data) || line.has(&["graphql"]),
+        };
+        if !reads {
+            self.refuse(&line.shown, "changes something elsewhere");
+        }
     }
 
     /// A copy between here and elsewhere: the last word says where it goes.

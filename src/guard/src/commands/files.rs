@@ -75,7 +75,7 @@ impl Walk<'_> {
                 };
                 self.each(Act::Change, &targets, line);
             }
-            "dd" => {
+            "dd" | "dcfldd" | "dc3dd" => {
                 for value in line.arguments {
                     if value.prefix().starts_with("of=") {
                         self.act(Act::Write, &value.after(3), &line.shown);
@@ -329,6 +329,10 @@ impl Walk<'_> {
                 {
                     self.act(Act::Write, last, &line.shown);
                 }
+            }
+            "ddrescue" | "partimage" => {
+                let operands = line.options("bcimnorsSX", &[]).operands;
+                self.each(Act::Write, operands.get(1..).unwrap_or_default(), line);
             }
             "mkfs" | "mke2fs" | "mkswap" | "mkdosfs" | "mkfs.ext2" | "mkfs.ext3" | "mkfs.ext4"
             | "mkfs.xfs" | "mkfs.btrfs" | "mkfs.vfat" | "mkfs.fat" | "mkfs.ntfs" | "mkfs.f2fs"

@@ -92,6 +92,16 @@ impl Walk<'_> {
             {
                 Output::Nothing
             }
+            // Who listens at a port, and programs by a whole command line: started here.
+            "lsof"
+                if line.options("iptuacd", &[]).has(&["i"])
+                    || line.texts().iter().any(|word| word.starts_with("-ti")) =>
+            {
+                Output::Items(vec![Value(vec![Part::Job])])
+            }
+            "pgrep" if super::machine::names_own_program(line) => {
+                Output::Items(vec![Value(vec![Part::Job])])
+            }
             "realpath" | "readlink" => {
                 let operands = line.options("", &[]).operands;
                 self.located(&operands, line)

@@ -62,39 +62,87 @@ const ALWAYS: &[(&str, &str)] = &[
     ("update-grub", "changes how the machine starts"),
     ("grub-install", "changes how the machine starts"),
     ("ldconfig", "changes what programs load"),
+    ("apt-key", "changes what is installed on the system"),
+    (
+        "add-apt-repository",
+        "changes what is installed on the system",
+    ),
+    (
+        "dpkg-reconfigure",
+        "changes what is installed on the system",
+    ),
+    ("dpkg-divert", "changes what is installed on the system"),
+    (
+        "dpkg-statoverride",
+        "changes what is installed on the system",
+    ),
+    (
+        "debconf-set-selections",
+        "changes what is installed on the system",
+    ),
+    ("alternatives", "changes what is installed on the system"),
+    (
+        "nix-collect-garbage",
+        "changes what is installed on the system",
+    ),
+    ("depmod", "changes what is installed on the system"),
+    ("dkms", "changes what is installed on the system"),
+    ("update-initramfs", "changes how the machine starts"),
+    ("dracut", "changes how the machine starts"),
+    ("mkinitcpio", "changes how the machine starts"),
+    ("grub2-mkconfig", "changes how the machine starts"),
+    ("grub-mkconfig", "changes how the machine starts"),
+    ("grub2-install", "changes how the machine starts"),
+    ("aa-teardown", "changes the rights on the system"),
+    ("aa-disable", "changes the rights on the system"),
+    ("aa-complain", "changes the rights on the system"),
+    ("aa-enforce", "changes the rights on the system"),
+    ("aa-remove-unknown", "changes the rights on the system"),
+    ("apparmor_parser", "changes the rights on the system"),
+    ("setsebool", "changes the rights on the system"),
+    ("semanage", "changes the rights on the system"),
+    ("restorecon", "changes the rights on the system"),
+    ("faillock", "changes the rights on the system"),
+    ("pam_tally2", "changes the rights on the system"),
+    ("newusers", "changes the users of the system"),
+    ("chage", "changes the users of the system"),
+    ("pwconv", "changes the users of the system"),
+    ("pwunconv", "changes the users of the system"),
+    ("delgroup", "changes the users of the system"),
+    ("addgroup", "changes the users of the system"),
+    ("rmuser", "changes the users of the system"),
+    ("vigr", "changes the users of the system"),
+    ("vgchange", "changes a device"),
+    ("lvchange", "changes a device"),
+    ("lvconvert", "changes a device"),
+    ("lvextend", "changes a device"),
+    ("pvmove", "changes a device"),
+    ("vgrename", "changes a device"),
+    ("lvrename", "changes a device"),
+    ("e2label", "changes a device"),
+    ("dosfslabel", "changes a device"),
+    ("growpart", "changes a device"),
+    ("kpartx", "changes a device"),
+    ("ethtool", "changes a device"),
+    ("partclone", "changes a device"),
+    ("fsfreeze", "changes a device"),
+    ("zramctl", "changes a device"),
+    ("rtcwake", "changes a device"),
+    ("xfs_growfs", "changes a device"),
+    ("systemd-tmpfiles", "changes the services of the machine"),
+    ("systemd-sysusers", "changes the services of the machine"),
+    ("udevadm", "changes the services of the machine"),
+    ("logrotate", "changes the services of the machine"),
+    ("sshfs", "changes what is mounted"),
+    ("fusermount", "changes what is mounted"),
+    ("mount.nfs", "changes what is mounted"),
+    ("mount.cifs", "changes what is mounted"),
+    ("ssh-copy-id", "changes another machine"),
     ("update-alternatives", "changes what is installed"),
 ];
 
 /// Words of other programs that change something there: program, words, what they do.
 const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
-    (
-        &[
-            "apt", "apt-get", "aptitude", "yum", "dnf", "zypper", "apk", "snap", "brew", "emerge",
-            "flatpak",
-        ],
-        &[
-            "install",
-            "remove",
-            "purge",
-            "autoremove",
-            "upgrade",
-            "dist-upgrade",
-            "full-upgrade",
-            "update",
-            "del",
-            "add",
-            "erase",
-            "clean",
-            "reinstall",
-            "uninstall",
-        ],
-        "changes what is installed on the system",
-    ),
-    (
-        &["pacman", "yay", "paru"],
-        &["-S", "-R", "-U", "--sync", "--remove", "--upgrade"],
-        "changes what is installed on the system",
-    ),
     (
         &["zfs", "zpool", "btrfs", "bcachefs"],
         &[
@@ -147,43 +195,6 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
         "changes a device",
     ),
     (
-        &["dpkg", "rpm"],
-        &[
-            "-i",
-            "-r",
-            "-P",
-            "-e",
-            "-U",
-            "-F",
-            "--install",
-            "--remove",
-            "--purge",
-            "--erase",
-            "--configure",
-        ],
-        "changes what is installed on the system",
-    ),
-    (
-        &["systemctl", "service", "initctl", "rc-service"],
-        &[
-            "start",
-            "stop",
-            "restart",
-            "reload",
-            "disable",
-            "enable",
-            "mask",
-            "kill",
-            "isolate",
-            "poweroff",
-            "reboot",
-            "halt",
-            "edit",
-            "daemon-reload",
-        ],
-        "changes the services of the machine",
-    ),
-    (
         &["iptables", "ip6tables", "nft", "ufw", "ipset"],
         &[
             "-F", "-A", "-D", "-I", "-X", "-P", "-R", "-N", "-Z", "--flush", "flush", "add",
@@ -201,7 +212,7 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
 ];
 
 /// `pkill -f "server.py --port 1"`: a command line that nothing else has, and not just a program.
-fn names_own_program(line: &Line<'_>) -> bool {
+pub(super) fn names_own_program(line: &Line<'_>) -> bool {
     let options = line.options("stPguUGFx", &["signal", "pidfile", "parent", "user"]);
     let (is_whole, [pattern]) = (options.has(&["f", "full"]), options.operands.as_slice()) else {
         return false;
@@ -210,20 +221,7 @@ fn names_own_program(line: &Line<'_>) -> bool {
     let pattern = pattern.exact().unwrap_or_default();
     let words = pattern.split([' ', '/', '.', ':']);
     let words = words.filter(|word| word.len() > 1 && word.chars().all(char::is_alphanumeric));
-    line.name == "pkill" && is_whole && !options.has(&others) && words.count() > 1
-}
-
-/// Programs whose letters for what is done stand together with others: `rpm -Uvh`, `pacman -Rns`.
-fn is_package_file(name: &str) -> bool {
-    matches!(name, "rpm" | "pacman" | "yay" | "paru")
-}
-
-fn begins_with_one(word: &str, changing: &[&str]) -> bool {
-    let looks = ["-Ss", "-Si", "-Sl", "-Sg"];
-    !looks.contains(&word)
-        && changing
-            .iter()
-            .any(|flag| flag.len() == 2 && word.starts_with(flag))
+    matches!(line.name, "pkill" | "pgrep") && is_whole && !options.has(&others) && words.count() > 1
 }
 
 impl Walk<'_> {
@@ -232,7 +230,21 @@ impl Walk<'_> {
         if line.has(&["--help", "--version"]) {
             return false;
         }
-        if line.name == "passwd" && line.has(&["-S", "--status"]) {
+        // What some of them are asked, and `logrotate -d`.
+        let looks: &[&str] = match line.name {
+            "passwd" => &["-S", "--status"],
+            "chage" => &["-l", "--list"],
+            "mdadm" => &["--detail", "-D", "--examine", "-E"],
+            "losetup" => &["-a", "-l", "--list", "-j"],
+            "udevadm" => &["info", "monitor", "settle", "test"],
+            "logrotate" => &["-d", "--debug"],
+            "hdparm" => &["-I", "-i", "-g"],
+            "ethtool" | "alternatives" | "update-alternatives" => {
+                &["--list", "--display", "-i", "-S", "--query"]
+            }
+            _ => &[],
+        };
+        if line.has(looks) || (line.name == "auditctl" && line.has(&["-l", "-s"])) {
             return true;
         }
         if let Some((_, what)) = ALWAYS.iter().find(|(name, _)| *name == line.name) {
@@ -296,6 +308,17 @@ impl Walk<'_> {
             "fuser" if line.options("kmnNM", &[]).has(&["k", "kill"]) || line.has(&["-k"]) => {
                 self.ask(&line.shown, "which programs it ends is not known");
             }
+            "auditctl" => self.refuse(&line.shown, "changes what the machine records"),
+            "journalctl" => {
+                let words = line.texts();
+                let changes = ["--vacuum", "--rotate", "--flush", "--sync", "--setup-keys"];
+                if words
+                    .iter()
+                    .any(|word| changes.iter().any(|it| word.starts_with(it)))
+                {
+                    self.refuse(&line.shown, "removes what the machine recorded");
+                }
+            }
             "renice" => self.ask(&line.shown, "which programs it changes is not known"),
             _ => return false,
         }
@@ -312,7 +335,6 @@ impl Walk<'_> {
             let dry = line.has(&["--dry-run", "-s", "--simulate", "--help", "--version"]);
             let changes = words.iter().any(|word| {
                 changing.contains(&word.as_str())
-                    || (is_package_file(line.name) && begins_with_one(word, changing))
                     || (word.starts_with('-')
                         && changing
                             .iter()

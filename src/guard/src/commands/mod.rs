@@ -8,6 +8,7 @@ mod interpreters;
 mod lists;
 mod machine;
 mod options;
+mod readers;
 mod table;
 mod wrappers;
 
@@ -198,6 +199,9 @@ impl Walk<'_> {
             || self.changes(line)
             || is_tabled;
         self.outputs_outside(line, is_known);
+        if !is_known {
+            self.not_known(line);
+        }
         output.or_else(|| is_known.then(|| unknown(&line.shown)))
     }
 

@@ -249,6 +249,12 @@ impl Walk<'_> {
                 }
                 unknown(&line.shown)
             }
+            "sftp" | "lftp" | "ftp" | "ncftp" | "mosh" | "rsh" | "pdsh" | "pssh" | "clush" => {
+                if line.name != "sftp" || !matches!(self.state.stdin, Output::Nothing) {
+                    self.ask(&line.shown, "it works on another machine");
+                }
+                unknown(&line.shown)
+            }
             "at" | "batch" => {
                 self.ask(&line.shown, "what it runs later is not known");
                 unknown(&line.shown)
