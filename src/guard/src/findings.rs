@@ -119,6 +119,9 @@ impl Walk<'_> {
                     path,
                     ", which decides what later programs do",
                 ),
+                Place::Home(path, rest) if rest.ends_with("sh_history") => {
+                    (Decision::Refuse, path, ", the record of what was run")
+                }
                 Place::Home(path, rest) if removes && !is_cache(&rest) => (
                     Decision::Ask,
                     path,

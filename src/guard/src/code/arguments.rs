@@ -367,11 +367,22 @@ pub(super) fn argument(tokens: &[&Token], known: &Known) -> Argument {
             Token::Mark('('),
             inner @ ..,
             Token::Mark(')'),
-        ] if matches!(name.as_str(), "path.join" | "path.resolve" | "File.join") => {
+        ] if matches!(name.as_str(), "path.join" | "path.resolve" | "File.join")
+            || (name.rsplit('.').next() == Some("join")
+                && inner.iter().any(|it| **it == Token::Mark(','))) =>
+        {
             let parts = inner.split(|token| **token == Token::Mark(','));
             let parts: Vec<Option<String>> = parts
                 .map(|part| match part {
+                    [Token::Name(name)] if name == "__dirname" => Some(".".to_owned()),
                     [one] => text(one),
+                    [Token::Name(name), Token::Mark('('), Token::Mark(')')] => {
+                        match name.as_str() {
+                            "process.cwd" | "Dir.pwd" => Some(".".to_owned()),
+                            "os.tmpdir" | "Dir.tmpdir" => Some("/tmp".to_owned()),
+                            _ => None,
+                        }
+                    }
                     _ => None,
                 })
                 .collect();

@@ -179,7 +179,7 @@ fn judge_name(
     };
     // `require("fs").rmSync`: what stands before the dot may be the system's module.
     let after_dot = matches!(tokens.get(at.wrapping_sub(1)), Some(Token::Mark('.')));
-    let module = |name: &Argument| matches!(name, Argument::Text(name) if matches!(name.as_str(), "fs" | "os" | "child_process" | "shutil" | "subprocess" | "fs/promises" | "node:fs" | "node:child_process"));
+    let module = |name: &Argument| matches!(name, Argument::Text(name) if matches!(name.as_str(), "fs" | "os" | "child_process" | "shutil" | "subprocess" | "fs/promises" | "node:fs" | "node:fs/promises" | "node:child_process" | "fs-extra" | "graceful-fs" | "fileutils"));
     let mut is_unsure = is_unsure;
     let method = receiver(tokens, at, known);
     match &method {

@@ -134,6 +134,9 @@ pub(super) fn call(language: Language, name: &str) -> Option<(Call, bool)> {
 /// Names that mean something in one language alone.
 fn of_language(language: Language, owner: &str, last: &str) -> Option<(Call, bool)> {
     let (call, is_unsure) = match (language, owner, last) {
+        (Language::Node, "", "rimraf" | "rimrafSync" | "deleteSync" | "deleteAsync") => {
+            (Call::Remove, false)
+        }
         (Language::R, "", "system2" | "shell") => (Call::Run, false),
         (Language::R, "", "sink" | "pdf" | "png" | "svg" | "jpeg" | "tiff" | "ggsave") => {
             (Call::Write, true)

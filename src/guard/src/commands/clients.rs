@@ -177,10 +177,11 @@ pub(super) const CLIENTS: &[Client] = &[
         names: &["gh", "glab", "hub"],
         short: "R",
         long: &["repo"],
-        reads: "api, ... list, ... view, ... status, ... diff, ... checks, ... checkout, ... \
-                clone, ... download, ... watch, search, browse, version, help, ... create, ... \
-                comment, ... ls, ... show, pr, issue, run, workflow, ci, mr, auth, completion, \
-                config, gist, repo fork, repo sync",
+        reads: "api, ... list, ... view, ... status, ... diff, ... checks, ... checkout, ... clone, \
+                ... download, ... watch, search, browse, version, help, ... create, ... comment, \
+                ... ls, ... show, ... merge, ... close, ... reopen, ... edit, ... review, \
+                ... ready, ... rerun, workflow run, auth, completion, config, repo fork, \
+                repo sync, release upload, ... lint, ... trace, ... get, ... approve",
         looks: "",
         does: "changes a repository elsewhere",
     },
@@ -199,6 +200,7 @@ pub(super) const CLIENTS: &[Client] = &[
             "eb",
             "sam",
             "railway",
+            "supabase",
             "render",
             "surge",
             "now",
@@ -406,6 +408,24 @@ pub(super) const CLIENTS: &[Client] = &[
         reads: "",
         looks: "--list, --get, --state, --query, --info, --check",
         does: "changes the network of the machine",
+    },
+    Client {
+        names: &[
+            "ufw",
+            "tailscale",
+            "rfkill",
+            "ipmitool",
+            "racadm",
+            "wg",
+            "zerotier-cli",
+        ],
+        short: "IHUP",
+        long: &[],
+        reads: "status, version, show, app list, ip, ping, netcheck, list, info, sensor, sdr, \
+                sel list, chassis status, power status, mc info, getsysinfo, genkey, pubkey, \
+                listnetworks, listpeers",
+        looks: "",
+        does: "changes the machine or its network",
     },
 ];
 

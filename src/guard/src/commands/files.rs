@@ -382,8 +382,9 @@ impl Walk<'_> {
                 }
             }
             "npm" | "yarn" | "pnpm" => {
-                let options = line.options("C", &["prefix"]);
-                let into = options.values(&["prefix", "C"]);
+                let long = ["prefix", "cwd", "dir"];
+                let options = line.options("C", &long);
+                let into = [&options.values(&long)[..], &options.values(&["C"])[..]].concat();
                 self.each(Act::Write, &into, line);
                 if let Some(Output::Text(text)) = self.script_text(&Value::text("package.json")) {
                     for script in scripts_of_package(&text) {

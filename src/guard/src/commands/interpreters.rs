@@ -277,7 +277,15 @@ impl Walk<'_> {
             self.each(Act::Write, files, line);
         }
         drop(self.code(Language::Awk, &texts, &[], &line.shown));
-        unknown(&line.shown)
+        // Fields of lines that are paths; a text in the program would be put beside them.
+        match &self.state.stdin {
+            Output::Items(items)
+                if !texts.contains(['"', '=']) && !has_program && files.is_empty() =>
+            {
+                Output::Items(items.clone())
+            }
+            _ => unknown(&line.shown),
+        }
     }
 }
 

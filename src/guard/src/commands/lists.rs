@@ -35,6 +35,9 @@ impl Walk<'_> {
                 printed(arguments)
             }
             "cat" | "tac" | "sort" | "uniq" | "head" | "tail" | "nl" => self.passed(line),
+            "cut" if matches!(self.state.stdin, Output::Items(_)) => {
+                chosen(&self.state.stdin.clone(), line)
+            }
             "pwd" => {
                 let all = self.state.cwd.iter().map(|cwd| match cwd {
                     Some(cwd) => Value::text(cwd.clone()),

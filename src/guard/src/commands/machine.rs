@@ -138,6 +138,18 @@ const ALWAYS: &[(&str, &str)] = &[
     ("mount.nfs", "changes what is mounted"),
     ("mount.cifs", "changes what is mounted"),
     ("ssh-copy-id", "changes another machine"),
+    ("wg-quick", "changes the network of the machine"),
+    ("exportfs", "changes the network of the machine"),
+    ("quotaoff", "changes the rights on the system"),
+    ("quotaon", "changes the rights on the system"),
+    ("setquota", "changes the rights on the system"),
+    ("edquota", "changes the rights on the system"),
+    ("kadmin", "changes the users of the system"),
+    ("kadmin.local", "changes the users of the system"),
+    ("smbpasswd", "changes the users of the system"),
+    ("ldapdelete", "changes the users of the system"),
+    ("ldapmodify", "changes the users of the system"),
+    ("ldapadd", "changes the users of the system"),
     ("update-alternatives", "changes what is installed"),
 ];
 
@@ -195,7 +207,7 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
         "changes a device",
     ),
     (
-        &["iptables", "ip6tables", "nft", "ufw", "ipset"],
+        &["iptables", "ip6tables", "nft", "ipset"],
         &[
             "-F", "-A", "-D", "-I", "-X", "-P", "-R", "-N", "-Z", "--flush", "flush", "add",
             "delete", "disable", "enable", "reset", "destroy",
@@ -307,6 +319,11 @@ impl Walk<'_> {
             }
             "fuser" if line.options("kmnNM", &[]).has(&["k", "kill"]) || line.has(&["-k"]) => {
                 self.ask(&line.shown, "which programs it ends is not known");
+            }
+            "nvidia-smi" => {
+                if line.has(&["--gpu-reset", "-r", "-pl", "-pm", "-mig", "-c"]) {
+                    self.refuse(&line.shown, "changes a device");
+                }
             }
             "auditctl" => self.refuse(&line.shown, "changes what the machine records"),
             "journalctl" => {

@@ -271,6 +271,13 @@ const KINDS: &[Kind] = &[
         Read,
     ),
     kind(
+        &["composer"],
+        "d",
+        &["working-dir"],
+        &[(&["d", "working-dir"], Write)],
+        Read,
+    ),
+    kind(
         &["virtualenv"],
         "p",
         &["python", "prompt"],

@@ -277,6 +277,8 @@ impl Walk<'_> {
     pub(crate) fn text_as_script(&mut self, text: &Value, line: &Line<'_>) -> Output {
         if let Some(text) = plain_text(text) {
             self.within_program(|walk| walk.script(&text))
+        } else if let Some(script) = self.with_variables(text) {
+            self.within_program(|walk| walk.script(&script))
         } else {
             let source = text.mystery().unwrap_or("what is found").to_owned();
             let source = crate::findings::shorten(&source);
@@ -286,6 +288,27 @@ impl Walk<'_> {
             );
             unknown(&line.shown)
         }
+    }
+
+    /// A script in which a part is not known: that part as a variable, whose value is not known.
+    /// Where it may be quoted, or comes from elsewhere, nothing can be told.
+    fn with_variables(&mut self, text: &Value) -> Option<String> {
+        let mut script = String::new();
+        for (at, part) in text.0.iter().enumerate() {
+            match part {
+                Part::Unknown(why) => {
+                    let is_variable = why.starts_with('$') && !why.starts_with("$(");
+                    if !is_variable && !matches!(why.as_str(), "the content of a file") {
+                        return None;
+                    }
+                    let name = format!("GUARD_PART_{at}");
+                    script.extend(["${", &name, "}"]);
+                    self.assign(&name, vec![Value::unknown(why.clone())], false);
+                }
+                part => script.push_str(&plain_text(&Value(vec![part.clone()]))?),
+            }
+        }
+        (!script.contains(['\'', '\\', '`']) && !script.contains("eval")).then_some(script)
     }
 
     /// Does what a program that is no shell would run.
