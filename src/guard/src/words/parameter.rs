@@ -37,6 +37,10 @@ impl Walk<'_> {
             Parameter::Named(name) => self.named(name),
             Parameter::NamedWithIndex { name, index } => {
                 self.arithmetic(index);
+                if name == "BASH_SOURCE" && !self.state.variables.contains_key(name) {
+                    // The script's own name, as `$0` is.
+                    return (vec![Value::name()], false, Some(true));
+                }
                 let variable = self.state.variables.get(name);
                 match (variable, index.parse::<usize>()) {
                     (Some(variable), Ok(index)) if variable.is_list => {
@@ -83,7 +87,7 @@ impl Walk<'_> {
             "IFS" => (vec![Value::text(" \t\n")], false, Some(true)),
             "TMPDIR" => (vec![Value::text("/tmp")], false, None),
             "RANDOM" | "SECONDS" | "LINENO" | "UID" | "EUID" | "PPID" | "BASHPID" | "HOSTNAME"
-            | "SHLVL" | "EPOCHSECONDS" => (vec![Value::name()], false, Some(true)),
+            | "SHLVL" | "BASH_SOURCE" | "EPOCHSECONDS" => (vec![Value::name()], false, Some(true)),
             _ => (vec![Value::unknown(format!("${name}"))], false, None),
         }
     }
