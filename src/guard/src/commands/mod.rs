@@ -1,6 +1,7 @@
 //! What programs do with their arguments.
 
 mod clients;
+mod each;
 mod elsewhere;
 mod files;
 mod git;
@@ -9,6 +10,7 @@ mod lists;
 mod machine;
 mod options;
 mod readers;
+mod shells;
 mod table;
 mod wrappers;
 
@@ -18,8 +20,8 @@ use crate::shell::Walk;
 use crate::value::{Output, Part, VALUES_MAX, Value};
 
 pub(crate) use options::Options;
+pub(crate) use shells::is_shell;
 use table::Tabled;
-pub(crate) use wrappers::is_shell;
 
 /// One command line: its program, its arguments, and how it is shown.
 #[derive(Clone, Debug)]
