@@ -15,6 +15,8 @@ enum Meaning {
     Prompt,
     /// Options of a program, as on its command line.
     Options(&'static str),
+    /// Libraries that are loaded into every program.
+    Libraries,
 }
 
 const OBEYED: &[(Meaning, &[&str])] = &[
@@ -55,7 +57,17 @@ const OBEYED: &[(Meaning, &[&str])] = &[
     (Meaning::Options("tar"), &["TAR_OPTIONS"]),
     (Meaning::Options("make"), &["MAKEFLAGS", "GNUMAKEFLAGS"]),
     (Meaning::Options("perl"), &["PERL5OPT"]),
+    (
+        Meaning::Libraries,
+        &["LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES"],
+    ),
 ];
+
+/// Whether a library is one that was installed.
+fn is_of_system(file: &str) -> bool {
+    let roots = ["/usr/", "/lib", "/opt/", "/nix/"];
+    !file.contains('/') || (!file.contains("..") && roots.iter().any(|root| file.starts_with(root)))
+}
 
 impl Walk<'_> {
     /// A variable has got these values.
@@ -75,6 +87,15 @@ impl Walk<'_> {
                     walk.script(&text)
                 })),
                 Meaning::Script => self.read_first(&text),
+                Meaning::Libraries => {
+                    let mut files = text.split([':', ' ']).filter(|file| !file.is_empty());
+                    if !files.all(is_of_system) {
+                        self.ask(
+                            &format!("{name}={text}"),
+                            "it loads code into every program that is started",
+                        );
+                    }
+                }
                 Meaning::Options(program) => {
                     drop(self.apart(|walk| walk.script(&format!("{program} {text}"))));
                 }

@@ -119,6 +119,9 @@ impl Walk<'_> {
                     path,
                     ", which decides what later programs do",
                 ),
+                Place::Home(path, rest) if rest.ends_with("sh_history") => {
+                    (Decision::Refuse, path, ", the record of what was run")
+                }
                 Place::Home(path, rest) if removes && !is_cache(&rest) => (
                     Decision::Ask,
                     path,
@@ -136,8 +139,8 @@ impl Walk<'_> {
                 Place::Outside(path) => {
                     (Decision::Refuse, path, ", which is outside the workspace")
                 }
-                Place::Named(path, _) if !removes => (Decision::Allow, path, ""),
-                Place::Named(_, why) | Place::Unknown(why) => {
+                Place::Named(path) => (Decision::Allow, path, ""),
+                Place::Unknown(why) => {
                     let why = if why.starts_with('$') {
                         format!("the value of `{}` is not known", shorten(&why))
                     } else {
@@ -158,9 +161,33 @@ impl Walk<'_> {
 /// Files of a home that programs obey.
 fn is_obeyed(rest: &str) -> bool {
     let first = rest.split('/').next().unwrap_or_default();
+    let starts = [
+        ".config/autostart",
+        ".config/systemd",
+        ".config/fish",
+        ".config/environment.d",
+    ];
+    if starts.iter().any(|start| rest.starts_with(start)) {
+        return true;
+    }
     matches!(
         first,
         ".ssh"
+            | ".azure"
+            | ".docker"
+            | ".password-store"
+            | ".bash_aliases"
+            | ".pam_environment"
+            | ".xinitrc"
+            | ".xprofile"
+            | ".xsession"
+            | ".zlogin"
+            | ".zlogout"
+            | ".kshrc"
+            | ".cshrc"
+            | ".tcshrc"
+            | ".login"
+            | ".pypirc"
             | ".gnupg"
             | ".aws"
             | ".kube"

@@ -20,8 +20,8 @@ pub(crate) enum Place {
     Stream,
     /// Somewhere else.
     Outside(String),
-    /// Inside, if what is filled into the middle of its last name is a part of a name.
-    Named(String, String),
+    /// Below a folder inside, if what is filled in behind it is a name or a part of one.
+    Named(String),
     /// Not known, and why.
     Unknown(String),
 }
@@ -152,7 +152,17 @@ pub(crate) fn places(
                 known.push('?');
             }
             Part::Unknown(why) => {
-                return beginnings(&known, cwd, links, context, why);
+                let climbs = value
+                    .0
+                    .iter()
+                    .skip_while(|it| *it != part)
+                    .any(|it| match it {
+                        Part::Text(text) | Part::Glob(text) => {
+                            text.split('/').any(|name| name == "..")
+                        }
+                        Part::Below | Part::Name | Part::Job | Part::Unknown(_) => false,
+                    });
+                return beginnings(&known, cwd, links, context, why, climbs);
             }
         }
     }
@@ -178,6 +188,7 @@ fn beginnings(
     links: &HashMap<String, String>,
     context: &Context,
     why: &str,
+    climbs: bool,
 ) -> Vec<Place> {
     let unknown = || Place::Unknown(why.to_owned());
     let (folder, name) = match known.rsplit_once('/') {
@@ -186,9 +197,10 @@ fn beginnings(
         None => return vec![unknown()],
     };
     let judge = |folder: String| match classify(folder, context) {
-        Place::Inside(path) | Place::Scratch(path) if !name.is_empty() => {
-            Place::Named(format!("{path}/{name}..."), why.to_owned())
-        }
+        Place::Inside(_) | Place::Scratch(_) if climbs => unknown(),
+        // Empty, it would be the scratch directory itself.
+        Place::Scratch(_) if name.is_empty() => unknown(),
+        Place::Inside(path) | Place::Scratch(path) => Place::Named(format!("{path}/{name}...")),
         // It leads further into there, or anywhere: neither is allowed.
         Place::Outside(path) => Place::Outside(format!("{}/...", path.trim_end_matches('/'))),
         _ => unknown(),

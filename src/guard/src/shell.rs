@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
             self.ask(shown, "it is deeply nested");
             return;
         }
-        drop(self.apart(|walk| walk.script(text)));
+        drop(self.within_program(|walk| walk.script(text)));
     }
 
     /// Whether it has taken too many steps; then that is among what it found.

@@ -5,9 +5,22 @@ use brush_parser::ast::{
     SimpleCommand, Word,
 };
 
+use crate::commands::is_shell;
 use crate::shell::{DEPTH_MAX, Walk};
 use crate::state::Variable;
 use crate::value::{Output, Value};
+
+/// Whether a command runs what is running: `$0`, or a shell with it.
+fn starts_itself(simple: &SimpleCommand) -> bool {
+    let is_zero = |word: &Word| matches!(word.value.trim_matches('"'), "$0" | "${0}");
+    let name = simple.word_or_name.as_ref();
+    let first = simple.suffix.iter().flat_map(|suffix| &suffix.0).next();
+    let of_shell = name.is_some_and(|name| {
+        is_shell(name.value.rsplit('/').next().unwrap_or_default())
+            && matches!(first, Some(CommandPrefixOrSuffixItem::Word(word)) if is_zero(word))
+    });
+    of_shell || name.is_some_and(is_zero)
+}
 
 impl Walk<'_> {
     pub(crate) fn simple(&mut self, simple: &SimpleCommand) -> Output {
@@ -63,17 +76,7 @@ impl Walk<'_> {
             self.state.stdin = stdin;
             return self.written(into, Output::Nothing);
         }
-        let before: Vec<(String, Option<Variable>)> = assignments
-            .iter()
-            .filter_map(|assignment| match &assignment.name {
-                AssignmentName::VariableName(name) => Some(name.clone()),
-                AssignmentName::ArrayElementName(..) => None,
-            })
-            .map(|name| {
-                let known = self.state.variables.get(&name).cloned();
-                (name, known)
-            })
-            .collect();
+        let before = self.shadowed(&assignments);
         for assignment in assignments {
             self.assignment(assignment);
         }
@@ -98,6 +101,7 @@ impl Walk<'_> {
             self.state.stdin = stdin;
             return self.written(into, Output::Nothing);
         }
+        self.without_end(simple);
         let mut output = self.run(&argv);
         // The word that names the program may be one of several.
         for other in 1..names.min(8) {
@@ -111,6 +115,28 @@ impl Walk<'_> {
         }
         self.state.stdin = stdin;
         self.written(into, output)
+    }
+
+    /// Whether a command starts what is running, beside itself.
+    fn without_end(&mut self, simple: &SimpleCommand) {
+        if self.state.is_parallel && starts_itself(simple) {
+            self.refuse("$0", "starts itself again and again, without end");
+        }
+    }
+
+    /// Variables that a command has values of its own for, as they are without.
+    fn shadowed(&self, assignments: &[&Assignment]) -> Vec<(String, Option<Variable>)> {
+        assignments
+            .iter()
+            .filter_map(|assignment| match &assignment.name {
+                AssignmentName::VariableName(name) => Some(name.clone()),
+                AssignmentName::ArrayElementName(..) => None,
+            })
+            .map(|name| {
+                let known = self.state.variables.get(&name).cloned();
+                (name, known)
+            })
+            .collect()
     }
 
     pub(crate) fn assignment(&mut self, assignment: &Assignment) {

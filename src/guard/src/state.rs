@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<String>,
     /// Whether it runs beside something else of this command.
     pub(crate) is_parallel: bool,
+    /// Whether a program that is no shell runs it.
+    pub(crate) is_within_program: bool,
 }
 
 impl State {
@@ -77,6 +79,7 @@ impl State {
             files: HashMap::new(),
             calls: Vec::new(),
             is_parallel: false,
+            is_within_program: false,
         }
     }
 }

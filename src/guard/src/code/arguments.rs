@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::Language;
-use super::table::call;
+use super::table::{Call, call};
 use super::tokens::Token;
+use crate::findings::Act;
 
 /// Other names for modules and functions: `import os as o`, `from os import remove as r`, `f = os.remove`.
 pub(super) fn other_names(tokens: &[Token]) -> HashMap<String, String> {
@@ -54,6 +55,7 @@ pub(super) fn is_listing(name: &str) -> bool {
             | "globSync"
             | "glob.sync"
             | "Dir.glob"
+            | "Pathname.glob"
             | "Dir.entries"
             | "Dir.children"
             | "Dir.each_child"
@@ -111,6 +113,86 @@ pub(super) fn name_of_each(tokens: &[Token], at: usize) -> Option<String> {
     })
 }
 
+/// The path whose content the name at this place lists: `glob("/etc/*")`, `Dir["/etc/*"]`.
+fn listed(tokens: &[Token], at: usize) -> Option<&String> {
+    match (tokens.get(at)?, tokens.get(at + 1), tokens.get(at + 2)) {
+        (Token::Name(name), Some(Token::Mark('(')), Some(Token::Text(path, false)))
+        | (Token::Name(name), Some(Token::Text(path, false)), _)
+            if is_listing(name) =>
+        {
+            Some(path)
+        }
+        (Token::Name(name), Some(Token::Mark('[')), Some(Token::Text(path, false)))
+            if name == "Dir" =>
+        {
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// A function that is given to another one, which calls it with what it lists: what it does, the
+/// paths, and whether the name may mean something else. `each(&File.method(:delete))`,
+/// `each(&:unlink)`, `forEach(fs.unlinkSync)`, `array_map("unlink", ...)`.
+pub(super) fn passed_on(
+    language: Language,
+    tokens: &[Token],
+    at: usize,
+    name: &str,
+    known: &Known,
+) -> Option<(Act, Vec<Argument>, bool)> {
+    let before = |back: usize| at.checked_sub(back).and_then(|at| tokens.get(at));
+    let after = |on: usize| tokens.get(at + on);
+    let is_symbol = matches!(before(1), Some(Token::Mark(':')))
+        && matches!(before(2), Some(Token::Mark('&')))
+        && language == Language::Ruby;
+    let is_argument = matches!(before(1), Some(Token::Mark('(' | ',')))
+        && matches!(after(1), Some(Token::Mark(')' | ',')));
+    let function = match (name.strip_suffix("method"), after(1), after(2), after(3)) {
+        (
+            Some(owner),
+            Some(Token::Mark('(')),
+            Some(Token::Mark(':')),
+            Some(Token::Name(method)),
+        ) => format!("{owner}{method}"),
+        _ => match (after(1), after(2)) {
+            (Some(Token::Mark('(')), Some(Token::Text(function, false)))
+                if matches!(name, "array_map" | "array_walk" | "call_user_func") =>
+            {
+                function.clone()
+            }
+            _ if is_symbol || is_argument => name.to_owned(),
+            _ => return None,
+        },
+    };
+    let (act, is_unsure) = match call(language, &function)? {
+        (Call::Remove, is_unsure) => (Act::Remove, is_unsure),
+        (Call::Write, is_unsure) => (Act::Write, is_unsure),
+        (Call::Change, is_unsure) => (Act::Change, is_unsure),
+        _ => return None,
+    };
+    // What is listed in the same statement, or under a name whose method it is given to.
+    let is_end = |token: &Token| *token == Token::LineEnd;
+    let start = tokens[..at].iter().rposition(is_end).map_or(0, |at| at + 1);
+    let end = tokens[at..].iter().position(is_end);
+    let end = end.map_or(tokens.len(), |end| at + end);
+    let mut paths: Vec<Argument> = (start..end)
+        .filter_map(|at| listed(tokens, at).cloned())
+        .map(Argument::Text)
+        .collect();
+    if paths.is_empty()
+        && let Some(Token::Name(method)) = before(2)
+        && let Some((object, _)) = method.rsplit_once('.')
+        && let Some(Some(texts)) = known.get(object)
+    {
+        paths.push(Argument::Texts(texts.clone()));
+    }
+    if paths.is_empty() {
+        paths.push(Argument::Open);
+    }
+    Some((act, paths, is_unsure))
+}
+
 /// Names that stand for plain texts: given once, or each element of a plain list.
 pub(super) type Known = HashMap<String, Option<Vec<String>>>;
 
@@ -120,20 +202,9 @@ pub(super) fn constants(tokens: &[Token]) -> Known {
         let changed = known.get(name).is_some_and(|known| *known != value);
         known.insert(name.clone(), if changed { None } else { value });
     };
-    for (at, token) in tokens.iter().enumerate() {
-        let path = match (token, tokens.get(at + 1), tokens.get(at + 2)) {
-            (Token::Name(name), Some(Token::Mark('(')), Some(Token::Text(path, false)))
-            | (Token::Name(name), Some(Token::Text(path, false)), _)
-                if is_listing(name) =>
-            {
-                path
-            }
-            (Token::Name(name), Some(Token::Mark('[')), Some(Token::Text(path, false)))
-                if name == "Dir" =>
-            {
-                path
-            }
-            _ => continue,
+    for at in 0..tokens.len() {
+        let Some(path) = listed(tokens, at) else {
+            continue;
         };
         if let Some(name) = name_of_each(tokens, at) {
             learn(&name, Some(vec![path.clone()]));
@@ -216,7 +287,9 @@ pub(super) fn arguments(tokens: &[Token], at: usize, known: &Known) -> Option<Ve
     let mut rest = at + if bracketed { 2 } else { 1 };
     let is_value = match tokens.get(rest) {
         Some(Token::Text(..)) => true,
-        Some(Token::Name(name)) => name.starts_with(['$', '@']) || name == "my" || is_listing(name),
+        Some(Token::Name(name)) => {
+            name.starts_with(['$', '@', '0']) || name == "my" || is_listing(name)
+        }
         _ => false,
     };
     if !bracketed && !is_value {
@@ -294,15 +367,30 @@ pub(super) fn argument(tokens: &[&Token], known: &Known) -> Argument {
             Token::Mark('('),
             inner @ ..,
             Token::Mark(')'),
-        ] if matches!(name.as_str(), "path.join" | "path.resolve" | "File.join") => {
+        ] if matches!(name.as_str(), "path.join" | "path.resolve" | "File.join")
+            || (name.rsplit('.').next() == Some("join")
+                && inner.iter().any(|it| **it == Token::Mark(','))) =>
+        {
             let parts = inner.split(|token| **token == Token::Mark(','));
-            let parts = parts.map(|part| match part {
-                [one] => text(one),
-                _ => None,
-            });
-            match parts.collect::<Option<Vec<String>>>() {
-                Some(parts) => Argument::Text(parts.join("/")),
-                None => Argument::Open,
+            let parts: Vec<Option<String>> = parts
+                .map(|part| match part {
+                    [Token::Name(name)] if name == "__dirname" => Some(".".to_owned()),
+                    [one] => text(one),
+                    [Token::Name(name), Token::Mark('('), Token::Mark(')')] => {
+                        match name.as_str() {
+                            "process.cwd" | "Dir.pwd" => Some(".".to_owned()),
+                            "os.tmpdir" | "Dir.tmpdir" => Some("/tmp".to_owned()),
+                            _ => None,
+                        }
+                    }
+                    _ => None,
+                })
+                .collect();
+            let begun: Vec<String> = parts.iter().map_while(Clone::clone).collect();
+            match begun.len() {
+                0 => Argument::Open,
+                count if count == parts.len() => Argument::Text(begun.join("/")),
+                _ => Argument::Filled(format!("{}/${{...}}", begun.join("/"))),
             }
         }
         // Paths by a pattern.
@@ -320,9 +408,9 @@ pub(super) fn argument(tokens: &[&Token], known: &Known) -> Argument {
             };
             for pair in rest.chunks(2) {
                 match pair {
-                    [Token::Mark('+'), next] => match text(next) {
+                    [Token::Mark('+' | '.'), next] => match text(next) {
                         Some(text) => all.push_str(&text),
-                        None => return Argument::Open,
+                        None => return Argument::Filled(format!("{all}${{...}}")),
                     },
                     _ => return Argument::Open,
                 }

@@ -17,7 +17,7 @@ use crate::findings::Act;
 use crate::shell::Walk;
 use crate::value::{Part, Value};
 use arguments::{
-    Argument, Known, argument, arguments, constants, other_names, real_name, receiver,
+    Argument, Known, argument, arguments, constants, other_names, passed_on, real_name, receiver,
 };
 use table::{Call, call};
 use tokens::{Token, tokens};
@@ -142,9 +142,23 @@ fn judge_name(
     {
         return;
     }
+    if let Some((act, paths, is_unsure)) = passed_on(language, tokens, at, name, known) {
+        for path in paths {
+            on_path(walk, act, &path, is_unsure, name, shown);
+        }
+        return;
+    }
     let Some((call, is_unsure)) = call(language, name) else {
         return;
     };
+    if call == Call::Evaluate
+        && !is_unsure
+        && matches!(tokens.get(at.wrapping_sub(1)), Some(Token::Mark('(' | ',')))
+        && matches!(tokens.get(at + 1), Some(Token::Mark(')' | ',')))
+    {
+        walk.ask(shown, &format!("what `{name}` runs is not known"));
+        return;
+    }
     let bare = matches!(call, Call::End | Call::Fork)
         || (call == Call::Evaluate && matches!(tokens.get(at + 1), Some(Token::Name(_))));
     // Without a path it is the one that a loop is at.
@@ -165,7 +179,7 @@ fn judge_name(
     };
     // `require("fs").rmSync`: what stands before the dot may be the system's module.
     let after_dot = matches!(tokens.get(at.wrapping_sub(1)), Some(Token::Mark('.')));
-    let module = |name: &Argument| matches!(name, Argument::Text(name) if matches!(name.as_str(), "fs" | "os" | "child_process" | "shutil" | "subprocess" | "fs/promises" | "node:fs" | "node:child_process"));
+    let module = |name: &Argument| matches!(name, Argument::Text(name) if matches!(name.as_str(), "fs" | "os" | "child_process" | "shutil" | "subprocess" | "fs/promises" | "node:fs" | "node:fs/promises" | "node:child_process" | "fs-extra" | "graceful-fs" | "fileutils"));
     let mut is_unsure = is_unsure;
     let method = receiver(tokens, at, known);
     match &method {
@@ -218,6 +232,12 @@ fn judge_name(
                 }
             };
             walk.change_directory(&target);
+        }
+        // Perl and Ruby have the mode or owner first, and then any number of paths.
+        Call::Change if matches!(language, Language::Perl | Language::Ruby) => {
+            for path in given.iter().skip(1) {
+                on_path(walk, Act::Change, path, is_unsure, name, shown);
+            }
         }
         Call::Change => on_path(walk, Act::Change, &first, is_unsure, name, shown),
         Call::Open if language == Language::Perl => open_of_perl(walk, &given, known, shown),
@@ -357,7 +377,7 @@ fn open_of_perl(walk: &mut Walk<'_>, given: &[Argument], known: &Known, shown: &
 fn run_words(walk: &mut Walk<'_>, words: &[String]) {
     if walk.enter() {
         let argv: Vec<Value> = words.iter().map(Value::text).collect();
-        walk.run(&argv);
+        walk.within_program(|walk| walk.run(&argv));
         walk.leave();
     }
 }

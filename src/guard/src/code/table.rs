@@ -55,6 +55,9 @@ pub(super) fn call(language: Language, name: &str) -> Option<(Call, bool)> {
     let sure = |call| Some((call, false));
     // Names that mean other things too count where they belong to the system's modules.
     let maybe = |call| Some((call, !of_system));
+    if let Some(call) = of_language(language, owner, last) {
+        return Some(call);
+    }
     match last {
         "unlink" | "rmtree" | "remove_tree" | "rmdir" | "removedirs" | "rmSync" | "unlinkSync"
         | "rmdirSync" | "rm_rf" | "rm_r" | "rm_f" | "remove_entry" | "delete_tree"
@@ -63,11 +66,6 @@ pub(super) fn call(language: Language, name: &str) -> Option<(Call, bool)> {
         "rm" if language == Language::Julia => sure(Call::Remove),
         "remove" if owner == "Deno" => sure(Call::Remove),
         "writeTextFile" | "writeTextFileSync" | "outputFileSync" => sure(Call::Write),
-        "system2" | "shell" if language == Language::R => sure(Call::Run),
-        "sink" | "saveRDS" | "pdf" | "png" if language == Language::R => match last {
-            "saveRDS" => sure(Call::WriteSecond),
-            _ => maybe(Call::Write),
-        },
         "remove" | "delete" | "rm" => maybe(Call::Remove),
         "rename" | "renames" | "move" | "renameSync" | "mv" => maybe(Call::Move),
         // Texts have a method of this name too.
@@ -131,4 +129,28 @@ pub(super) fn call(language: Language, name: &str) -> Option<(Call, bool)> {
         "fork" if matches!(owner, "" | "Process" | "os") => sure(Call::Fork),
         _ => None,
     }
+}
+
+/// Names that mean something in one language alone.
+fn of_language(language: Language, owner: &str, last: &str) -> Option<(Call, bool)> {
+    let (call, is_unsure) = match (language, owner, last) {
+        (Language::Node, "", "rimraf" | "rimrafSync" | "deleteSync" | "deleteAsync") => {
+            (Call::Remove, false)
+        }
+        (Language::R, "", "system2" | "shell") => (Call::Run, false),
+        (Language::R, "", "sink" | "pdf" | "png" | "svg" | "jpeg" | "tiff" | "ggsave") => {
+            (Call::Write, true)
+        }
+        (Language::R, "file", "create") | (Language::Perl, "", "truncate") => (Call::Write, false),
+        (
+            Language::R,
+            "",
+            "saveRDS" | "writeLines" | "write_csv" | "write_tsv" | "fwrite" | "dput",
+        )
+        | (Language::R, "write", "csv" | "table" | "csv2") => (Call::WriteSecond, false),
+        // These are no methods there.
+        (Language::Perl, "", "chmod" | "chown" | "utime") => (Call::Change, false),
+        _ => return None,
+    };
+    Some((call, is_unsure))
 }

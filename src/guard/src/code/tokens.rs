@@ -116,7 +116,7 @@ pub(super) fn tokens(language: Language, text: &str) -> Option<Vec<Token>> {
             c if c.is_alphanumeric() || c == '_' || c == '$' || c == '@' => {
                 let start = at;
                 while let Some(&c) = chars.get(at) {
-                    let joins = (c == '.' || c == ':')
+                    let joins = (c == '.' || (c == ':' && language != Language::Node))
                         && chars
                             .get(at + 1)
                             .is_some_and(|c| c.is_alphanumeric() || *c == '_' || *c == ':');

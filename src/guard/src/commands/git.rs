@@ -153,7 +153,7 @@ impl Walk<'_> {
                 ]) || arguments
                     .iter()
                     .any(|value| value.prefix().starts_with(['+', ':']));
-                if forced {
+                if forced && !has(&["--dry-run", "-n"]) {
                     self.refuse(
                         &line.shown,
                         "overwrites or removes history in another repository",
@@ -284,6 +284,13 @@ impl Walk<'_> {
                 for into in inner.values(&["o", "output", "output-directory"]) {
                     self.act(Act::Write, &into, &line.shown);
                 }
+            }
+            "apply" | "am" | "checkout-index" => {
+                let inner = Options::parse(arguments, "pC", &["directory", "prefix"], false);
+                for into in inner.values(&["directory", "prefix"]) {
+                    self.act(Act::Write, &into, &line.shown);
+                }
+                self.act(Act::Write, &here, &line.shown);
             }
             "grep" => {
                 let inner = Options::parse(arguments, "efmABCO", &["open-files-in-pager"], false);

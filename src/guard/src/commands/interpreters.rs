@@ -131,6 +131,9 @@ impl Walk<'_> {
             None if line.has(&["--version", "-V", "-v", "--help", "-h"]) => None,
             None => Some(self.state.stdin.clone()),
         };
+        if let Some(file) = file {
+            self.set_up(file, &arguments, line);
+        }
         match content {
             Some(Output::Text(text)) => {
                 drop(self.code(language, &text, &arguments, &line.shown));
@@ -143,6 +146,24 @@ impl Walk<'_> {
         Some(unknown(&line.shown))
     }
 
+    /// `setup.py install`: where to, when it is told.
+    fn set_up(&mut self, file: &Value, arguments: &[Value], line: &Line<'_>) {
+        let long = [
+            "prefix",
+            "root",
+            "home",
+            "install-dir",
+            "install-lib",
+            "install-scripts",
+        ];
+        let is_setup = file.exact().is_some_and(|file| file.ends_with("setup.py"));
+        if is_setup && line.has(&["install", "develop"]) {
+            let into = super::Options::parse(arguments, "d", &long, false).values(&long);
+            self.each(Act::Write, &into, line);
+        }
+    }
+
+    /// `-m MODULE`.
     fn python_module(&mut self, line: &Line<'_>) -> Output {
         let at = line
             .arguments
@@ -256,7 +277,15 @@ impl Walk<'_> {
             self.each(Act::Write, files, line);
         }
         drop(self.code(Language::Awk, &texts, &[], &line.shown));
-        unknown(&line.shown)
+        // Fields of lines that are paths; a text in the program would be put beside them.
+        match &self.state.stdin {
+            Output::Items(items)
+                if !texts.contains(['"', '=']) && !has_program && files.is_empty() =>
+            {
+                Output::Items(items.clone())
+            }
+            _ => unknown(&line.shown),
+        }
     }
 }
 

@@ -35,6 +35,9 @@ impl Walk<'_> {
                 printed(arguments)
             }
             "cat" | "tac" | "sort" | "uniq" | "head" | "tail" | "nl" => self.passed(line),
+            "cut" if matches!(self.state.stdin, Output::Items(_)) => {
+                chosen(&self.state.stdin.clone(), line)
+            }
             "pwd" => {
                 let all = self.state.cwd.iter().map(|cwd| match cwd {
                     Some(cwd) => Value::text(cwd.clone()),
@@ -91,6 +94,16 @@ impl Walk<'_> {
                 if line.has(&["init", "hook", "shellenv", "env", "activate", "shell.bash"]) =>
             {
                 Output::Nothing
+            }
+            // Who listens at a port, and programs by a whole command line: started here.
+            "lsof"
+                if line.options("iptuacd", &[]).has(&["i"])
+                    || line.texts().iter().any(|word| word.starts_with("-ti")) =>
+            {
+                Output::Items(vec![Value(vec![Part::Job])])
+            }
+            "pgrep" if super::machine::names_own_program(line) => {
+                Output::Items(vec![Value(vec![Part::Job])])
             }
             "realpath" | "readlink" => {
                 let operands = line.options("", &[]).operands;
@@ -163,7 +176,7 @@ impl Walk<'_> {
         for root in roots {
             for place in self.places(root) {
                 items.push(match place {
-                    Place::Inside(_) => Value::below(),
+                    Place::Inside(_) | Place::Named(_) => Value::below(),
                     Place::Stream => continue,
                     Place::Outside(path)
                     | Place::Scratch(path)
@@ -173,7 +186,7 @@ impl Walk<'_> {
                         value.push(Part::Name);
                         value
                     }
-                    Place::Named(_, why) | Place::Unknown(why) => Value::unknown(why),
+                    Place::Unknown(why) => Value::unknown(why),
                 });
             }
         }

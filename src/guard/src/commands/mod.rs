@@ -1,11 +1,16 @@
 //! What programs do with their arguments.
 
+mod clients;
+mod each;
+mod elsewhere;
 mod files;
 mod git;
 mod interpreters;
 mod lists;
+mod machine;
 mod options;
-mod remote;
+mod readers;
+mod shells;
 mod table;
 mod wrappers;
 
@@ -15,6 +20,7 @@ use crate::shell::Walk;
 use crate::value::{Output, Part, VALUES_MAX, Value};
 
 pub(crate) use options::Options;
+pub(crate) use shells::is_shell;
 use table::Tabled;
 
 /// One command line: its program, its arguments, and how it is shown.
@@ -128,7 +134,10 @@ impl Walk<'_> {
         );
         match self.state.files.get(&path).cloned() {
             Some(content) => Some(self.written_script(&content, line)),
-            None => is_own.then(|| unknown(&line.shown)),
+            None => is_own.then(|| {
+                self.outputs_outside(line, false);
+                unknown(&line.shown)
+            }),
         }
     }
 
@@ -176,6 +185,7 @@ impl Walk<'_> {
             return Some(output);
         }
         if let Some(output) = self.interpreter(line) {
+            self.outputs_outside(line, false);
             return Some(output);
         }
         if let Some(output) = self.listing(line) {
@@ -184,8 +194,71 @@ impl Walk<'_> {
         if line.name == "git" {
             return Some(self.git(line));
         }
-        let is_known = self.system(line) || self.remote(line) || self.changes(line);
-        (is_known || is_tabled).then(|| unknown(&line.shown))
+        let output = self.elsewhere(line);
+        let is_known = output.is_some()
+            || self.system(line)
+            || self.sometimes(line)
+            || self.changes(line)
+            || is_tabled;
+        self.outputs_outside(line, is_known);
+        if !is_known {
+            self.not_known(line);
+        }
+        output.or_else(|| is_known.then(|| unknown(&line.shown)))
+    }
+
+    /// Options that name what is written for most programs, where that is somewhere outside. Of
+    /// programs that are not known this is all that can be told.
+    fn outputs_outside(&mut self, line: &Line<'_>, is_known: bool) {
+        const WORDS: &[&str] = &[
+            "output",
+            "output-file",
+            "output-dir",
+            "output-directory",
+            "output_dir",
+            "output_file",
+            "outdir",
+            "out-dir",
+            "out-file",
+            "outfile",
+            "out",
+            "dest",
+            "dest-dir",
+            "destination",
+            "log-file",
+            "logfile",
+            "save-dir",
+            "save-path",
+            "export-dir",
+            "target-dir",
+            "report-dir",
+            "install-dir",
+        ];
+        // For these `-o` says how something is shown.
+        let shows = matches!(
+            line.name,
+            "nm" | "strings" | "od" | "hexdump" | "ps" | "who" | "ls"
+        );
+        let mut words = line.arguments.iter().peekable();
+        while let Some(word) = words.next() {
+            let text = word.prefix();
+            let value = match text.strip_prefix("--") {
+                Some(long) => match long.split_once('=') {
+                    Some((name, _)) if WORDS.contains(&name) => Some(word.after(name.len() + 3)),
+                    None if WORDS.contains(&long) => words.peek().map(|value| (*value).clone()),
+                    _ => None,
+                },
+                None if text == "-o" && !is_known && !shows => {
+                    words.peek().map(|value| (*value).clone())
+                }
+                None => None,
+            };
+            if let Some(value) =
+                value.filter(|value| value.exact().is_some_and(|it| it.contains('/')))
+            {
+                self.act(Act::Write, &value, &line.shown);
+            }
+        }
     }
 
     /// What is done to each of these paths.
@@ -448,9 +521,19 @@ impl Walk<'_> {
                 }
                 Some(unknown(&line.shown))
             }
+            "fc" => {
+                if !line
+                    .arguments
+                    .iter()
+                    .any(|word| word.prefix().starts_with("-l"))
+                {
+                    self.ask(&line.shown, "it runs again what was run before");
+                }
+                Some(unknown(&line.shown))
+            }
             "jobs" => Some(Output::Items(vec![Value(vec![Part::Job])])),
             ":" | "true" | "false" | "return" | "break" | "continue" | "exit" | "wait" | "fg"
-            | "bg" | "umask" | "ulimit" | "shopt" | "type" | "help" | "fc" | "disown" | "times"
+            | "bg" | "umask" | "ulimit" | "shopt" | "type" | "help" | "disown" | "times"
             | "export" | "declare" | "local" | "readonly" | "typeset" => Some(Output::Nothing),
             _ => None,
         }

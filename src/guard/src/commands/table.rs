@@ -87,6 +87,10 @@ const KINDS: &[Kind] = &[
             "unlink",
             "trash",
             "rimraf",
+            "del-cli",
+            "del",
+            "trash-cli",
+            "gio-trash",
             "trash-put",
             "wipe",
             "scrub",
@@ -267,9 +271,25 @@ const KINDS: &[Kind] = &[
         Read,
     ),
     kind(
+        &["composer"],
+        "d",
+        &["working-dir"],
+        &[(&["d", "working-dir"], Write)],
+        Read,
+    ),
+    kind(
+        &["virtualenv"],
+        "p",
+        &["python", "prompt"],
+        &[],
+        All(Create),
+    ),
+    kind(
         &["pip", "pip3", "uv", "pipx"],
-        "tre",
+        "tred",
         &[
+            "dest",
+            "wheel-dir",
             "target",
             "root",
             "prefix",
@@ -278,7 +298,19 @@ const KINDS: &[Kind] = &[
             "cache-dir",
             "index-url",
         ],
-        &[(&["t", "target", "root", "prefix", "src"], Write)],
+        &[(
+            &[
+                "t",
+                "d",
+                "dest",
+                "wheel-dir",
+                "target",
+                "root",
+                "prefix",
+                "src",
+            ],
+            Write,
+        )],
         Read,
     ),
     kind(
@@ -467,6 +499,37 @@ const KINDS: &[Kind] = &[
         All(Script),
     ),
     kind(
+        &[
+            "cross-env",
+            "env-cmd",
+            "dotenv",
+            "dotenvx",
+            "shx",
+            "op",
+            "doppler",
+            "chamber",
+            "aws-vault",
+        ],
+        "fe",
+        &["env-file", "file"],
+        &[],
+        Program(0),
+    ),
+    kind(
+        &["concurrently", "npm-run-all", "wsrun"],
+        "nc",
+        &["names", "prefix-colors"],
+        &[],
+        All(Script),
+    ),
+    kind(
+        &["nodemon", "watchexec", "entr-watch", "chokidar"],
+        "xcew",
+        &["exec", "command", "ext", "watch", "exts"],
+        &[(&["x", "c", "exec", "command"], Script)],
+        Read,
+    ),
+    kind(
         &["npx", "bunx", "pnpx"],
         "pc",
         &["package", "call"],
@@ -614,12 +677,44 @@ impl Walk<'_> {
 
     /// The program that these words are, after assignments. One word with blanks is a shell's.
     fn started(&mut self, words: &[Value], line: &Line<'_>) -> Output {
-        match super::wrappers::without_assignments(words) {
+        let words = super::wrappers::without_assignments(words);
+        let is_of_root = matches!(line.name, "sudo" | "doas" | "pkexec");
+        if is_of_root {
+            self.as_root(words, line);
+        }
+        match words {
             [] => unknown(&line.shown),
             [one] if one.exact().is_some_and(|text| text.contains(' ')) => {
                 self.text_as_script(one, line)
             }
+            words if is_of_root => self.within_program(|walk| walk.run(words)),
             words => self.run(words),
+        }
+    }
+
+    /// What another user's rights make of a command that is harmless without.
+    fn as_root(&mut self, words: &[Value], line: &Line<'_>) {
+        let is_one = |word: &Value, names: &[&str]| {
+            let word = word.exact().unwrap_or_default();
+            names.contains(&word.as_str())
+        };
+        match words {
+            [] => {
+                let shells = ["-s", "-i", "--shell", "--login"];
+                if line.arguments.iter().any(|word| is_one(word, &shells)) {
+                    self.ask(&line.shown, "another user's shell reads its commands");
+                }
+            }
+            [program, rest @ ..] => {
+                let makes = is_one(program, &["make", "gmake", "ninja"]);
+                if makes
+                    && rest
+                        .iter()
+                        .any(|word| is_one(word, &["install", "uninstall"]))
+                {
+                    self.refuse(&line.shown, "changes what is installed on the system");
+                }
+            }
         }
     }
 }

@@ -1,15 +1,61 @@
 //! Programs that run other programs: shells, `env`, `xargs`, `find`, and their kin.
 
+use super::shells::is_shell;
 use super::{Line, plain_text, unknown};
 use crate::findings::Act;
 use crate::shell::Walk;
-use crate::value::{Output, Part, Value};
+use crate::value::{Output, Value};
 
-fn is_shell(name: &str) -> bool {
-    matches!(
-        name,
-        "sh" | "bash" | "dash" | "zsh" | "ksh" | "mksh" | "ash" | "rbash" | "fish" | "csh" | "tcsh"
-    )
+/// Whether a command line for another machine is made of programs that only read.
+pub(super) fn only_reads(command: &str) -> bool {
+    const READERS: &[&str] = &[
+        "ls",
+        "cat",
+        "df",
+        "du",
+        "free",
+        "uptime",
+        "hostname",
+        "whoami",
+        "id",
+        "uname",
+        "date",
+        "ps",
+        "head",
+        "tail",
+        "grep",
+        "wc",
+        "sort",
+        "uniq",
+        "stat",
+        "pwd",
+        "w",
+        "who",
+        "last",
+        "lsblk",
+        "lscpu",
+        "nproc",
+        "nvidia-smi",
+        "journalctl",
+        "echo",
+        "true",
+        "which",
+        "ss",
+        "netstat",
+        "dmesg",
+        "cut",
+        "md5sum",
+        "sha256sum",
+    ];
+    let is_plain = !command.contains(['$', '`', '>', '<', '(', '\n']);
+    let mut parts = command
+        .split(['|', ';', '&'])
+        .filter(|part| !part.trim().is_empty());
+    let reads = |part: &str| {
+        let first = part.split_whitespace().next().unwrap_or_default();
+        READERS.contains(&first.trim_matches(['"', '\'']))
+    };
+    !command.trim().is_empty() && is_plain && parts.all(reads)
 }
 
 impl Walk<'_> {
@@ -143,7 +189,18 @@ impl Walk<'_> {
                 {
                     drop(self.apart(|walk| walk.script(&option)));
                 }
-                self.ask(&line.shown, "it works on another machine");
+                let command: Vec<String> =
+                    options.operands.iter().skip(1).map(Value::shown).collect();
+                let is_login_only = options
+                    .operands
+                    .first()
+                    .is_some_and(|host| host.prefix().starts_with("git@"));
+                let looks = options.has(&["V", "G", "Q"])
+                    || (command.is_empty() && is_login_only)
+                    || only_reads(&command.join(" "));
+                if !looks {
+                    self.ask(&line.shown, "it works on another machine");
+                }
                 unknown(&line.shown)
             }
             "gdb" | "lldb" => {
@@ -186,6 +243,12 @@ impl Walk<'_> {
                 }
                 unknown(&line.shown)
             }
+            "sftp" | "lftp" | "ftp" | "ncftp" | "mosh" | "rsh" | "pdsh" | "pssh" | "clush" => {
+                if line.name != "sftp" || !matches!(self.state.stdin, Output::Nothing) {
+                    self.ask(&line.shown, "it works on another machine");
+                }
+                unknown(&line.shown)
+            }
             "at" | "batch" => {
                 self.ask(&line.shown, "what it runs later is not known");
                 unknown(&line.shown)
@@ -207,7 +270,9 @@ impl Walk<'_> {
     /// A text that a shell of its own runs.
     pub(crate) fn text_as_script(&mut self, text: &Value, line: &Line<'_>) -> Output {
         if let Some(text) = plain_text(text) {
-            self.apart(|walk| walk.script(&text))
+            self.within_program(|walk| walk.script(&text))
+        } else if let Some(script) = self.with_variables(text) {
+            self.within_program(|walk| walk.script(&script))
         } else {
             let source = text.mystery().unwrap_or("what is found").to_owned();
             let source = crate::findings::shorten(&source);
@@ -219,105 +284,12 @@ impl Walk<'_> {
         }
     }
 
-    fn nested_shell(&mut self, line: &Line<'_>) -> Output {
-        self.shell_starts();
-        let mut rest = line.arguments.iter();
-        let mut is_command = false;
-        let mut reads_stdin = false;
-        let mut operands: Vec<Value> = Vec::new();
-        while let Some(argument) = rest.next() {
-            let text = argument.prefix();
-            if !operands.is_empty() || !text.starts_with(['-', '+']) {
-                operands.push(argument.clone());
-            } else if text == "--" || text == "-" {
-                operands.extend(rest.by_ref().cloned());
-            } else if matches!(text, "--rcfile" | "--init-file") {
-                if let Some(file) = rest.next().cloned() {
-                    drop(self.apart(|walk| walk.sourced(&file, line)));
-                }
-            } else if text.starts_with("--") {
-            } else {
-                let letters = &text[1..];
-                is_command |= letters.contains('c');
-                reads_stdin |= letters.contains('s') && !letters.contains('c');
-                if letters.ends_with(['o', 'O']) {
-                    rest.next();
-                }
-            }
-        }
-        if !is_command && !operands.is_empty() && !reads_stdin {
-            let file = operands.remove(0);
-            return self.script_file(&file, &operands, line);
-        }
-        if is_command {
-            let Some((text, arguments)) = operands.split_first() else {
-                return Output::Nothing;
-            };
-            let Some(script) = plain_text(text) else {
-                return self.text_as_script(text, line);
-            };
-            let arguments = arguments.to_vec();
-            return self.apart(|walk| {
-                let mut script = script;
-                // `$0` is the first of them, and no positional parameter.
-                if let Some(zero) = arguments.first() {
-                    let value = zero.clone();
-                    walk.assign("GUARD_ZERO", vec![value], false);
-                    script = script.replace("${0}", "${GUARD_ZERO}");
-                    script = script.replace("$0", "${GUARD_ZERO}");
-                }
-                walk.state.positional = Some(arguments.get(1..).unwrap_or_default().to_vec());
-                walk.script(&script)
-            });
-        }
-        if line.has(&["--version", "--help"]) {
-            return unknown(&line.shown);
-        }
-        let stdin = self.state.stdin.clone();
-        match stdin {
-            Output::Nothing | Output::File => unknown(&line.shown),
-            Output::Text(text) => self.apart(|walk| {
-                walk.state.stdin = Output::Nothing;
-                walk.script(&text)
-            }),
-            Output::Items(items) => {
-                for item in &items {
-                    self.text_as_script(item, line);
-                }
-                unknown(&line.shown)
-            }
-            Output::Unknown(source) => {
-                let source = crate::findings::shorten(&source);
-                let why = format!("it runs what it reads, and {source} is not known");
-                self.ask(&line.shown, &why);
-                unknown(&line.shown)
-            }
-        }
-    }
-
-    /// A shell runs a file.
-    fn script_file(&mut self, file: &Value, arguments: &[Value], line: &Line<'_>) -> Output {
-        let exact = file.exact();
-        if matches!(exact.as_deref(), Some("/dev/stdin" | "/dev/fd/0")) {
-            let stdin = self.state.stdin.clone();
-            return self.written_script(&stdin, line);
-        }
-        let path = self.path(file).or(exact);
-        match path.and_then(|path| self.state.files.get(&path).cloned()) {
-            Some(Output::Text(text)) => {
-                let arguments = arguments.to_vec();
-                self.apart(|walk| {
-                    walk.state.positional = Some(arguments);
-                    walk.script(&text)
-                })
-            }
-            Some(content) => self.written_script(&content, line),
-            None if file.mystery().is_some() => {
-                self.ask(&line.shown, "which file it runs is not known");
-                unknown(&line.shown)
-            }
-            None => unknown(&line.shown),
-        }
+    /// Does what a program that is no shell would run.
+    pub(crate) fn within_program<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.apart(|walk| {
+            walk.state.is_within_program = true;
+            work(walk)
+        })
     }
 
     fn env(&mut self, line: &Line<'_>) -> Output {
@@ -351,220 +323,6 @@ impl Walk<'_> {
             walk.run(rest)
         })
     }
-
-    /// What comes in as arguments.
-    fn incoming(&self) -> Vec<Value> {
-        match &self.state.stdin {
-            Output::Text(text) => {
-                let words = text.split([' ', '\t', '\n', '\0']);
-                let words = words.filter(|word| !word.is_empty()).take(64);
-                words
-                    .map(|word| Value::text(word.trim_matches(['"', '\''])))
-                    .collect()
-            }
-            other => other.items(),
-        }
-    }
-
-    fn xargs(&mut self, line: &Line<'_>) -> Output {
-        let long = [
-            "arg-file",
-            "delimiter",
-            "replace",
-            "max-args",
-            "max-procs",
-            "max-lines",
-            "max-chars",
-            "eof",
-        ];
-        let options = line.leading("aEIdLnPs", &long);
-        let mut mark = options
-            .values(&["I", "replace", "J"])
-            .first()
-            .and_then(Value::exact);
-        if mark.is_none() && options.has(&["i", "replace"]) {
-            mark = Some("{}".to_owned());
-        }
-        let is_split = options.has(&["0", "null", "d", "delimiter"]);
-        let items = if let [file] = options.values(&["a", "arg-file"]).as_slice() {
-            self.lines_of(file)
-        } else if mark.is_some() || is_split {
-            // Each line is one argument.
-            self.state.stdin.items()
-        } else {
-            self.incoming()
-        };
-        self.applied(&options.operands, &items, mark.as_deref(), line)
-    }
-
-    /// The lines of a file, where the command wrote it.
-    fn lines_of(&self, file: &Value) -> Vec<Value> {
-        let known = self.path(file);
-        let known = known.and_then(|path| self.state.files.get(&path));
-        known.map_or_else(
-            || vec![Value::unknown("a line of a file")],
-            |content| match content {
-                Output::Text(text) => text.split_whitespace().map(Value::text).collect(),
-                other => other.items(),
-            },
-        )
-    }
-
-    fn parallel(&mut self, line: &Line<'_>) -> Output {
-        let at = line
-            .arguments
-            .iter()
-            .position(|value| value.exact().is_some_and(|text| text.starts_with(":::")));
-        let (command, items) = match at {
-            Some(at) => (&line.arguments[..at], line.arguments[at + 1..].to_vec()),
-            None => (line.arguments, self.state.stdin.items()),
-        };
-        let options = super::Options::parse(
-            command,
-            "jaINnPS",
-            &["jobs", "arg-file", "delay", "timeout"],
-            true,
-        );
-        let items = match options.values(&["a", "arg-file"]).as_slice() {
-            [file] => self.lines_of(file),
-            _ => items,
-        };
-        let operands = options.operands;
-        if operands.is_empty() {
-            for item in &items {
-                self.text_as_script(item, line);
-            }
-            return unknown(&line.shown);
-        }
-        // GNU parallel gives its words to a shell.
-        if let [one] = operands.as_slice()
-            && let Some(text) = plain_text(one)
-            && text.contains(' ')
-        {
-            let marked = if text.contains("{}") {
-                text
-            } else {
-                format!("{text} {{}}")
-            };
-            self.assign("GUARD_ITEM", items.clone(), false);
-            let script = marked.replace("{}", "${GUARD_ITEM}");
-            return self.apart(|walk| walk.script(&script));
-        }
-        let has_mark = operands.iter().any(|value| value.shown().contains("{}"));
-        self.applied(&operands, &items, has_mark.then_some("{}"), line)
-    }
-
-    /// Runs a command with each of these as an argument: in place of the mark, or at its end.
-    fn applied(
-        &mut self,
-        command: &[Value],
-        items: &[Value],
-        mark: Option<&str>,
-        line: &Line<'_>,
-    ) -> Output {
-        if command.is_empty() {
-            return Output::Items(items.to_vec());
-        }
-        let Some(mark) = mark else {
-            let mut argv = command.to_vec();
-            // Without any input the command runs once as it is.
-            if items.is_empty() {
-                return self.run(&argv);
-            }
-            argv.extend(items.iter().cloned());
-            return self.run(&argv);
-        };
-        let none = [Value::default()];
-        let items = if items.is_empty() { &none } else { items };
-        let mut output = Output::Nothing;
-        for item in items.iter().take(16) {
-            let argv: Vec<Value> = command
-                .iter()
-                .map(|word| replaced(word, mark, item))
-                .collect();
-            output = output.then(self.run(&argv));
-        }
-        if items.len() > 16 {
-            self.ask(&line.shown, "it runs very many times");
-        }
-        output
-    }
-
-    fn find_files(&mut self, line: &Line<'_>) -> Output {
-        let is_expression = |value: &Value| {
-            let text = value.prefix();
-            (text.starts_with('-') && text.len() > 1) || matches!(text, "(" | "!" | ")" | ",")
-        };
-        let mut arguments = line.arguments;
-        let mut follows = line.has(&["-follow"]);
-        while let Some((first, rest)) = arguments.split_first()
-            && first.exact().is_some_and(|text| {
-                matches!(text.as_str(), "-H" | "-L" | "-P") || text.starts_with("-O")
-            })
-        {
-            follows |= first.exact().as_deref() == Some("-L");
-            arguments = rest;
-        }
-        let count = arguments
-            .iter()
-            .position(is_expression)
-            .unwrap_or(arguments.len());
-        let (roots, expression) = arguments.split_at(count);
-        let mut all_roots = roots.to_vec();
-        if line.has(&["-files0-from"]) {
-            all_roots.push(Value::unknown("a path of a list"));
-        } else if roots.is_empty() {
-            all_roots.push(Value::text("."));
-        }
-        if follows {
-            all_roots.push(Value::unknown("where the links below lead"));
-        }
-        let roots: &[Value] = &all_roots;
-        let found = self.located(roots, line);
-        let mut output = found.clone();
-        let mut rest = expression.iter();
-        while let Some(word) = rest.next() {
-            let Some(word) = word.exact() else { continue };
-            match word.as_str() {
-                "-delete" => {
-                    // Only what is below the roots goes, and the roots themselves.
-                    for root in roots {
-                        self.act(Act::Remove, root, &line.shown);
-                    }
-                }
-                "-exec" | "-execdir" | "-ok" | "-okdir" => {
-                    let inner: Vec<Value> = rest
-                        .by_ref()
-                        .take_while(|value| !matches!(value.exact().as_deref(), Some(";" | "+")))
-                        .cloned()
-                        .collect();
-                    // In the directory of each file a name is enough.
-                    for item in found.items() {
-                        let argv: Vec<Value> = inner
-                            .iter()
-                            .map(|word| replaced(word, "{}", &item))
-                            .collect();
-                        self.run(&argv);
-                    }
-                    output = unknown(&line.shown);
-                }
-                "-fprint" | "-fprint0" | "-fls" | "-fprintf" => {
-                    if let Some(file) = rest.next() {
-                        self.act(Act::Write, file, &line.shown);
-                    }
-                }
-                "-printf" => output = unknown(&line.shown),
-                "-name" | "-iname" | "-path" | "-wholename" | "-ipath" | "-regex" | "-iregex"
-                | "-newer" | "-type" | "-size" | "-mtime" | "-mmin" | "-user" | "-group"
-                | "-perm" | "-maxdepth" | "-mindepth" | "-lname" | "-samefile" | "-fstype"
-                | "-ctime" | "-atime" => {
-                    rest.next();
-                }
-                _ => {}
-            }
-        }
-        output
-    }
 }
 
 /// `A=1 B=2 program ...`: from the program on.
@@ -580,25 +338,4 @@ pub(super) fn without_assignments(words: &[Value]) -> &[Value] {
         .take_while(|value| is_assignment(value))
         .count();
     &words[count..]
-}
-
-/// A word with the mark replaced.
-fn replaced(word: &Value, mark: &str, item: &Value) -> Value {
-    let mut value = Value::default();
-    for part in &word.0 {
-        match part {
-            Part::Text(text) if !mark.is_empty() => {
-                for (index, piece) in text.split(mark).enumerate() {
-                    if index > 0 {
-                        value.extend(item);
-                    }
-                    if !piece.is_empty() {
-                        value.push(Part::Text(piece.to_owned()));
-                    }
-                }
-            }
-            part => value.push(part.clone()),
-        }
-    }
-    value
 }

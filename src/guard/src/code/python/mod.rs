@@ -4,8 +4,11 @@
 //! function that nobody calls is walked too, with parameters that decide nothing.
 
 mod calls;
+mod effects;
 mod expr;
+mod files;
 mod library;
+mod runs;
 mod text;
 mod value;
 

@@ -1,4 +1,4 @@
-//! Programs that change the machine or another one: none of it is in the workspace.
+//! Programs that change the machine: none of it is in the workspace.
 
 use super::Line;
 use crate::shell::Walk;
@@ -38,6 +38,18 @@ const ALWAYS: &[(&str, &str)] = &[
     ("lvremove", "changes a device"),
     ("vgremove", "changes a device"),
     ("pvremove", "changes a device"),
+    ("lvreduce", "changes a device"),
+    ("lvresize", "changes a device"),
+    ("lvcreate", "changes a device"),
+    ("vgcreate", "changes a device"),
+    ("vgreduce", "changes a device"),
+    ("pvcreate", "changes a device"),
+    ("sg_format", "overwrites a device"),
+    ("e2fsck", "changes a device"),
+    ("fsck", "changes a device"),
+    ("debugfs", "changes a device"),
+    ("xfs_repair", "changes a device"),
+    ("ntfsfix", "changes a device"),
     ("mdadm", "changes a device"),
     ("hdparm", "changes a device"),
     ("losetup", "changes a device"),
@@ -50,73 +62,152 @@ const ALWAYS: &[(&str, &str)] = &[
     ("update-grub", "changes how the machine starts"),
     ("grub-install", "changes how the machine starts"),
     ("ldconfig", "changes what programs load"),
+    ("apt-key", "changes what is installed on the system"),
+    (
+        "add-apt-repository",
+        "changes what is installed on the system",
+    ),
+    (
+        "dpkg-reconfigure",
+        "changes what is installed on the system",
+    ),
+    ("dpkg-divert", "changes what is installed on the system"),
+    (
+        "dpkg-statoverride",
+        "changes what is installed on the system",
+    ),
+    (
+        "debconf-set-selections",
+        "changes what is installed on the system",
+    ),
+    ("alternatives", "changes what is installed on the system"),
+    (
+        "nix-collect-garbage",
+        "changes what is installed on the system",
+    ),
+    ("depmod", "changes what is installed on the system"),
+    ("dkms", "changes what is installed on the system"),
+    ("update-initramfs", "changes how the machine starts"),
+    ("dracut", "changes how the machine starts"),
+    ("mkinitcpio", "changes how the machine starts"),
+    ("grub2-mkconfig", "changes how the machine starts"),
+    ("grub-mkconfig", "changes how the machine starts"),
+    ("grub2-install", "changes how the machine starts"),
+    ("aa-teardown", "changes the rights on the system"),
+    ("aa-disable", "changes the rights on the system"),
+    ("aa-complain", "changes the rights on the system"),
+    ("aa-enforce", "changes the rights on the system"),
+    ("aa-remove-unknown", "changes the rights on the system"),
+    ("apparmor_parser", "changes the rights on the system"),
+    ("setsebool", "changes the rights on the system"),
+    ("semanage", "changes the rights on the system"),
+    ("restorecon", "changes the rights on the system"),
+    ("faillock", "changes the rights on the system"),
+    ("pam_tally2", "changes the rights on the system"),
+    ("newusers", "changes the users of the system"),
+    ("chage", "changes the users of the system"),
+    ("pwconv", "changes the users of the system"),
+    ("pwunconv", "changes the users of the system"),
+    ("delgroup", "changes the users of the system"),
+    ("addgroup", "changes the users of the system"),
+    ("rmuser", "changes the users of the system"),
+    ("vigr", "changes the users of the system"),
+    ("vgchange", "changes a device"),
+    ("lvchange", "changes a device"),
+    ("lvconvert", "changes a device"),
+    ("lvextend", "changes a device"),
+    ("pvmove", "changes a device"),
+    ("vgrename", "changes a device"),
+    ("lvrename", "changes a device"),
+    ("e2label", "changes a device"),
+    ("dosfslabel", "changes a device"),
+    ("growpart", "changes a device"),
+    ("kpartx", "changes a device"),
+    ("ethtool", "changes a device"),
+    ("partclone", "changes a device"),
+    ("fsfreeze", "changes a device"),
+    ("zramctl", "changes a device"),
+    ("rtcwake", "changes a device"),
+    ("xfs_growfs", "changes a device"),
+    ("systemd-tmpfiles", "changes the services of the machine"),
+    ("systemd-sysusers", "changes the services of the machine"),
+    ("udevadm", "changes the services of the machine"),
+    ("logrotate", "changes the services of the machine"),
+    ("sshfs", "changes what is mounted"),
+    ("fusermount", "changes what is mounted"),
+    ("mount.nfs", "changes what is mounted"),
+    ("mount.cifs", "changes what is mounted"),
+    ("ssh-copy-id", "changes another machine"),
+    ("wg-quick", "changes the network of the machine"),
+    ("exportfs", "changes the network of the machine"),
+    ("quotaoff", "changes the rights on the system"),
+    ("quotaon", "changes the rights on the system"),
+    ("setquota", "changes the rights on the system"),
+    ("edquota", "changes the rights on the system"),
+    ("kadmin", "changes the users of the system"),
+    ("kadmin.local", "changes the users of the system"),
+    ("smbpasswd", "changes the users of the system"),
+    ("ldapdelete", "changes the users of the system"),
+    ("ldapmodify", "changes the users of the system"),
+    ("ldapadd", "changes the users of the system"),
     ("update-alternatives", "changes what is installed"),
 ];
 
 /// Words of other programs that change something there: program, words, what they do.
 const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
     (
+        &["zfs", "zpool", "btrfs", "bcachefs"],
         &[
-            "apt", "apt-get", "aptitude", "yum", "dnf", "zypper", "apk", "snap", "brew", "emerge",
-            "flatpak",
-        ],
-        &[
-            "install",
+            "destroy",
+            "rollback",
+            "create",
+            "delete",
             "remove",
-            "purge",
-            "autoremove",
-            "upgrade",
-            "dist-upgrade",
-            "full-upgrade",
-            "update",
-            "del",
+            "labelclear",
+            "detach",
+            "offline",
+            "set",
             "add",
-            "erase",
-            "clean",
-            "reinstall",
-            "uninstall",
+            "replace",
+            "receive",
+            "rename",
+            "split",
+            "device",
+            "balance",
+            "format",
         ],
-        "changes what is installed on the system",
+        "changes a file system",
     ),
     (
-        &["dpkg", "rpm"],
         &[
-            "-i",
-            "-r",
-            "-P",
-            "-e",
-            "-U",
+            "nvme",
+            "dmsetup",
+            "multipath",
+            "iscsiadm",
+            "efibootmgr",
+            "fwupdmgr",
+            "flashrom",
+        ],
+        &[
+            "format",
+            "sanitize",
+            "remove",
+            "remove_all",
+            "wipe_table",
             "-F",
-            "--install",
-            "--remove",
-            "--purge",
-            "--erase",
-            "--configure",
+            "-B",
+            "-w",
+            "-W",
+            "install",
+            "update",
+            "delete-ns",
+            "--logout",
+            "-u",
         ],
-        "changes what is installed on the system",
+        "changes a device",
     ),
     (
-        &["systemctl", "service", "initctl", "rc-service"],
-        &[
-            "start",
-            "stop",
-            "restart",
-            "reload",
-            "disable",
-            "enable",
-            "mask",
-            "kill",
-            "isolate",
-            "poweroff",
-            "reboot",
-            "halt",
-            "edit",
-            "daemon-reload",
-        ],
-        "changes the services of the machine",
-    ),
-    (
-        &["iptables", "ip6tables", "nft", "ufw", "ipset"],
+        &["iptables", "ip6tables", "nft", "ipset"],
         &[
             "-F", "-A", "-D", "-I", "-X", "-P", "-R", "-N", "-Z", "--flush", "flush", "add",
             "delete", "disable", "enable", "reset", "destroy",
@@ -130,79 +221,43 @@ const SOMETIMES: &[(&[&str], &[&str], &str)] = &[
         ],
         "changes the network of the machine",
     ),
-    (
-        &["docker", "podman", "nerdctl"],
-        &[
-            "run", "exec", "rm", "rmi", "kill", "stop", "prune", "restart", "pause", "cp", "start",
-            "create", "down", "up",
-        ],
-        "changes containers on the engine's machine",
-    ),
-    (
-        &["kubectl", "oc", "helm"],
-        &[
-            "delete",
-            "apply",
-            "drain",
-            "scale",
-            "uninstall",
-            "patch",
-            "replace",
-            "edit",
-            "exec",
-            "cordon",
-            "install",
-            "upgrade",
-            "rollback",
-            "create",
-        ],
-        "changes a cluster",
-    ),
-    (
-        &["aws", "gcloud", "az", "gsutil", "s3cmd", "doctl", "heroku"],
-        &[
-            "rm",
-            "rb",
-            "delete",
-            "terminate-instances",
-            "delete-bucket",
-            "del",
-            "destroy",
-            "mv",
-            "sync",
-            "stop",
-        ],
-        "changes something in a cloud",
-    ),
-    (
-        &["gh", "glab", "hub"],
-        &["delete", "archive", "--force"],
-        "changes a repository elsewhere",
-    ),
-    (
-        &["terraform", "pulumi", "tofu"],
-        &["destroy", "apply", "up", "import"],
-        "changes something in a cloud",
-    ),
-    (
-        &["redis-cli", "mongo", "mongosh"],
-        &[
-            "flushall", "flushdb", "FLUSHALL", "FLUSHDB", "shutdown", "--eval",
-        ],
-        "changes a database elsewhere",
-    ),
-    (
-        &["dropdb", "dropuser", "mysqladmin"],
-        &[],
-        "changes a database elsewhere",
-    ),
 ];
+
+/// `pkill -f "server.py --port 1"`: a command line that nothing else has, and not just a program.
+pub(super) fn names_own_program(line: &Line<'_>) -> bool {
+    let options = line.options("stPguUGFx", &["signal", "pidfile", "parent", "user"]);
+    let (is_whole, [pattern]) = (options.has(&["f", "full"]), options.operands.as_slice()) else {
+        return false;
+    };
+    let others = ["u", "U", "g", "G", "v", "inverse", "user"];
+    let pattern = pattern.exact().unwrap_or_default();
+    let words = pattern.split([' ', '/', '.', ':']);
+    let words = words.filter(|word| word.len() > 1 && word.chars().all(char::is_alphanumeric));
+    matches!(line.name, "pkill" | "pgrep") && is_whole && !options.has(&others) && words.count() > 1
+}
 
 impl Walk<'_> {
     /// Judges programs that change the machine, if this is one.
     pub(crate) fn system(&mut self, line: &Line<'_>) -> bool {
         if line.has(&["--help", "--version"]) {
             return false;
+        }
+        // What some of them are asked, and `logrotate -d`.
+        let looks: &[&str] = match line.name {
+            "passwd" => &["-S", "--status"],
+            "chage" => &["-l", "--list"],
+            "mdadm" => &["--detail", "-D", "--examine", "-E"],
+            "losetup" => &["-a", "-l", "--list", "-j"],
+            "udevadm" => &["info", "monitor", "settle", "test"],
+            "logrotate" => &["-d", "--debug"],
+            "hdparm" => &["-I", "-i", "-g"],
+            "ethtool" | "alternatives" | "update-alternatives" => {
+                &["--list", "--display", "-i", "-S", "--query"]
+            }
+            _ => &[],
+        };
+        if line.has(looks) || (line.name == "auditctl" && line.has(&["-l", "-s"])) {
+            return true;
         }
         if let Some((_, what)) = ALWAYS.iter().find(|(name, _)| *name == line.name) {
             self.refuse(&line.shown, what);
@@ -250,7 +305,7 @@ impl Walk<'_> {
             "kill" => self.kill(line),
             "pkill" | "killall" | "killall5" | "skill" | "xkill" => {
                 let only_looks = line.has(&["-0", "-l", "--list", "--signal=0"]);
-                if !only_looks {
+                if !only_looks && !names_own_program(line) {
                     self.ask(&line.shown, "which programs it ends is not known");
                 }
             }
@@ -265,54 +320,45 @@ impl Walk<'_> {
             "fuser" if line.options("kmnNM", &[]).has(&["k", "kill"]) || line.has(&["-k"]) => {
                 self.ask(&line.shown, "which programs it ends is not known");
             }
+            "nvidia-smi" => {
+                if line.has(&["--gpu-reset", "-r", "-pl", "-pm", "-mig", "-c"]) {
+                    self.refuse(&line.shown, "changes a device");
+                }
+            }
+            "auditctl" => self.refuse(&line.shown, "changes what the machine records"),
+            "journalctl" => {
+                let words = line.texts();
+                let changes = ["--vacuum", "--rotate", "--flush", "--sync", "--setup-keys"];
+                if words
+                    .iter()
+                    .any(|word| changes.iter().any(|it| word.starts_with(it)))
+                {
+                    self.refuse(&line.shown, "removes what the machine recorded");
+                }
+            }
             "renice" => self.ask(&line.shown, "which programs it changes is not known"),
             _ => return false,
         }
         true
     }
 
-    /// Judges programs that change something elsewhere, if this is one.
-    pub(crate) fn remote(&mut self, line: &Line<'_>) -> bool {
+    /// Judges programs that change the machine with some of their words, if this is one.
+    pub(crate) fn sometimes(&mut self, line: &Line<'_>) -> bool {
         let words = line.texts();
         for (names, changing, what) in SOMETIMES {
             if !names.contains(&line.name) {
                 continue;
             }
             let dry = line.has(&["--dry-run", "-s", "--simulate", "--help", "--version"]);
-            let changes = changing.is_empty()
-                || words.iter().any(|word| {
-                    changing.contains(&word.as_str())
-                        || (word.starts_with('-')
-                            && changing
-                                .iter()
-                                .any(|flag| word.starts_with(&format!("{flag}="))))
-                });
+            let changes = words.iter().any(|word| {
+                changing.contains(&word.as_str())
+                    || (word.starts_with('-')
+                        && changing
+                            .iter()
+                            .any(|flag| word.starts_with(&format!("{flag}="))))
+            });
             if changes && !dry {
                 self.refuse(&line.shown, what);
-            }
-            return true;
-        }
-        if matches!(
-            line.name,
-            "psql" | "mysql" | "mariadb" | "clickhouse-client"
-        ) {
-            let text = words.join(" ").to_lowercase();
-            if ["\\!", "\\o |", "to program", "from program"]
-                .iter()
-                .any(|word| text.contains(word))
-            {
-                self.ask(&line.shown, "its client can run any command");
-            }
-            let changing = [
-                "drop ",
-                "delete ",
-                "truncate ",
-                "alter ",
-                "update ",
-                "grant ",
-            ];
-            if changing.iter().any(|word| text.contains(word)) {
-                self.refuse(&line.shown, "changes a database elsewhere");
             }
             return true;
         }
