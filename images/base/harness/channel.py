@@ -46,7 +46,8 @@ class Channel:
             os.close(fd)
         return b"".join(parts)
 
-    def start(self):
+    def start(self, stir):
+        """Waits for the program, and does what is asked of who waits meanwhile."""
         import threading
 
         self.condition = threading.Condition()
@@ -62,6 +63,7 @@ class Channel:
             kind, seconds, length = MESSAGE.unpack_from(first)
             if kind == CHILD_START:
                 break
+            stir()
         body = bytes(first[MESSAGE.size : count])
         body += read_exactly(self.fd_in, length - len(body))
         (size,) = ID.unpack_from(body)

@@ -36,6 +36,8 @@ pub(crate) mod to_sandbox {
     pub(crate) const WIDEN: u8 = 9;
     /// What an ECHO said.
     pub(crate) const ECHOED: u8 = 10;
+    /// A run may come any moment; there is no answer.
+    pub(crate) const STIR: u8 = 11;
 }
 
 /// Frame kinds, sandbox to host.

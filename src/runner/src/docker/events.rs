@@ -135,6 +135,8 @@ pub(crate) struct Events {
     token: Option<[u8; TOKEN_BYTES]>,
     phase: Phase,
     echoes: u32,
+    /// Whether it is quicker when it is stirred while it waits.
+    stir: bool,
     body: Option<Body>,
 }
 
@@ -147,6 +149,8 @@ struct Sized {
 struct ReadyHeader {
     protocol: u32,
     python: String,
+    #[serde(default)]
+    stir: bool,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +188,11 @@ impl Events {
     /// Whether everything that was taken in has been read.
     pub(super) fn is_drained(&self) -> bool {
         self.body.is_none() && self.decoder.is_empty()
+    }
+
+    /// Whether the sandbox is quicker when it is stirred while it waits; it says so with READY.
+    pub(super) fn wants_stirring(&self) -> bool {
+        self.stir
     }
 
     /// Takes bytes in; [`Self::next`] is then called until it returns nothing.
@@ -318,11 +327,15 @@ impl Events {
         let received = body.received.freeze();
         Ok(match kind {
             to_host::READY => {
-                let ReadyHeader { protocol, python } = parse(kind, header)?;
+                let ReadyHeader {
+                    protocol,
+                    python,
+                    stir,
+                } = parse(kind, header)?;
                 if protocol != PROTOCOL {
                     return Err(malformed(kind, "its harness speaks another protocol"));
                 }
-                self.phase = Phase::Ready;
+                (self.phase, self.stir) = (Phase::Ready, stir);
                 Event::Ready {
                     python: printable(&python, PYTHON_CHARS),
                 }

@@ -129,6 +129,39 @@ async fn a_sandbox_is_handed_out_once_and_replaced() {
     pooled.close().await;
 }
 
+/// What a program sees of the sandbox that it finds.
+const SURROUNDINGS: &str = "
+import gc, os, sys, threading
+def main(query):
+    seen = [sorted(sys.modules), sorted(os.environ.items()), sorted(os.listdir('/proc/self/fd'))]
+    seen += [threading.active_count(), len(gc.garbage), sys.path, os.getcwd()]
+    for root in ('/workspace', '/code', '/tmp', '/dev/shm'):
+        seen += [sorted(files) for _, _, files in os.walk(root)]
+    return {'answer': repr(seen)}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_sandbox_awake_leaves_no_trace_in_it() {
+    let Some(pooled) = Pooled::open("pool-awake", PoolOptions::default()).await else {
+        return;
+    };
+    let look = async || {
+        let spec = pooled.env.spec(subagent(&[("main.py", SURROUNDINGS)], ""));
+        let cancel = pooled.env.cancel.clone();
+        let ran = pooled.env.sandboxes.run(spec, pooled.env.host(), cancel);
+        let report = ran.await.unwrap();
+        (report.timings.start, answer(&report).to_owned())
+    };
+    let (start, expected) = look().await;
+    assert_eq!(start, Start::Cold);
+    // Those that wait after the first are stirred while the next ones are started.
+    for _ in 0..6 {
+        pooled.warm(2).await;
+        assert_eq!(look().await, (Start::Leased, expected.clone()));
+    }
+    pooled.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_wait_than_are_allowed() {
     let pool = PoolOptions {

@@ -92,6 +92,8 @@ impl Pool {
         if begins {
             let keeper = Arc::clone(shared);
             shared.jobs.spawn(async move { keeper.keep().await });
+            let stirrer = Arc::clone(shared);
+            shared.jobs.spawn(async move { stirrer.stir().await });
             for _ in 0..shared.options.starts.max(1) {
                 let refiller = Arc::clone(shared);
                 shared.jobs.spawn(async move { refiller.refill().await });
@@ -248,6 +250,27 @@ impl Shared {
         let spare = self.lock().take_in(class, warm, started, is_closed);
         self.discard(spare);
         self.changed.notify_waiters();
+    }
+
+    /// Keeps what may be wanted any moment awake, until the end.
+    async fn stir(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            let next = self.lock().stir(Instant::now());
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = changed => {}
+                () = due => {}
+            }
+        }
     }
 
     /// Throws out what died, spoke, or has waited for too long, until the end; then everything.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use jiff::Timestamp;
 use spec::{Ahead, Imports, Limits};
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use super::class::{Class, PoolOptions, Warm};
 use crate::ImageId;
 use crate::RunnerError;
 use crate::docker::ready::{Ready, Unready};
+use crate::frames::{put, to_sandbox};
 
 /// How long after a sandbox was handed out none is started: the run has the processors to itself.
 const HOT: Duration = Duration::from_millis(10);
@@ -29,14 +31,19 @@ pub(super) const NO_PLACE: Duration = Duration::from_secs(2);
 /// Sandboxes of a class in a row that are lost while they import, after which they import nothing: it
 /// may need more memory than they have, or do what a run would notice.
 const IMPORTS_LOST_MAX: u32 = 2;
-/// A class that was used within this time keeps its sandboxes when others want them. A pool process
+/// How often those are stirred that may be wanted any moment: machines begin to forget what was not used
+/// for a tenth of a second.
+pub(super) const STIR_EVERY: Duration = Duration::from_millis(100);
+/// A class that was used within this time keeps its sandboxes when others want them, and has them stirred. A pool process
 /// asks for what it always keeps more often than this.
-const SPARED: Duration = Duration::from_secs(30);
+pub(super) const SPARED: Duration = Duration::from_secs(30);
 
 pub(super) struct State {
     pub(super) stocks: Vec<Stock>,
     /// Until when no sandbox is started.
     pub(super) hot_until: Instant,
+    /// When those that wait were last stirred.
+    pub(super) stirred_at: Instant,
     /// Whether the jobs run.
     pub(super) has_jobs: bool,
 }
@@ -55,6 +62,8 @@ pub(super) struct Stock {
     /// One with a shell is being started.
     pub(super) starts_shell: bool,
     pub(super) used_at: Instant,
+    /// When one was last handed out.
+    pub(super) leased_at: Option<Instant>,
     pub(super) failures: u32,
     /// Those that were lost while they imported, or after, in a row.
     pub(super) imports_lost: u32,
@@ -84,6 +93,8 @@ pub(super) struct Waiting {
     pub(super) warm: Warm,
     pub(super) since: Instant,
     pub(super) lease_ends: Timestamp,
+    /// Half a message was sent to it.
+    pub(super) is_broken: bool,
 }
 
 /// What a job that starts sandboxes does next.
@@ -99,6 +110,7 @@ impl State {
         Self {
             stocks: Vec::new(),
             hot_until: now,
+            stirred_at: now,
             has_jobs: false,
         }
     }
@@ -159,6 +171,7 @@ impl State {
             }
         }
         if leased.is_some() {
+            stock.leased_at = Some(now);
             self.hot_until = now + HOT;
         }
         Some((leased, spoilt))
@@ -183,6 +196,7 @@ impl State {
                     warm,
                     since: Instant::now(),
                     lease_ends,
+                    is_broken: false,
                 };
                 match stock {
                     Some(stock) if stock.waiting.len() < stock.wanted && !is_closed => {
@@ -210,6 +224,24 @@ impl State {
             (Err(Unready::Lost(why)), Some(stock)) => stock.failed(&why),
         }
         None
+    }
+
+    /// Stirs what may be wanted any moment, and says when to do so again; none while nothing is.
+    pub(super) fn stir(&mut self, now: Instant) -> Option<Instant> {
+        let is_used = |stock: &&mut Stock| {
+            let used = stock.leased_at.is_some_and(|at| now < at + SPARED);
+            used && !stock.waiting.is_empty()
+        };
+        let mut used = self.stocks.iter_mut().filter(is_used).peekable();
+        used.peek()?;
+        let due = self.hot_until.max(self.stirred_at + STIR_EVERY);
+        if due > now {
+            return Some(due);
+        }
+        let waiting = used.flat_map(|stock| &mut stock.waiting);
+        waiting.for_each(Waiting::stir);
+        self.stirred_at = now;
+        Some(now + STIR_EVERY)
     }
 
     /// Whether as many wait as are wanted, or no more can be started.
@@ -367,6 +399,7 @@ impl Stock {
             runs_commands: false,
             starts_shell: false,
             used_at: now,
+            leased_at: None,
             failures: 0,
             imports_lost: 0,
             retry_at: now,
@@ -437,9 +470,26 @@ impl Stock {
 }
 
 impl Waiting {
+    /// Has it use what a run uses. One that takes nothing at the moment is left alone.
+    fn stir(&mut self) {
+        if !self.ready.events.wants_stirring() {
+            return;
+        }
+        let mut frame = BytesMut::new();
+        put(&mut frame, to_sandbox::STIR, &[]);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let input = &mut self.ready.line.input;
+        if let Poll::Ready(written) = input.as_mut().poll_write(cx, &frame) {
+            self.is_broken |= !matches!(written, Ok(length) if length == frame.len());
+            // What cannot leave at once leaves with what follows.
+            drop(input.as_mut().poll_flush(cx));
+        }
+    }
+
     /// Whether it has ended or said anything since READY.
     fn is_spoilt(&mut self, cx: &mut Context<'_>) -> bool {
-        self.ready.line.output.as_mut().poll_next(cx).is_ready()
+        self.is_broken
+            || self.ready.line.output.as_mut().poll_next(cx).is_ready()
             || self.ready.remains.end.poll_gone(cx).is_ready()
     }
 }

@@ -1,11 +1,14 @@
+use bytes::BytesMut;
 use futures::{FutureExt as _, StreamExt as _};
 
 use spec::{Imports, Limits};
 
-use super::stock::{FAILURES_MAX, GAVE_UP, NO_PLACE};
+use super::stock::{FAILURES_MAX, GAVE_UP, NO_PLACE, SPARED, STIR_EVERY};
 use super::*;
+use crate::docker::events::Events;
 use crate::docker::ready::{Line, Remains, Removal};
 use crate::docker::watch::Watch;
+use crate::frames::{put_message, to_host};
 use crate::{ImageId, RunnerError};
 
 /// Starts nothing: the tests say what came of it.
@@ -51,6 +54,7 @@ fn stock(pids: u32, wanted: usize, waiting: usize, used_at: Instant) -> Stock {
         warm: Warm::Interpreter,
         since: used_at,
         lease_ends: Timestamp::MAX,
+        is_broken: false,
     };
     // Its last failure, if any, is long ago.
     let retry_at = used_at.checked_sub(Duration::from_secs(60));
@@ -210,4 +214,41 @@ fn what_clients_ask_for_is_what_sandboxes_are_sorted_by() {
         assert_ne!(of(&usual), of(&other));
         assert_eq!(of(&other).limits, other, "nothing is lost on the way");
     }
+}
+
+#[tokio::test]
+async fn what_was_wanted_a_moment_ago_is_stirred() {
+    let begun = Instant::now();
+    let at = |millis| begun + Duration::from_millis(millis);
+    let (ours, theirs) = tokio::io::duplex(12);
+    let mut used = stock(9, 4, 2, begun);
+    used.waiting[1].ready.line.input = Box::pin(ours);
+    let header = serde_json::json!({"protocol": 1, "python": "3", "stir": true, "size": 0});
+    let mut frame = BytesMut::new();
+    put_message(&mut frame, to_host::READY, &header, &[]);
+    let mut events = Events::default();
+    events.feed(&frame);
+    events.next().unwrap();
+    used.waiting[1].ready.events = events;
+    let pool = pool(16, vec![used, stock(8, 4, 1, begun)]);
+    let mut state = pool.shared.lock();
+    (state.stirred_at, state.hot_until) = (begun, begun);
+    assert_eq!(state.stir(at(0)), None, "nobody came yet");
+    let (leased, _) = state
+        .lease(&class(9), Warm::Interpreter, Timestamp::MIN, at(0))
+        .unwrap();
+    assert!(leased.is_some());
+    let (now, next) = (begun + STIR_EVERY, begun + 2 * STIR_EVERY);
+    // The run that was begun has the processors to itself.
+    assert_eq!(state.stir(at(1)), Some(now));
+    assert_eq!(state.stir(now), Some(next));
+    assert_eq!(state.stir(now), Some(next));
+    assert_eq!(state.stir(next), Some(next + STIR_EVERY));
+    // One that takes nothing is left alone, unless it took half of it.
+    assert!(!state.stocks[0].waiting[0].is_broken);
+    state.stir(next + STIR_EVERY);
+    assert!(state.stocks[0].waiting[0].is_broken);
+    assert!(!state.stocks[1].waiting[0].is_broken);
+    assert_eq!(state.stir(begun + SPARED), None);
+    drop((state, theirs));
 }
