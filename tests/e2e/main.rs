@@ -19,6 +19,7 @@ mod limits;
 mod output;
 mod pool;
 mod reference;
+mod registries;
 mod reproduce;
 mod runtimes;
 mod share;

@@ -35,8 +35,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How registries are used.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryOptions {
-    /// Hosts, with their ports, that are asked without TLS. Loopback always is.
+    /// Hosts, with their ports, that are asked without TLS. Those on loopback are, unless they are in `tls`.
     pub plain_http: Vec<String>,
+    /// Hosts on loopback, with their ports, that are asked with TLS all the same.
+    pub tls: Vec<String>,
     /// Where credentials come from.
     pub docker: DockerConfig,
 }
@@ -117,7 +119,8 @@ impl Repository {
         name: RepositoryName,
         options: &RegistryOptions,
     ) -> Result<Self, RegistryError> {
-        let plain = name.is_local() || options.plain_http.iter().any(|host| host == name.host());
+        let is_in = |hosts: &[String]| hosts.iter().any(|host| host == name.host());
+        let plain = is_in(&options.plain_http) || (name.is_local() && !is_in(&options.tls));
         let scheme = if plain { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{}/v2/", name.endpoint()));
         let base = base.map_err(|error| RegistryError::Unreachable {
@@ -127,7 +130,7 @@ impl Repository {
         let credential = options.docker.credential(name.host()).await?;
         let near = name.is_local() || resolves_nearby(&base).await;
         let tls = |error: reqwest::Error| RegistryError::Tls { why: cause(&error) };
-        let own = builder(name.is_local()).build().map_err(tls)?;
+        let own = builder(name.is_local(), plain).build().map_err(tls)?;
         let reach = if name.is_local() {
             Reach::Anything
         } else if near {
@@ -135,7 +138,7 @@ impl Repository {
         } else {
             Reach::World
         };
-        let elsewhere = builder(name.is_local())
+        let elsewhere = builder(name.is_local(), plain)
             .dns_resolver(std::sync::Arc::new(Guarded(reach)))
             .build()
             .map_err(tls)?;
@@ -172,6 +175,11 @@ impl Repository {
             )
         };
         place(url) == place(&self.base)
+    }
+
+    /// Whether it is asked without TLS.
+    fn is_plain(&self) -> bool {
+        self.base.scheme() == "http"
     }
 
     /// The address that a `Location` means, if it is the registry's own.
@@ -308,15 +316,23 @@ impl Repository {
                 limit: call.limit,
                 deadline,
             }),
-            Ok(Err(error)) => Err(RegistryError::Unreachable {
-                host: host(),
-                why: cause(&error),
-            }),
+            Ok(Err(error)) => Err(self.unanswered(&error)),
             Err(_) => Err(RegistryError::TooSlow {
                 host: host(),
                 what: call.what.clone(),
                 limit: call.limit,
             }),
+        }
+    }
+
+    /// Why there is no answer.
+    fn unanswered(&self, error: &reqwest::Error) -> RegistryError {
+        let (host, why) = (self.name.host().to_owned(), cause(error));
+        // Source: what rustls says of every certificate that it refuses.
+        if why.contains("invalid peer certificate") {
+            RegistryError::Certificate { host, why }
+        } else {
+            RegistryError::Unreachable { host, why }
         }
     }
 
@@ -334,12 +350,18 @@ impl Repository {
                 had_credentials: self.credential.is_some(),
             },
             StatusCode::NOT_FOUND => RegistryError::NotFound { what },
-            _ => RegistryError::Answered {
-                host,
-                what,
-                status: status.as_u16(),
-                message: answer.message().await,
-            },
+            _ => {
+                let message = answer.message().await;
+                if status == StatusCode::BAD_REQUEST && self.is_plain() && message.is_empty() {
+                    return RegistryError::MayWantTls { host, what };
+                }
+                RegistryError::Answered {
+                    host,
+                    what,
+                    status: status.as_u16(),
+                    message,
+                }
+            }
         }
     }
 }
@@ -427,7 +449,7 @@ impl Answer {
     }
 }
 
-fn builder(is_local: bool) -> reqwest::ClientBuilder {
+fn builder(is_local: bool, is_plain: bool) -> reqwest::ClientBuilder {
     let client = Client::builder()
         .user_agent(concat!("agentfactory/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
@@ -437,9 +459,11 @@ fn builder(is_local: bool) -> reqwest::ClientBuilder {
         .referer(false)
         // A digest is that of the bytes that are sent.
         .gzip(false);
-    if is_local {
-        // A proxy cannot reach this machine's loopback, and no certificate is needed there.
-        return client.no_proxy().tls_certs_only([]);
+    // A proxy cannot reach this machine's loopback.
+    let client = if is_local { client.no_proxy() } else { client };
+    if is_local && is_plain {
+        // No certificate is needed, and a bare image has none to load.
+        return client.tls_certs_only([]);
     }
     client
 }

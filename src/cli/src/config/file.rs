@@ -162,6 +162,9 @@ pub(crate) struct RegistryTable {
     /// Hosts that are asked without TLS.
     #[serde(default)]
     pub(crate) plain_http: Vec<String>,
+    /// Hosts on loopback that are asked with TLS all the same.
+    #[serde(default)]
+    pub(crate) tls: Vec<String>,
 }
 
 /// `[trust]`.

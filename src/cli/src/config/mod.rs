@@ -391,17 +391,25 @@ fn engine(file: EngineTable, environment: &Environment) -> Result<EngineConfig, 
 
 /// Registries, with the credentials that Docker keeps.
 fn registries(table: RegistryTable, environment: &Environment) -> Result<RegistryOptions, Problem> {
-    for host in &table.plain_http {
+    let hosts = table.plain_http.iter().map(|host| (host, "plain_http"));
+    for (host, key) in hosts.chain(table.tls.iter().map(|host| (host, "tls"))) {
         let reference = format!("{host}/x").parse::<registry::RegistryRef>();
         if !reference.is_ok_and(|reference| reference.repository.host() == host) {
             let host = spec::printable(host, 80);
             return Err(Problem::usage(format!("`{host}` is not a registry's host"))
-                .hint("write HOST or HOST:PORT in `plain_http` of [registry]"));
+                .hint(format!("write HOST or HOST:PORT in `{key}` of [registry]")));
         }
+    }
+    if let Some(host) = table.tls.iter().find(|host| table.plain_http.contains(host)) {
+        return Err(Problem::usage(format!(
+            "`{host}` is in `plain_http` and in `tls` of [registry]"
+        ))
+        .hint("every registry is asked with TLS but those on loopback and in `plain_http`"));
     }
     let docker_home = || environment.user_home().map(|home| home.join(".docker"));
     Ok(RegistryOptions {
         plain_http: table.plain_http,
+        tls: table.tls,
         docker: DockerConfig {
             folder: environment.path(env::DOCKER_CONFIG).or_else(docker_home),
             environment: environment.for_credential_helpers(),
