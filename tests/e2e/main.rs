@@ -26,3 +26,4 @@ mod share;
 mod solve;
 mod travel;
 mod trouble;
+mod trust;

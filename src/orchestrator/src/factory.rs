@@ -556,6 +556,21 @@ impl Factory {
         })
     }
 
+    /// Checks that somebody who is trusted vouches for the saved versions that a program of the host's
+    /// is to import, and for all that they depend on.
+    ///
+    /// # Errors
+    /// [`FactoryError::Trust`], [`FactoryError::Store`].
+    pub fn check_depends(
+        &self,
+        depends: &BTreeMap<SubagentName, Digest>,
+    ) -> Result<(), FactoryError> {
+        for (name, version) in depends {
+            self.trust.check(&self.store, version, Some(name), None)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.context.now()
     }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::image::{DeployedImage, ROOT};
 use crate::error::FactoryError;
+use crate::trust::TrustPolicy;
 
 /// Runs that are verified; older ones are left out.
 pub const VERIFY_RUNS: usize = 20;
@@ -87,14 +88,17 @@ impl Verification {
 /// Runs the version's recorded runs in its image and compares the answers.
 ///
 /// # Errors
-/// [`FactoryError::Store`] and [`FactoryError::Runner`]. `None` when it was cancelled.
+/// [`FactoryError::Store`] and [`FactoryError::Runner`], and [`FactoryError::Trust`] when nobody who is
+/// trusted vouches for the version. `None` when it was cancelled.
 pub async fn verify_image(
     engine: &Engine,
     store: &Arc<Store>,
+    trust: &TrustPolicy,
     deployed: &DeployedImage,
     progress: &dyn Progress,
     cancel: &CancellationToken,
 ) -> Result<Option<Verification>, FactoryError> {
+    trust.check(store, &deployed.version, Some(&deployed.name), None)?;
     let (from, name, version) = (Arc::clone(store), deployed.name.clone(), deployed.version);
     let found = tokio::task::spawn_blocking(move || accepted(&from, &name, &version)).await??;
     let mut verification = Verification::default();
