@@ -420,7 +420,7 @@ impl Factory {
             Requirements::Wanted(wanted) => wanted,
             Requirements::None => &none,
         };
-        if wanted.is_empty() && dependencies.locked_python().is_none() {
+        if wanted.is_empty() && dependencies.locked_python()?.is_none() {
             return Ok(None);
         }
         let made = self.prepare_with(wanted, &dependencies, watcher, cancel);
