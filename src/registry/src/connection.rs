@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use spec::Digest;
@@ -217,12 +217,14 @@ impl Repository {
     /// Sends a request once, but for credentials.
     pub(crate) async fn send_once(&self, call: &Call) -> Result<Answer, RegistryError> {
         let deadline = Instant::now() + call.limit;
-        let mut answer = self.ask(call, deadline).await?;
+        let shown = self.authorizations.get(call.access).await;
+        let mut answer = self.ask(call, shown.as_ref(), deadline).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             let challenges = crate::auth::challenges(answer.response.headers());
-            let authorized = self.authorize(call.access, &challenges, deadline).await?;
-            if authorized {
-                answer = self.ask(call, deadline).await?;
+            let (access, shown) = (call.access, shown.as_ref());
+            if self.authorize(access, shown, &challenges, deadline).await? {
+                let shown = self.authorizations.get(access).await;
+                answer = self.ask(call, shown.as_ref(), deadline).await?;
             }
         }
         let is_question = matches!(call.method, Method::GET | Method::HEAD);
@@ -237,11 +239,16 @@ impl Repository {
         Ok(answer)
     }
 
-    async fn ask(&self, call: &Call, deadline: Instant) -> Result<Answer, RegistryError> {
+    async fn ask(
+        &self,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
         let mut request = self.own.request(call.method.clone(), call.url.clone());
         request = request.headers(call.headers.clone());
-        if let Some(value) = self.authorizations.get(call.access).await {
-            request = request.header(AUTHORIZATION, value);
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value.clone());
         }
         if call.method != Method::GET && call.method != Method::HEAD {
             request = request.body(call.body.clone());
@@ -259,7 +266,8 @@ impl Repository {
                 url,
                 ..call.clone()
             };
-            return self.ask(&call, answer.deadline).await;
+            let shown = self.authorizations.get(call.access).await;
+            return self.ask(&call, shown.as_ref(), answer.deadline).await;
         }
         if let Err(why) = may_dial(&url, self.base.scheme(), self.reach) {
             return Err(answer.untrue(&format!("it redirects to {why}")));
@@ -273,7 +281,7 @@ impl Repository {
     pub(crate) async fn ask_elsewhere(
         &self,
         call: &Call,
-        authorization: Option<reqwest::header::HeaderValue>,
+        authorization: Option<HeaderValue>,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
         if let Err(why) = may_dial(&call.url, self.base.scheme(), self.reach)
