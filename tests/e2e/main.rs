@@ -27,3 +27,4 @@ mod solve;
 mod travel;
 mod trouble;
 mod trust;
+mod unmet;
