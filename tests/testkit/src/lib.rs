@@ -9,6 +9,7 @@ mod relay;
 mod site;
 mod tunnel;
 mod wheel_index;
+mod writer;
 
 pub use authority::Authority;
 pub use env::{Finished, TestEnv, containers, full_counts, program, repository};
@@ -21,3 +22,4 @@ pub use relay::Relay;
 pub use site::Site;
 pub use tunnel::Tunnel;
 pub use wheel_index::{TestWheel, WheelIndex};
+pub use writer::{Writer, given, pass_a_moment, random, say};
