@@ -30,7 +30,7 @@ fn create_part(mark: &str) -> Value {
 }
 
 /// Saves `word-part`, and `word-whole` which imports it, in one task.
-fn install(env: &TestEnv) -> Value {
+pub(crate) fn install(env: &TestEnv) -> Value {
     let json = solve(
         env,
         &json!([

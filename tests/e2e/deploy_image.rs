@@ -142,7 +142,7 @@ fn two_homes_deploy_the_same_image() {
         refused.stderr
     );
     assert_eq!(files(&first.scratch().join("image")), layouts[0]);
-    skopeo(&first.scratch().join("image"), &said[0]);
+    skopeo_of_layout(&first.scratch().join("image"), &said[0]);
 }
 
 /// How many layers the manifest has, each of which the configuration names too.
@@ -163,16 +163,58 @@ fn layers(layout: &[(String, Vec<u8>)], said: &Value) -> usize {
     digests.len()
 }
 
-/// Others read the layout, where they are installed.
+/// Somebody else's eyes, where they are installed; what they print.
 #[expect(clippy::print_stderr, reason = "a skip must be seen")]
-fn skopeo(layout: &Path, said: &Value) {
-    let layout = format!("oci:{}", layout.display());
-    let Ok(output) = Command::new("skopeo").args(["inspect", &layout]).output() else {
+fn skopeo(arguments: &[&str]) -> Option<Vec<u8>> {
+    let Ok(output) = Command::new("skopeo").args(arguments).output() else {
         eprintln!("SKIPPED: skopeo is not installed");
+        return None;
+    };
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    Some(output.stdout)
+}
+
+/// Others read the layout.
+fn skopeo_of_layout(layout: &Path, said: &Value) {
+    let layout = format!("oci:{}", layout.display());
+    if let Some(seen) = skopeo(&["inspect", &layout]) {
+        check_seen(&seen, said);
+    }
+}
+
+/// Others read the image in the registry, and take it away as it is.
+fn skopeo_of_registry(env: &TestEnv, reference: &str, said: &Value) {
+    let from = format!("docker://{reference}");
+    let Some(seen) = skopeo(&["inspect", "--tls-verify=false", &from]) else {
         return;
     };
-    assert!(output.status.success(), "{output:?}");
-    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    check_seen(&seen, said);
+    let to = env.scratch().join("copied");
+    skopeo(&[
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        "--src-tls-verify=false",
+        "--preserve-digests",
+        "--dest-oci-accept-uncompressed-layers",
+        &from,
+        &format!("oci:{}:1", to.display()),
+    ]);
+    let index = std::fs::read(to.join("index.json")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let manifests = index["manifests"].as_array().unwrap();
+    assert_eq!(manifests.len(), 1, "{index:#}");
+    assert_eq!(manifests[0]["digest"], said["manifest"], "{index:#}");
+    // Every blob is there, and as it is called.
+    let copied = files(&to);
+    assert!(layers(&copied, said) > 1);
+    let blobs = copied.iter().filter(|(name, _)| name.starts_with("blobs/"));
+    let bytes: usize = blobs.map(|(_, content)| content.len()).sum();
+    assert_eq!(said["size_bytes"].as_u64(), Some(bytes as u64));
+}
+
+fn check_seen(seen: &[u8], said: &Value) {
+    let seen: Value = serde_json::from_slice(seen).unwrap();
     assert_eq!(seen["Digest"], said["manifest"]);
     assert_eq!(seen["Labels"]["agentfactory.version"], said["version"]);
     assert_eq!(
@@ -299,6 +341,8 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     let again = deploy(&env, &tag.0, &["--push", &reference]);
     assert_eq!(again["manifest"], first["manifest"]);
     assert_eq!(again["transferred"]["blobs"], 0, "{again}");
+
+    skopeo_of_registry(&env, &reference, &first);
 
     let pulled = Tag(reference.clone());
     let output = docker(&["pull", "--quiet", &pulled.0]);

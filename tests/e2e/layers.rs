@@ -1,6 +1,6 @@
 //! The direction of dependencies: a new edge is a decision made in review.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Each crate, and those of ours that it may use.
@@ -81,5 +81,17 @@ fn only_the_runner_speaks_to_the_engine() {
         let manifest = format!("{}/../../src/{name}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
         let manifest = std::fs::read_to_string(manifest).unwrap();
         assert!(!manifest.contains("bollard"), "`{name}` depends on bollard");
+    }
+}
+
+#[test]
+fn no_document_says_a_section_twice() {
+    for document in ["README.md", "ARCHITECTURE.md", "src/cli/CONFIGURATION.md"] {
+        let path = format!("{}/../../{document}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut seen = BTreeSet::new();
+        for heading in text.lines().filter(|line| line.starts_with("## ")) {
+            assert!(seen.insert(heading), "{document}: `{heading}`");
+        }
     }
 }

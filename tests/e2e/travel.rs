@@ -1,5 +1,5 @@
-//! Environments from a package index of the test's own: resolved, refused, merged, and on their way to
-//! homes without an index.
+//! Environments from a package index of the test's own: resolved, merged, and on their way to homes
+//! without an index.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,13 +10,13 @@ use testkit::{RegistryServer, TestEnv, TestWheel, WheelIndex};
 use crate::deploy_image::Tag;
 
 /// An address at which there is no index.
-const NOWHERE: &str = "http://index.test:9/simple";
+pub(crate) const NOWHERE: &str = "http://index.test:9/simple";
 const USES_WORD: &str =
     "import wordlib\n\ndef main(query):\n    return {'answer': wordlib.say(query)}\n";
 const WORD: &str = "import extralib\n\ndef say(text):\n    return f'{text} {extralib.MARK}'\n";
 
 /// Distributions that require, exclude and lack each other.
-fn index(credentials: Option<&str>) -> Option<WheelIndex> {
+pub(crate) fn index(credentials: Option<&str>) -> Option<WheelIndex> {
     let plain = TestWheel::new;
     WheelIndex::start(
         &[
@@ -40,7 +40,7 @@ fn index(credentials: Option<&str>) -> Option<WheelIndex> {
 }
 
 /// A home with a cache of its own, as another machine has one.
-fn home(index: &str) -> Option<TestEnv> {
+pub(crate) fn home(index: &str) -> Option<TestEnv> {
     let env = TestEnv::with_engine()?;
     let cache = env.scratch().join("cache");
     let env = env.set("XDG_CACHE_HOME", cache.to_str()?);
@@ -48,7 +48,7 @@ fn home(index: &str) -> Option<TestEnv> {
 }
 
 /// The same where the index can be reached.
-fn home_with(index: &WheelIndex) -> Option<TestEnv> {
+pub(crate) fn home_with(index: &WheelIndex) -> Option<TestEnv> {
     let env = home(&index.url())?;
     env.write("config/agentfactory/config.toml", &index.config());
     let config = env.scratch().join("config");
@@ -186,47 +186,6 @@ fn a_copied_version_runs_without_cache_and_index() {
         .join("cache/agentfactory/images/environments/wheels");
     let left = std::fs::read_dir(wheels).unwrap().count();
     assert_eq!(left, 0);
-}
-
-#[test]
-fn what_an_index_cannot_give_is_said() {
-    let Some(index) = index(None) else { return };
-    let Some(env) = home_with(&index) else {
-        return;
-    };
-    let file = env.write("a.py", "def main(query):\n    return {'answer': ''}\n");
-    let check = |requirements: &[&str], says: &[&str]| {
-        let mut arguments = vec!["exec", file.to_str().unwrap()];
-        for requirement in requirements {
-            arguments.extend(["--requirement", requirement]);
-        }
-        let run = env.agentfactory(arguments).expect_status(4);
-        for says in says {
-            assert!(
-                run.stderr.contains(says),
-                "{requirements:?}: {}",
-                run.stderr
-            );
-        }
-        assert!(run.stderr.contains("hint: "), "{}", run.stderr);
-    };
-    check(&["nolib"], &["there is no `nolib`"]);
-    check(&["sourcelib"], &["`sourcelib` has no wheel", "source only"]);
-    check(&["wordlib>3"], &["no version fits `wordlib>3`", "1.0"]);
-    check(
-        &["wordlib", "otherlib"],
-        &["exclude each other", "extralib"],
-    );
-    let env = env
-        .set("PIP_INDEX_URL", "")
-        .set("PIP_CONFIG_FILE", "/dev/null");
-    let run = env.agentfactory(["exec", file.to_str().unwrap(), "--requirement", "wordlib"]);
-    let run = run.expect_status(2);
-    assert!(
-        run.stderr.contains("no package index is configured"),
-        "{}",
-        run.stderr
-    );
 }
 
 #[test]

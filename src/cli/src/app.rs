@@ -509,12 +509,15 @@ impl Models {
     /// [`llm::LlmError::NotConfigured`], and [`orchestrator::FactoryError::NoModel`].
     pub(crate) fn of_task(app: &App, flags: &ModelFlags) -> anyhow::Result<Self> {
         let settings = &app.settings;
-        let agent = flags.model.as_ref().or(settings.model.as_ref());
+        let agent = match &flags.model {
+            Some(model) => Some(model),
+            None => settings.model()?,
+        };
         let agent = agent.ok_or(orchestrator::FactoryError::NoModel)?;
-        let own = flags
-            .subagent_model
-            .as_ref()
-            .or(settings.subagent_model.as_ref());
+        let own = match &flags.subagent_model {
+            Some(model) => Some(model),
+            None => settings.subagent_model()?,
+        };
         let connected = connect(agent, &settings.llm)?;
         let subagents = match own.filter(|own| *own != agent) {
             Some(own) => connect(own, &settings.llm)?,
@@ -540,12 +543,13 @@ impl Models {
             return Ok(Self::default());
         }
         let settings = &app.settings;
-        let chosen: Option<&ModelRef> = flags
-            .subagent_model
-            .as_ref()
-            .or(flags.model.as_ref())
-            .or(settings.subagent_model.as_ref())
-            .or(settings.model.as_ref());
+        let chosen = match flags.subagent_model.as_ref().or(flags.model.as_ref()) {
+            Some(model) => Some(model),
+            None => match settings.subagent_model()? {
+                Some(model) => Some(model),
+                None => settings.model()?,
+            },
+        };
         if chosen.is_none() {
             app.ui
                 .warn("`llm` is granted, but no model is configured: its calls will be refused");

@@ -11,8 +11,6 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::exit::Problem;
-
 /// The folder that holds everything.
 pub(crate) const HOME: &str = "AGENTFACTORY_HOME";
 /// The model of the Meta-Agent.
@@ -112,6 +110,9 @@ const NOT_FROM_FILE: &[(&str, &str)] = &[
     (XDG_RUNTIME_DIR, IN_ENVIRONMENT),
     (PIP_INDEX_URL, IN_CONFIG),
     (PIP_CONFIG_FILE, IN_ENVIRONMENT),
+    // Any setting of pip can be a variable (`config::pip`); these two are used.
+    ("PIP_PROXY", IN_ENVIRONMENT),
+    ("PIP_CERT", IN_ENVIRONMENT),
     (NETRC, IN_ENVIRONMENT),
     (VIRTUAL_ENV, IN_ENVIRONMENT),
     ("SSL_CERT_FILE", IN_ENVIRONMENT),
@@ -173,23 +174,20 @@ impl Environment {
 
     /// A variable of the process as text.
     ///
-    /// # Errors
-    /// [`Problem`] when it is not UTF-8.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Problem> {
-        let value = self.raw(name).map(OsString::into_string).transpose();
-        value.map_err(|_| Problem::usage(format!("the environment variable `{name}` is not UTF-8")))
+    /// What is not UTF-8 has a replacement character for that, which no name, address, or key of ours
+    /// has: so it is of no use to whoever uses it, who says so, and no matter to all others.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        let value = self.raw(name)?;
+        Some(value.to_string_lossy().into_owned())
     }
 
     /// A key, a model or an address as text: the process's own, else that of `.env`. One that is
     /// set to nothing in the process hides that of `.env`.
-    ///
-    /// # Errors
-    /// As [`Self::text`].
-    pub(crate) fn text_or_file(&self, name: &str) -> Result<Option<String>, Problem> {
+    pub(crate) fn text_or_file(&self, name: &str) -> Option<String> {
         if !self.is_from_file(name) {
             return self.text(name);
         }
-        Ok(self.dotenv.get(name).cloned())
+        self.dotenv.get(name).cloned()
     }
 
     /// A variable of the process as a path.
@@ -300,6 +298,14 @@ fn run_dir_of(
 
 #[cfg(test)]
 impl Environment {
+    /// The same with a variable whose bytes are no text.
+    pub(crate) fn with_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        use std::os::unix::ffi::OsStringExt as _;
+        let value = OsString::from_vec(value.to_vec());
+        self.process.insert(name.into(), value);
+        self
+    }
+
     /// An environment of these variables and this `.env`.
     pub(crate) fn of(process: &[(&str, &str)], dotenv: &str) -> Self {
         let (dotenv, warnings) = dotenv::parse(dotenv);
@@ -319,7 +325,7 @@ mod tests {
             &[("A", "process"), ("C", "")],
             "A=file\nB=file\nC=file\nD=\n",
         );
-        let text = |name| environment.text_or_file(name).unwrap();
+        let text = |name| environment.text_or_file(name);
         assert_eq!(text("A").as_deref(), Some("process"));
         assert_eq!(text("B").as_deref(), Some("file"));
         assert_eq!(text("C"), None);
@@ -357,7 +363,7 @@ mod tests {
         {
             let environment = Environment::of(&[], &format!("{name}=/evil"));
             assert_eq!(environment.raw(name), None);
-            assert_eq!(environment.text(name).unwrap(), None);
+            assert_eq!(environment.text(name), None);
             assert_eq!(environment.path(name), None);
             assert_eq!(environment.for_programs(), []);
             let [warning] = environment.warnings.as_slice() else {

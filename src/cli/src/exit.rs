@@ -310,7 +310,9 @@ fn of_trust(error: &TrustError) -> ExitCode {
 fn of_registry(error: &RegistryError) -> ExitCode {
     match error {
         RegistryError::NotFound { .. } => ExitCode::NotFound,
-        RegistryError::Denied { .. } | RegistryError::Untrue { .. } => ExitCode::Refused,
+        RegistryError::Denied { .. }
+        | RegistryError::Untrue { .. }
+        | RegistryError::Certificate { .. } => ExitCode::Refused,
         RegistryError::Unreachable { .. }
         | RegistryError::TooSlow { .. }
         | RegistryError::Tls { .. } => ExitCode::Unavailable,

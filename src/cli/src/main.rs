@@ -150,7 +150,7 @@ fn log_to_stderr(flags: &GlobalFlags, environment: &Environment) -> anyhow::Resu
         _ => "info,cli=debug,llm=debug,orchestrator=debug,runner=debug,store=debug",
     };
     let filter = environment
-        .text(environment::LOG)?
+        .text(environment::LOG)
         .unwrap_or_else(|| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter)
         .map_err(|error| exit::Problem::usage(format!("{}: {error}", environment::LOG)))?;

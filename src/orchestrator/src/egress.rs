@@ -115,6 +115,23 @@ impl Egress {
         };
         Ok(self.upstream.get_or_try_init(read).await?.clone())
     }
+
+    /// The same, where others are trusted too.
+    pub(crate) async fn upstream_with(
+        &self,
+        more: Option<&Authorities>,
+    ) -> Result<Upstream, FactoryError> {
+        let Some(more) = more else {
+            return self.upstream().await;
+        };
+        let (file, mut pem) = (more.file.clone(), more.pem.clone());
+        if let Some(settings) = &self.settings.authorities {
+            pem.push(b'\n');
+            pem.extend_from_slice(&settings.pem);
+        }
+        let read = move || Upstream::of_machine(Some((&file, &pem)));
+        Ok(tokio::task::spawn_blocking(read).await??)
+    }
 }
 
 /// One run's way to the network.

@@ -420,7 +420,7 @@ impl Factory {
             Requirements::Wanted(wanted) => wanted,
             Requirements::None => &none,
         };
-        if wanted.is_empty() && dependencies.locked_python().is_none() {
+        if wanted.is_empty() && dependencies.locked_python()?.is_none() {
             return Ok(None);
         }
         let made = self.prepare_with(wanted, &dependencies, watcher, cancel);
@@ -554,6 +554,21 @@ impl Factory {
             determinism: Determinism::default(),
             depends: version.content.depends,
         })
+    }
+
+    /// Checks that somebody who is trusted vouches for the saved versions that a program of the host's
+    /// is to import, and for all that they depend on.
+    ///
+    /// # Errors
+    /// [`FactoryError::Trust`], [`FactoryError::Store`].
+    pub fn check_depends(
+        &self,
+        depends: &BTreeMap<SubagentName, Digest>,
+    ) -> Result<(), FactoryError> {
+        for (name, version) in depends {
+            self.trust.check(&self.store, version, Some(name), None)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn now(&self) -> Timestamp {

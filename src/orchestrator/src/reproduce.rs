@@ -155,10 +155,7 @@ impl Factory {
             let name = record.name.as_ref();
             self.trust.check(&self.store, &version, name, None)?;
         }
-        for (name, version) in &record.depends {
-            self.trust.check(&self.store, version, Some(name), None)?;
-        }
-        Ok(())
+        self.check_depends(&record.depends)
     }
 
     fn tree(&self, digest: &str) -> Result<Result<Tree, String>, FactoryError> {

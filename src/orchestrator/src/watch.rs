@@ -60,6 +60,11 @@ pub enum Event<'a> {
         /// What, in words.
         what: &'a str,
     },
+    /// Something that may be wrong, and stops nothing.
+    Warning {
+        /// What, in words.
+        what: &'a str,
+    },
     /// A sandbox is about to run something.
     RunBegan {
         /// A subagent, a file or a command.

@@ -3,11 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use orchestrator::share::{self, PullRequest, PushRequest};
@@ -21,16 +18,12 @@ use store::{
     Document, Exchange, GcOptions, Move, Publication, RunPlace, RunProgram, RunRecord, Store,
     StoreError, StoreErrorKind, VersionContent,
 };
-use testkit::RegistryServer;
+use testkit::{RegistryServer, Writer, pass_a_moment, random, say};
 
 /// Processes at once.
 const WRITERS: u32 = 4;
 /// Rounds with one store; it does not grow without bound, because `fsck` reads all of it each time.
 const ROUNDS_OF_A_STORE: u32 = 12;
-
-fn random(below: u64) -> u64 {
-    RandomState::new().hash_one(0) % below
-}
 
 fn name(text: &str) -> SubagentName {
     text.parse().unwrap()
@@ -138,11 +131,10 @@ fn collect(store: &Store) -> store::GcReport {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "started by the test beside it, with a store and a registry on its standard input"]
 async fn writes_until_it_is_killed() {
-    let mut said = String::new();
-    io::stdin().read_line(&mut said).unwrap();
-    let Some((root, host)) = said.trim_end().split_once('\t') else {
+    let Some(given) = testkit::given() else {
         return;
     };
+    let (root, host) = given.split_once('\t').unwrap();
     let store = Store::ensure(Path::new(root)).unwrap();
     loop {
         match random(10) {
@@ -267,57 +259,6 @@ async fn pull(store: &Store, host: &str) {
     }
 }
 
-/// Past the test harness, which keeps what is printed.
-fn say(text: std::fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}").unwrap();
-    out.flush().unwrap();
-}
-
-struct Writer {
-    child: Child,
-    said: BufReader<ChildStdout>,
-}
-
-impl Writer {
-    fn start(root: &Path, host: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "writes_until_it_is_killed"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        writeln!(stdin, "{}\t{host}", root.display()).unwrap();
-        Self {
-            said: BufReader::new(child.stdout.take().unwrap()),
-            child,
-        }
-    }
-
-    /// Waits for some words: then it is at work.
-    fn hear(&mut self, count: u64, heard: &mut Heard) {
-        for _ in 0..count {
-            let mut line = String::new();
-            let read = self.said.read_line(&mut line).unwrap();
-            assert_ne!(read, 0, "the writer ended by itself");
-            heard.take(&line);
-        }
-    }
-
-    fn kill(mut self, heard: &mut Heard) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        // What it said before it died was acknowledged too; a torn line was not.
-        let mut rest = String::new();
-        self.said.read_to_string(&mut rest).unwrap();
-        rest.split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
-            .for_each(|line| heard.take(line));
-    }
-}
-
 #[derive(Default)]
 struct Heard {
     operations: BTreeMap<u64, Digest>,
@@ -439,17 +380,16 @@ async fn four_processes_killed_at_random_moments_lose_nothing() {
     let rounds = kills / WRITERS;
     for round in 0..rounds {
         let root = folder.path().join("store");
-        let mut writers: Vec<Writer> = (0..WRITERS).map(|_| Writer::start(&root, &host)).collect();
+        let given = format!("{}\t{host}", root.display());
+        let start = |_| Writer::start("writes_until_it_is_killed", &given);
+        let mut writers: Vec<Writer> = (0..WRITERS).map(start).collect();
         for writer in &mut writers {
-            writer.hear(random(5), &mut heard);
+            writer.hear(random(5), |line| heard.take(line));
         }
         for writer in writers {
             // Any moment of what it does next.
-            let moment = Instant::now() + Duration::from_micros(random(12_000));
-            while Instant::now() < moment {
-                std::hint::spin_loop();
-            }
-            writer.kill(&mut heard);
+            pass_a_moment();
+            writer.kill(|line| heard.take(line));
         }
         heard.check(&root);
         if round % ROUNDS_OF_A_STORE == ROUNDS_OF_A_STORE - 1 || round == rounds - 1 {

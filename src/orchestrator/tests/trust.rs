@@ -1,13 +1,14 @@
 //! Signatures that are forged, torn, replayed or of somebody else.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use orchestrator::rebuild_version;
 use orchestrator::trust::{
-    self, Demand, KeyFolder, PublicKey, SIGNATURE_TYPE, TrustError, TrustPolicy, Verdict,
+    self, Demand, KeyFolder, PublicKey, SIGNATURE_TYPE, TrustError, TrustPolicy, TrustRule, Verdict,
 };
 use spec::{Digest, WorkspacePath};
-use store::{Attachment, Document, Store, VersionContent};
+use store::{Attachment, Document, Move, Publication, Store, VersionContent};
 
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
@@ -31,13 +32,20 @@ impl Home {
     }
 
     fn stage(&self, text: &str) -> Digest {
+        self.stage_on(text, &[])
+    }
+
+    /// A version that depends on others.
+    fn stage_on(&self, text: &str, depends: &[(&str, Digest)]) -> Digest {
+        let depends = depends.iter();
+        let depends = depends.map(|(name, digest)| (name.parse().unwrap(), *digest));
         let path = WorkspacePath::from_text("main.py").unwrap();
         let content = VersionContent {
             entry: path.clone(),
             description: String::new(),
             files: [(path, text.as_bytes().to_vec())].into_iter().collect(),
             skills: BTreeSet::new(),
-            depends: BTreeMap::new(),
+            depends: depends.collect(),
             egress: BTreeSet::new(),
             limits: None,
             python: "3.13".to_owned(),
@@ -48,8 +56,8 @@ impl Home {
 
     /// The envelope of a good signature.
     fn envelope(&self, version: &Digest) -> Vec<u8> {
-        let attachment = trust::sign(&self.store, &self.keys, "release", version).unwrap();
-        self.store.get(&attachment.layers[0].1).unwrap()
+        let signed = trust::sign(&self.store, &self.keys, "release", version).unwrap();
+        self.store.get(&signed.signature.layers[0].1).unwrap()
     }
 
     fn attach(&self, version: &Digest, media_type: &str, bytes: &[u8]) -> Attachment {
@@ -185,8 +193,8 @@ fn a_key_that_lies_about_its_id_is_not_taken_for_another() {
     let home = Home::new();
     home.keys.generate("stranger").unwrap();
     let version = home.stage("1");
-    let attachment = trust::sign(&home.store, &home.keys, "stranger", &version).unwrap();
-    let envelope = home.store.get(&attachment.layers[0].1).unwrap();
+    let signed = trust::sign(&home.store, &home.keys, "stranger", &version).unwrap();
+    let envelope = home.store.get(&signed.signature.layers[0].1).unwrap();
     let mut json: serde_json::Value = serde_json::from_slice(&envelope).unwrap();
     json["signatures"][0]["keyid"] = home.key.id().into();
     let other = home.stage("2");
@@ -202,6 +210,161 @@ fn a_key_that_lies_about_its_id_is_not_taken_for_another() {
         "{verdicts:?}"
     );
     assert_eq!(home.verdicts(&other, &[home.key]), []);
+}
+
+/// What a policy says of a version, with the causes.
+fn said(policy: &TrustPolicy, home: &Home, version: &Digest) -> Option<(String, String)> {
+    let refused = policy.check(&home.store, version, None, None).err()?;
+    Some((orchestrator::chain(&refused), refused.hint().unwrap()))
+}
+
+#[test]
+fn what_a_version_depends_on_is_demanded_a_signature_too() {
+    let home = Home::new();
+    let below = home.stage("below");
+    let part = home.stage_on("part", &[("below", below)]);
+    let whole = home.stage_on("whole", &[("part", part)]);
+    let policy = TrustPolicy {
+        demand: Demand::Signed,
+        keys: vec![home.key],
+        ..TrustPolicy::default()
+    };
+    let (why, _) = said(&policy, &home, &whole).unwrap();
+    assert!(why.contains("is not signed"), "{why}");
+    let stranger = home.keys.generate("stranger").unwrap().public;
+    trust::sign(&home.store, &home.keys, "stranger", &part).unwrap();
+
+    let signed = trust::sign(&home.store, &home.keys, "release", &whole).unwrap();
+    assert_eq!(signed.depends, [below, part]);
+    assert_eq!(said(&policy, &home, &whole), None);
+    // Whatever it was signed for, each can be run by itself.
+    assert_eq!(said(&policy, &home, &below), None);
+    let report = home.store.fsck(&mut |_| {}).unwrap();
+    assert_eq!(report.findings, []);
+
+    // A rule for what it depends on decides about that alone.
+    let rule = |name: &str, demand, keys| TrustRule {
+        name: Some(name.to_owned()),
+        registry: None,
+        demand,
+        keys,
+    };
+    let of_part = |demand, keys| TrustPolicy {
+        rules: vec![rule("part", demand, keys)],
+        ..policy.clone()
+    };
+    let strangers = of_part(Demand::Signed, vec![stranger]);
+    assert_eq!(said(&strangers, &home, &whole), None);
+    let other = home.keys.generate("other").unwrap().public;
+    let others = of_part(Demand::Signed, vec![other]);
+    let (why, hint) = said(&others, &home, &whole).unwrap();
+    assert!(
+        why.starts_with(&format!(
+            "the version {} depends on `part`: ",
+            whole.short()
+        )),
+        "{why}"
+    );
+    assert!(
+        why.contains(&format!(
+            "no trusted key has signed the version {}",
+            part.short()
+        )),
+        "{why}"
+    );
+    assert!(hint.contains("`keys` in [trust]"), "{hint}");
+    // Nothing is demanded but of what it depends on.
+    let only = TrustPolicy {
+        rules: vec![rule("below", Demand::Signed, vec![other])],
+        ..TrustPolicy::default()
+    };
+    let (why, _) = said(&only, &home, &whole).unwrap();
+    assert!(why.contains("depends on `below`: "), "{why}");
+}
+
+#[test]
+fn a_signed_version_that_depends_on_an_unsigned_one_is_refused() {
+    let (home, other) = (Home::new(), Home::new());
+    let part = home.stage("part");
+    let whole = home.stage_on("whole", &[("part", part)]);
+    let policy = TrustPolicy {
+        demand: Demand::Signed,
+        keys: vec![other.key],
+        ..TrustPolicy::default()
+    };
+    // The other home signs all of it; only the signature of the whole comes here.
+    assert_eq!(other.stage("part"), part);
+    assert_eq!(other.stage_on("whole", &[("part", part)]), whole);
+    let envelope = other.envelope(&whole);
+    home.attach(&whole, ENVELOPE, &envelope);
+    let (why, hint) = said(&policy, &home, &whole).unwrap();
+    assert_eq!(
+        why,
+        format!(
+            "the version {} depends on `part`: the version {} is not signed, and [trust] demands it",
+            whole.short(),
+            part.short()
+        )
+    );
+    let sign = format!("`sign {} --key NAME`", part.short());
+    assert!(hint.contains(&sign), "{hint}");
+    let envelope = other.envelope(&part);
+    home.attach(&part, ENVELOPE, &envelope);
+    assert_eq!(said(&policy, &home, &whole), None);
+}
+
+#[test]
+fn a_version_that_nobody_vouches_for_is_not_made_again() {
+    let home = Home::new();
+    let part = home.stage("part");
+    let whole = home.stage_on("whole", &[("part", part)]);
+    let moves = [("part", part), ("whole", whole)].map(|(name, to)| Move {
+        name: name.parse().unwrap(),
+        from: None,
+        to,
+    });
+    home.store
+        .publish(Publication {
+            moves: moves.into(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            task: None,
+            evidence: Vec::new(),
+            note: String::new(),
+        })
+        .unwrap();
+    let policy = TrustPolicy {
+        demand: Demand::Signed,
+        keys: vec![home.key],
+        ..TrustPolicy::default()
+    };
+    let rebuild = |policy: &TrustPolicy| {
+        let scratch = tempfile::tempdir().unwrap();
+        let reference = format!("whole@{whole}").parse().unwrap();
+        let rebuilt = rebuild_version(&home.store, policy, &reference, scratch.path());
+        let left = std::fs::read_dir(scratch.path()).unwrap().count();
+        rebuilt.map_err(|error| (orchestrator::chain(&error), error.hint().unwrap(), left))
+    };
+    let (why, hint, left) = rebuild(&policy).unwrap_err();
+    assert!(
+        why.contains(&whole.short()) && why.contains("not signed"),
+        "{why}"
+    );
+    assert!(hint.contains("--key NAME"), "{hint}");
+    assert_eq!(left, 0);
+    trust::sign(&home.store, &home.keys, "release", &whole).unwrap();
+    assert!(rebuild(&policy).unwrap().is_equal());
+    let of_part = TrustPolicy {
+        rules: vec![TrustRule {
+            name: Some("part".to_owned()),
+            demand: Demand::Signed,
+            keys: vec![home.keys.generate("other").unwrap().public],
+            ..TrustRule::default()
+        }],
+        ..TrustPolicy::default()
+    };
+    let (why, _, left) = rebuild(&of_part).unwrap_err();
+    assert!(why.contains("depends on `part`"), "{why}");
+    assert_eq!(left, 0);
 }
 
 fn decode(text: &str) -> Vec<u8> {

@@ -75,14 +75,19 @@ fn understood(challenge: &ChallengeRef<'_>) -> Option<Challenge> {
 }
 
 impl Repository {
-    /// Gets what the registry wants to see. `false` when there is nothing that would change its
-    /// mind.
+    /// Gets what the registry wants to see, after it refused what it was shown. `false` when there is
+    /// nothing that would change its mind.
     pub(crate) async fn authorize(
         &self,
         access: Access,
+        shown: Option<&HeaderValue>,
         challenges: &[Challenge],
         deadline: Instant,
     ) -> Result<bool, RegistryError> {
+        if self.authorizations.get(access).await.as_ref() != shown {
+            // Another request that was refused meanwhile has got it.
+            return Ok(true);
+        }
         let value = match challenges.first() {
             None => None,
             Some(Challenge::Basic) => self.basic(),
@@ -96,10 +101,10 @@ impl Repository {
                 Some(value)
             }
         };
-        let mut known = self.authorizations.0.lock().await;
         match value {
             // The same again would be refused again.
-            Some(value) if known.get(&access) != Some(&value) => {
+            Some(value) if shown != Some(&value) => {
+                let mut known = self.authorizations.0.lock().await;
                 known.insert(access, value);
                 Ok(true)
             }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 use spec::Digest;
@@ -35,8 +35,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How registries are used.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryOptions {
-    /// Hosts, with their ports, that are asked without TLS. Loopback always is.
+    /// Hosts, with their ports, that are asked without TLS. Those on loopback are, unless they are in `tls`.
     pub plain_http: Vec<String>,
+    /// Hosts on loopback, with their ports, that are asked with TLS all the same.
+    pub tls: Vec<String>,
     /// Where credentials come from.
     pub docker: DockerConfig,
 }
@@ -117,7 +119,8 @@ impl Repository {
         name: RepositoryName,
         options: &RegistryOptions,
     ) -> Result<Self, RegistryError> {
-        let plain = name.is_local() || options.plain_http.iter().any(|host| host == name.host());
+        let is_in = |hosts: &[String]| hosts.iter().any(|host| host == name.host());
+        let plain = is_in(&options.plain_http) || (name.is_local() && !is_in(&options.tls));
         let scheme = if plain { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{}/v2/", name.endpoint()));
         let base = base.map_err(|error| RegistryError::Unreachable {
@@ -127,7 +130,7 @@ impl Repository {
         let credential = options.docker.credential(name.host()).await?;
         let near = name.is_local() || resolves_nearby(&base).await;
         let tls = |error: reqwest::Error| RegistryError::Tls { why: cause(&error) };
-        let own = builder(name.is_local()).build().map_err(tls)?;
+        let own = builder(name.is_local(), plain).build().map_err(tls)?;
         let reach = if name.is_local() {
             Reach::Anything
         } else if near {
@@ -135,7 +138,7 @@ impl Repository {
         } else {
             Reach::World
         };
-        let elsewhere = builder(name.is_local())
+        let elsewhere = builder(name.is_local(), plain)
             .dns_resolver(std::sync::Arc::new(Guarded(reach)))
             .build()
             .map_err(tls)?;
@@ -174,6 +177,11 @@ impl Repository {
         place(url) == place(&self.base)
     }
 
+    /// Whether it is asked without TLS.
+    fn is_plain(&self) -> bool {
+        self.base.scheme() == "http"
+    }
+
     /// The address that a `Location` means, if it is the registry's own.
     pub(crate) fn own_location(&self, answer: &Answer) -> Result<Url, RegistryError> {
         let location = answer.response.headers().get(LOCATION);
@@ -209,12 +217,14 @@ impl Repository {
     /// Sends a request once, but for credentials.
     pub(crate) async fn send_once(&self, call: &Call) -> Result<Answer, RegistryError> {
         let deadline = Instant::now() + call.limit;
-        let mut answer = self.ask(call, deadline).await?;
+        let shown = self.authorizations.get(call.access).await;
+        let mut answer = self.ask(call, shown.as_ref(), deadline).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             let challenges = crate::auth::challenges(answer.response.headers());
-            let authorized = self.authorize(call.access, &challenges, deadline).await?;
-            if authorized {
-                answer = self.ask(call, deadline).await?;
+            let (access, shown) = (call.access, shown.as_ref());
+            if self.authorize(access, shown, &challenges, deadline).await? {
+                let shown = self.authorizations.get(access).await;
+                answer = self.ask(call, shown.as_ref(), deadline).await?;
             }
         }
         let is_question = matches!(call.method, Method::GET | Method::HEAD);
@@ -229,11 +239,16 @@ impl Repository {
         Ok(answer)
     }
 
-    async fn ask(&self, call: &Call, deadline: Instant) -> Result<Answer, RegistryError> {
+    async fn ask(
+        &self,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<Answer, RegistryError> {
         let mut request = self.own.request(call.method.clone(), call.url.clone());
         request = request.headers(call.headers.clone());
-        if let Some(value) = self.authorizations.get(call.access).await {
-            request = request.header(AUTHORIZATION, value);
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value.clone());
         }
         if call.method != Method::GET && call.method != Method::HEAD {
             request = request.body(call.body.clone());
@@ -251,7 +266,8 @@ impl Repository {
                 url,
                 ..call.clone()
             };
-            return self.ask(&call, answer.deadline).await;
+            let shown = self.authorizations.get(call.access).await;
+            return self.ask(&call, shown.as_ref(), answer.deadline).await;
         }
         if let Err(why) = may_dial(&url, self.base.scheme(), self.reach) {
             return Err(answer.untrue(&format!("it redirects to {why}")));
@@ -265,7 +281,7 @@ impl Repository {
     pub(crate) async fn ask_elsewhere(
         &self,
         call: &Call,
-        authorization: Option<reqwest::header::HeaderValue>,
+        authorization: Option<HeaderValue>,
         deadline: Instant,
     ) -> Result<Answer, RegistryError> {
         if let Err(why) = may_dial(&call.url, self.base.scheme(), self.reach)
@@ -308,15 +324,23 @@ impl Repository {
                 limit: call.limit,
                 deadline,
             }),
-            Ok(Err(error)) => Err(RegistryError::Unreachable {
-                host: host(),
-                why: cause(&error),
-            }),
+            Ok(Err(error)) => Err(self.unanswered(&error)),
             Err(_) => Err(RegistryError::TooSlow {
                 host: host(),
                 what: call.what.clone(),
                 limit: call.limit,
             }),
+        }
+    }
+
+    /// Why there is no answer.
+    fn unanswered(&self, error: &reqwest::Error) -> RegistryError {
+        let (host, why) = (self.name.host().to_owned(), cause(error));
+        // Source: what rustls says of every certificate that it refuses.
+        if why.contains("invalid peer certificate") {
+            RegistryError::Certificate { host, why }
+        } else {
+            RegistryError::Unreachable { host, why }
         }
     }
 
@@ -334,12 +358,18 @@ impl Repository {
                 had_credentials: self.credential.is_some(),
             },
             StatusCode::NOT_FOUND => RegistryError::NotFound { what },
-            _ => RegistryError::Answered {
-                host,
-                what,
-                status: status.as_u16(),
-                message: answer.message().await,
-            },
+            _ => {
+                let message = answer.message().await;
+                if status == StatusCode::BAD_REQUEST && self.is_plain() && message.is_empty() {
+                    return RegistryError::MayWantTls { host, what };
+                }
+                RegistryError::Answered {
+                    host,
+                    what,
+                    status: status.as_u16(),
+                    message,
+                }
+            }
         }
     }
 }
@@ -427,7 +457,7 @@ impl Answer {
     }
 }
 
-fn builder(is_local: bool) -> reqwest::ClientBuilder {
+fn builder(is_local: bool, is_plain: bool) -> reqwest::ClientBuilder {
     let client = Client::builder()
         .user_agent(concat!("agentfactory/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
@@ -437,9 +467,11 @@ fn builder(is_local: bool) -> reqwest::ClientBuilder {
         .referer(false)
         // A digest is that of the bytes that are sent.
         .gzip(false);
-    if is_local {
-        // A proxy cannot reach this machine's loopback, and no certificate is needed there.
-        return client.no_proxy().tls_certs_only([]);
+    // A proxy cannot reach this machine's loopback.
+    let client = if is_local { client.no_proxy() } else { client };
+    if is_local && is_plain {
+        // No certificate is needed, and a bare image has none to load.
+        return client.tls_certs_only([]);
     }
     client
 }

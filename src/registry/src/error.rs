@@ -17,6 +17,22 @@ pub enum RegistryError {
         /// What went wrong, down to its cause.
         why: String,
     },
+    /// Its certificate is from an authority that is not known here, for another name, or too old.
+    #[error("the registry `{host}` does not prove that it is itself: {why}")]
+    Certificate {
+        /// The registry.
+        host: String,
+        /// What is wrong with its certificate.
+        why: String,
+    },
+    /// It was asked without TLS, and refuses that without a word that a registry would say.
+    #[error("the registry `{host}` refused {what}, which was asked without TLS, with status 400")]
+    MayWantTls {
+        /// The registry.
+        host: String,
+        /// What was asked of it.
+        what: String,
+    },
     /// It takes too long.
     #[error("the registry `{host}` is too slow: {what} took more than {} s", .limit.as_secs())]
     TooSlow {
@@ -103,6 +119,21 @@ impl RegistryError {
     /// What a caller can do about it.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            // Source: what rustls says of an answer that is not TLS.
+            Self::Unreachable { why, .. } if why.contains("InvalidContentType") => {
+                "if it speaks no TLS, name its host in `plain_http` of [registry] in config.toml"
+            }
+            Self::Certificate { why, .. } if why.contains("UnknownIssuer") => {
+                "if you trust the authority of its certificate, name that authority's PEM file in \
+                 `SSL_CERT_FILE`"
+            }
+            Self::Certificate { .. } => {
+                "its operator must give it a certificate that is valid now and for this name"
+            }
+            Self::MayWantTls { .. } => {
+                "if it speaks TLS, take its host out of `plain_http` of [registry] in config.toml, or, \
+                 where it is on loopback, name it in `tls` there"
+            }
             Self::Unreachable { .. } | Self::TooSlow { .. } => {
                 "check the host, the network and the proxy; what was transferred whole is not sent again"
             }

@@ -32,6 +32,8 @@ const SETTLED: Duration = Duration::from_secs(3);
 pub struct RunQuery {
     /// Of this subagent.
     pub name: Option<SubagentName>,
+    /// Of this version.
+    pub version: Option<Digest>,
     /// That ended so: the outcome's `kind`.
     pub outcome: Option<String>,
     /// That began then or later.
@@ -183,7 +185,10 @@ impl Store {
         before: Option<RunId>,
     ) -> Result<Vec<RunId>, StoreError> {
         // Where all are wanted, the first are found without reading the others.
-        let is_filtered = query.name.is_some() || query.outcome.is_some() || query.since.is_some();
+        let is_filtered = query.name.is_some()
+            || query.version.is_some()
+            || query.outcome.is_some()
+            || query.since.is_some();
         // One more says whether there is another page.
         let most = query.limit.saturating_add(1).max(CANDIDATES_MIN);
         for _ in 0..2 * u8::from(is_filtered) {
@@ -256,6 +261,7 @@ impl Store {
 impl RunQuery {
     fn wants(&self, run: &RunSummary) -> bool {
         (self.name.is_none() || run.name == self.name)
+            && (self.version.is_none() || run.version == self.version)
             && self
                 .outcome
                 .as_deref()

@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::authority::{Authority, Issued};
+
+/// A line of an htpasswd file, as registries take it: the user `me` with the password `secret`.
+pub const HTPASSWD: &str = "me:$2b$05$aw8TQ4FCyA/5TgDUgntReuwM1ervfzOh5VJIkBS3FJIgOk9Vc3yKq";
+
 /// Debian's `docker-registry` with a configuration of its own. It ends with the value.
 #[derive(Debug)]
 pub struct RegistryServer {
@@ -23,8 +28,21 @@ impl RegistryServer {
     ///
     /// # Panics
     /// When it is installed and does not start, or is missing where tests may not be skipped.
-    #[expect(clippy::print_stderr, reason = "a skip must be seen")]
     pub fn start(extra: &str) -> Option<Self> {
+        Self::start_as(None, extra)
+    }
+
+    /// The same with TLS, and a certificate for these names and 127.0.0.1.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_tls(authority: &Authority, names: &[&str], extra: &str) -> Option<Self> {
+        let issued = authority.issue(&[names, &["127.0.0.1"]].concat());
+        Self::start_as(Some(&issued), extra)
+    }
+
+    #[expect(clippy::print_stderr, reason = "a skip must be seen")]
+    fn start_as(tls: Option<&Issued>, extra: &str) -> Option<Self> {
         let found = Command::new("docker-registry").arg("--version").output();
         if found.is_err() {
             assert!(!crate::env::is_required(), "docker-registry is missing");
@@ -32,12 +50,24 @@ impl RegistryServer {
             return None;
         }
         let folder = TempDir::new().expect("a temporary folder");
+        let tls = tls.map_or(String::new(), |issued| {
+            let files = [
+                ("certificate", issued.certificate.pem()),
+                ("key", issued.key.serialize_pem()),
+            ];
+            let named = files.map(|(name, pem)| {
+                let file = folder.path().join(format!("{name}.pem"));
+                std::fs::write(&file, pem).expect("a file");
+                format!("{name}: '{}'", file.display())
+            });
+            format!(", tls: {{{}}}", named.join(", "))
+        });
         // Somebody else may take the port between here and its start: then it is tried again.
         for _ in 0..5 {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             let port = listener.local_addr().expect("an address").port();
             drop(listener);
-            if let Some(child) = Self::serve(folder.path(), port, extra) {
+            if let Some(child) = Self::serve(folder.path(), port, &tls, extra) {
                 return Some(Self {
                     child,
                     port,
@@ -48,11 +78,11 @@ impl RegistryServer {
         panic!("docker-registry does not start");
     }
 
-    fn serve(folder: &Path, port: u16, extra: &str) -> Option<Child> {
+    fn serve(folder: &Path, port: u16, tls: &str, extra: &str) -> Option<Child> {
         let config = format!(
             "version: 0.1\nlog: {{level: info}}\n\
              storage: {{filesystem: {{rootdirectory: '{}'}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: '127.0.0.1:{port}', secret: test}}\n{extra}\n",
+             http: {{addr: '127.0.0.1:{port}', secret: test{tls}}}\n{extra}\n",
             folder.join("data").display()
         );
         let file = folder.join("registry.yml");

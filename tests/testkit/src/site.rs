@@ -11,13 +11,14 @@ use axum::extract::State;
 use axum::http::{Method, Response, Uri, header};
 use axum::serve::Listener;
 use futures::StreamExt as _;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::server::TlsStream;
+
+use crate::authority::{Authority, Issued};
 
 /// A server on 127.0.0.1 on a thread of its own, until dropped. What it answers depends on the path:
 ///
@@ -46,30 +47,20 @@ impl Site {
     /// # Panics
     /// When a certificate cannot be made.
     pub fn https(names: &[&str]) -> Self {
-        let authority_key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        let name = "authority of a test";
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Python asks for it, too.
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let authority = params.self_signed(&authority_key).expect("a certificate");
-        let issuer = Issuer::new(params, authority_key);
-        let key = KeyPair::generate().expect("a key");
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut leaf = CertificateParams::new(names).expect("names of hosts");
-        // Python asks for it.
-        leaf.use_authority_key_identifier_extension = true;
-        let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
+        let authority = Authority::new();
+        let Issued { certificate, key } = authority.issue(names);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
         let config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .expect("the provider has them")
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
+            .with_single_cert(vec![certificate.der().clone()], key)
             .expect("certificate and key fit");
-        Self::start(Some(Arc::new(config).into()), Some(authority.pem()))
+        Self::start(
+            Some(Arc::new(config).into()),
+            Some(authority.pem().to_owned()),
+        )
     }
 
     fn start(tls: Option<TlsAcceptor>, authority_pem: Option<String>) -> Self {

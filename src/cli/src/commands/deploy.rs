@@ -178,8 +178,10 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
             };
             if args.verify {
                 // It removes its containers itself when it is cancelled.
-                let verified = verify_image(&engine, &store, &done.deployed, &*progress, &cancel);
-                done.verification = Some(verified.await?.ok_or(Interrupted)?);
+                let (trust, image) = (app.trust()?, &done.deployed);
+                let verified =
+                    verify_image(&engine, &store, &trust, image, &*progress, &cancel).await?;
+                done.verification = Some(verified.ok_or(Interrupted)?);
             }
             if done.holds() && (args.output.is_some() || push.is_some()) {
                 let leave = leave(

@@ -71,9 +71,15 @@ pub(crate) async fn doctor(app: &App, args: &DoctorArgs) -> anyhow::Result<ExitC
         }
     }
     checks.push(trust(app));
-    checks.push(model(app, app.settings.model.as_ref()));
-    if let Some(own) = &app.settings.subagent_model {
-        checks.push(model(app, Some(own)));
+    let wrong = |error: Problem| Check::of_error("model", Level::Warning, error);
+    checks.push(match app.settings.model() {
+        Ok(configured) => model(app, configured),
+        Err(error) => wrong(error),
+    });
+    match app.settings.subagent_model() {
+        Ok(None) => {}
+        Ok(own) => checks.push(model(app, own)),
+        Err(error) => checks.push(wrong(error)),
     }
     let usable = checks.iter().all(|check| check.level != Level::Error);
     if app.ui.is_json() {

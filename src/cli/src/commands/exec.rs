@@ -97,7 +97,8 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
         kind: LiveKind::Subagent,
     };
     let shown = shown.to_string();
-    run.carry_out(|_, tree| {
+    run.carry_out(|factory, tree| {
+        factory.check_depends(&depends)?;
         Ok(RunRequest {
             program,
             name: None,

@@ -215,6 +215,7 @@ fn list(app: &App, store: &Store, args: &ListArgs) -> anyhow::Result<ExitCode> {
     if !args.outcome.is_some_and(|kind| UNRECORDED.contains(&kind)) {
         let page = store.run_page(&RunQuery {
             name: args.name.clone(),
+            version: None,
             outcome: args.outcome.map(str::to_owned),
             since,
             before: args.before,

@@ -12,7 +12,7 @@ use crate::wire::{SignJson, SignatureJson, VerifyJson};
 
 /// Vouch for a version, and for all that it depends on, with a key of this home
 ///
-/// The signature is of the version's digest, and goes along when it is pushed.
+/// Each of them has a signature of its own then, of its digest, which goes along when it is pushed.
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
     /// NAME, NAME:TAG, NAME@DIGEST or at least 8 hex digits of a digest
@@ -39,15 +39,19 @@ pub(crate) fn sign(app: &App, args: &SignArgs) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
     let version = app.resolve(&store, &reference)?.digest;
     let keys = KeyFolder::new(&app.settings.home);
-    let signature = trust::sign(&store, &keys, &args.key, &version)?.digest;
+    let signed = trust::sign(&store, &keys, &args.key, &version)?;
     if app.ui.is_json() {
         app.ui.json(&SignJson {
             version,
             key: &args.key,
-            signature,
+            signature: signed.signature.digest,
+            depends: signed.depends,
         })?;
     } else {
         app.ui.data(field("signed", version.to_string()))?;
+        for one in &signed.depends {
+            app.ui.data(field("and", one.to_string()))?;
+        }
         app.ui.data(field("by", &args.key))?;
     }
     Ok(ExitCode::Success)
@@ -80,7 +84,7 @@ pub(crate) fn verify(app: &App, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         app.ui.json(&VerifyJson {
             version,
             verified: refusal.is_none(),
-            why: refusal.as_ref().map(ToString::to_string),
+            why: refusal.as_ref().map(|why| orchestrator::chain(why)),
             signatures: known.documents(&found),
         })?;
     } else {
@@ -89,7 +93,7 @@ pub(crate) fn verify(app: &App, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             app.ui.data(known.line(one))?;
         }
         if let Some(refusal) = &refusal {
-            app.ui.warn(refusal.to_string());
+            app.ui.warn(orchestrator::chain(refusal));
             app.ui.note(refusal.hint().unwrap_or_default());
         }
     }

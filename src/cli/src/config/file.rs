@@ -1,6 +1,6 @@
 //! The file `config.toml`: its form, and errors that point at the line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use egress::HostRule;
 use llm::ModelRef;
 use orchestrator::trust::Demand;
 use serde::de::{self, Visitor};
@@ -145,7 +144,7 @@ pub(crate) struct PoolTable {
 pub(crate) struct PythonTable {
     pub(crate) index: Option<String>,
     #[serde(default)]
-    pub(crate) index_hosts: BTreeSet<HostRule>,
+    pub(crate) index_hosts: Vec<String>,
 }
 
 /// `[shell]`.
@@ -162,6 +161,9 @@ pub(crate) struct RegistryTable {
     /// Hosts that are asked without TLS.
     #[serde(default)]
     pub(crate) plain_http: Vec<String>,
+    /// Hosts on loopback that are asked with TLS all the same.
+    #[serde(default)]
+    pub(crate) tls: Vec<String>,
 }
 
 /// `[trust]`.

@@ -9,9 +9,12 @@ use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use ::egress::HostError;
 use llm::{ApiKey, ModelRef, Provider};
 use orchestrator::trust::{KeyFolder, TrustPolicy};
-use orchestrator::{EgressSettings, IndexAccess, IndexError, PackageIndex, ShellMode, TaskBudget};
+use orchestrator::{
+    Authorities, EgressSettings, IndexAccess, IndexError, PackageIndex, ShellMode, TaskBudget,
+};
 use registry::{DockerConfig, RegistryOptions};
 use runner::{EngineConfig, Runtimes, SANDBOXES_MAX, SlotOptions};
 use secrecy::SecretString;
@@ -22,8 +25,9 @@ use crate::environment::{self as env, Environment};
 use crate::exit::Problem;
 use file::{
     ConfigFile, EngineTable, ProviderTable, PythonTable, RegistryTable, RuntimeTable, SandboxTable,
-    TrustTable,
+    Text, TrustTable,
 };
+use pip::PipSettings;
 
 /// Everything that is configured. Flags of a single command still go over it.
 #[derive(Clone, Debug)]
@@ -31,9 +35,9 @@ pub(crate) struct Settings {
     /// The folder that holds everything, absolute.
     pub(crate) home: PathBuf,
     /// The model of the Meta-Agent, and of subagents unless they have their own.
-    pub(crate) model: Option<ModelRef>,
+    model: Configured<ModelRef>,
     /// The model of subagents.
-    pub(crate) subagent_model: Option<ModelRef>,
+    subagent_model: Configured<ModelRef>,
     /// Endpoints and keys.
     pub(crate) llm: llm::Settings,
     /// What runs may use.
@@ -78,6 +82,9 @@ pub(crate) struct Settings {
     pub(crate) warnings: Vec<String>,
 }
 
+/// What is configured, if something is; or what is wrong with it, which only who needs it hears.
+type Configured<T> = Result<Option<T>, String>;
+
 impl Settings {
     /// Merges everything.
     ///
@@ -112,9 +119,8 @@ impl Settings {
             registries: registries(file.registry, environment)?,
             trust: file.trust,
             home,
-            model: model(environment, env::MODEL)?.or(file.model.map(|model| model.0)),
-            subagent_model: model(environment, env::SUBAGENT_MODEL)?
-                .or(file.subagent_model.map(|model| model.0)),
+            model: model(environment, env::MODEL, file.model),
+            subagent_model: model(environment, env::SUBAGENT_MODEL, file.subagent_model),
             llm: providers(file.providers, environment, &mut warnings)?,
             limits,
             budget: {
@@ -133,9 +139,9 @@ impl Settings {
             },
             runtimes,
             egress: file.egress.settings()?,
-            index: index(file.python, environment)?,
+            index: index(file.python, environment),
             shell: file.shell.policy.map(|policy| policy.0).unwrap_or_default(),
-            engine: engine(file.engine, environment)?,
+            engine: engine(file.engine, environment),
             skills: overriding("skills", environment.path(env::SKILLS).or(file.skills))?,
             images: overriding("images", environment.path(env::IMAGES).or(file.images))?,
             warnings,
@@ -144,6 +150,22 @@ impl Settings {
 }
 
 impl Settings {
+    /// The model of the Meta-Agent, and of subagents unless they have their own.
+    ///
+    /// # Errors
+    /// [`Problem`] when what the environment says is none.
+    pub(crate) fn model(&self) -> Result<Option<&ModelRef>, Problem> {
+        usable(&self.model)
+    }
+
+    /// The model of subagents.
+    ///
+    /// # Errors
+    /// As [`Self::model`].
+    pub(crate) fn subagent_model(&self) -> Result<Option<&ModelRef>, Problem> {
+        usable(&self.subagent_model)
+    }
+
     /// What is demanded of versions before they are pulled or run.
     ///
     /// # Errors
@@ -162,7 +184,7 @@ fn runtimes(
 ) -> Result<Runtimes, Problem> {
     let always = match &flags.runtime {
         Some(runtime) => Some(runtime.clone()),
-        None => environment.text(env::RUNTIME)?,
+        None => environment.text(env::RUNTIME),
     };
     let runtimes = match always {
         Some(runtime) => Runtimes::always(Some(runtime)),
@@ -261,10 +283,22 @@ fn overriding(what: &str, folder: Option<PathBuf>) -> Result<Option<PathBuf>, Pr
     }
 }
 
-fn model(environment: &Environment, name: &str) -> Result<Option<ModelRef>, Problem> {
-    let text = environment.text_or_file(name)?;
-    let parsed = text.map(|text| text.parse()).transpose();
-    parsed.map_err(|error: llm::ModelRefError| Problem::usage(format!("{name}: {error}")))
+/// A model: the environment goes over the file.
+fn model(
+    environment: &Environment,
+    name: &str,
+    file: Option<Text<ModelRef>>,
+) -> Configured<ModelRef> {
+    let Some(text) = environment.text_or_file(name) else {
+        return Ok(file.map(|model| model.0));
+    };
+    let parsed = text.parse().map(Some);
+    parsed.map_err(|error: llm::ModelRefError| format!("{name}: {error}"))
+}
+
+fn usable<T>(configured: &Configured<T>) -> Result<Option<&T>, Problem> {
+    let configured = configured.as_ref();
+    configured.map(Option::as_ref).map_err(Problem::usage)
 }
 
 /// The endpoints: built in, then as the file says, then as the environment says.
@@ -283,7 +317,7 @@ fn providers(
         ("openai", env::OPENAI_BASE_URL),
     ];
     for (name, variable) in addresses {
-        if let Some(address) = environment.text_or_file(variable)?
+        if let Some(address) = environment.text_or_file(variable)
             && let Some(provider) = settings.providers.get_mut(name)
         {
             if environment.is_from_file(variable) && !is_local(&address) {
@@ -298,7 +332,7 @@ fn providers(
         .values_mut()
         .filter_map(|provider| provider.key.as_mut())
     {
-        let secret = environment.text_or_file(&key.variable)?;
+        let secret = environment.text_or_file(&key.variable);
         key.secret = secret.map(|secret| SecretString::from(secret.trim()));
     }
     Ok(settings)
@@ -336,72 +370,96 @@ fn provider(
 
 /// The package index: the environment goes over the file, and the file over pip's own, which were not
 /// written for this program: that it can use them is not for every command to demand.
-fn index(
-    file: PythonTable,
-    environment: &Environment,
-) -> Result<Result<PackageIndex, IndexError>, Problem> {
-    let url = environment.text(env::PIP_INDEX_URL)?.or(file.index);
-    let Some(url) = url.or_else(|| pip::index_url(environment)) else {
-        return Ok(Err(IndexError::NotNamed));
-    };
-    let access = access(environment)?;
-    let index = PackageIndex::new(&url, file.index_hosts);
-    Ok(index.map(|index| index.reached(access)))
+fn index(file: PythonTable, environment: &Environment) -> Result<PackageIndex, IndexError> {
+    let pip = PipSettings::read(environment);
+    let url = environment.text(env::PIP_INDEX_URL).or(file.index);
+    let url = url
+        .or_else(|| pip.index_url())
+        .ok_or(IndexError::NotNamed)?;
+    let hosts = file.index_hosts.iter().map(|host| {
+        host.parse().map_err(|error: HostError| IndexError::Files {
+            host: spec::printable(host, 200),
+            why: error.to_string(),
+        })
+    });
+    let index = PackageIndex::new(&url, hosts.collect::<Result<_, _>>()?)?;
+    let authorities = pip.cert().map(|file| match std::fs::read(&file) {
+        Ok(pem) => Ok(Authorities {
+            file: file.display().to_string(),
+            pem,
+        }),
+        Err(error) => Err(IndexError::Certificates {
+            file: file.clone(),
+            why: error.to_string(),
+        }),
+    });
+    Ok(index
+        .reached(access(environment, &pip))
+        .believing(authorities.transpose()?)
+        .noting(pip.ignored()))
 }
 
 /// How this machine reaches the index: proxies, and the passwords of the user's netrc file.
-fn access(environment: &Environment) -> Result<IndexAccess, Problem> {
-    let any = |names: &[&str]| -> Result<Option<String>, Problem> {
-        for name in names {
-            if let Some(text) = environment.text(name)? {
-                return Ok(Some(text));
-            }
-        }
-        Ok(None)
-    };
-    let https = any(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?;
-    let http = any(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])?;
-    let direct = any(&["no_proxy", "NO_PROXY"])?.unwrap_or_default();
+fn access(environment: &Environment, pip: &PipSettings) -> IndexAccess {
+    let any = |names: &[&str]| names.iter().find_map(|name| environment.text(name));
     let usual = || environment.user_home().map(|home| home.join(".netrc"));
     let netrc = environment.path(env::NETRC).or_else(usual);
     // Without one, no host wants a password.
     let netrc = netrc.and_then(|path| std::fs::read_to_string(path).ok());
     let netrc = netrc.unwrap_or_default();
-    let (https, http) = (https.as_deref(), http.as_deref());
-    Ok(IndexAccess::new(https, http, &direct, &netrc))
+    // As to pip, one of its own is the only one.
+    if let Some(own) = pip.proxy() {
+        return IndexAccess::new(Some(&own), Some(&own), "", &netrc);
+    }
+    let https = any(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+    let http = any(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]);
+    let direct = any(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+    IndexAccess::new(https.as_deref(), http.as_deref(), &direct, &netrc)
 }
 
 /// The engine: the environment decides alone as soon as it names one, as the file decides alone
 /// over Docker's own configuration.
-fn engine(file: EngineTable, environment: &Environment) -> Result<EngineConfig, Problem> {
-    let mut host = environment.text(env::DOCKER_HOST)?;
-    let mut context = environment.text(env::DOCKER_CONTEXT)?;
+fn engine(file: EngineTable, environment: &Environment) -> EngineConfig {
+    let mut host = environment.text(env::DOCKER_HOST);
+    let mut context = environment.text(env::DOCKER_CONTEXT);
     if host.is_none() && context.is_none() {
         (host, context) = (file.host, file.context);
     }
     let docker_home = || environment.user_home().map(|home| home.join(".docker"));
-    Ok(EngineConfig {
+    EngineConfig {
         host,
         tls_verify: environment.raw(env::DOCKER_TLS_VERIFY).is_some(),
         cert_path: environment.path(env::DOCKER_CERT_PATH),
         context,
         config_dir: environment.path(env::DOCKER_CONFIG).or_else(docker_home),
-    })
+    }
 }
 
 /// Registries, with the credentials that Docker keeps.
 fn registries(table: RegistryTable, environment: &Environment) -> Result<RegistryOptions, Problem> {
-    for host in &table.plain_http {
+    let hosts = table.plain_http.iter().map(|host| (host, "plain_http"));
+    for (host, key) in hosts.chain(table.tls.iter().map(|host| (host, "tls"))) {
         let reference = format!("{host}/x").parse::<registry::RegistryRef>();
         if !reference.is_ok_and(|reference| reference.repository.host() == host) {
             let host = spec::printable(host, 80);
             return Err(Problem::usage(format!("`{host}` is not a registry's host"))
-                .hint("write HOST or HOST:PORT in `plain_http` of [registry]"));
+                .hint(format!("write HOST or HOST:PORT in `{key}` of [registry]")));
         }
+    }
+    if let Some(host) = table
+        .tls
+        .iter()
+        .find(|host| table.plain_http.contains(host))
+    {
+        return Err(Problem::usage(format!(
+            "`{host}` is in `plain_http` and in `tls` of [registry]"
+        ))
+        .hint("every registry is asked with TLS but those on loopback and in `plain_http`"));
     }
     let docker_home = || environment.user_home().map(|home| home.join(".docker"));
     Ok(RegistryOptions {
         plain_http: table.plain_http,
+        tls: table.tls,
         docker: DockerConfig {
             folder: environment.path(env::DOCKER_CONFIG).or_else(docker_home),
             environment: environment.for_credential_helpers(),
@@ -479,7 +537,7 @@ mod tests {
     fn each_source_wins_over_the_one_before() {
         let model = |process: &[(&str, &str)], dotenv: &str, file: &str| {
             let settings = resolve(process, dotenv, file).unwrap();
-            settings.model.map(|model| model.to_string())
+            settings.model().unwrap().map(ToString::to_string)
         };
         let (environment, dotenv, file) = (
             [("AGENTFACTORY_MODEL", "a:env")],
@@ -490,7 +548,44 @@ mod tests {
         assert_eq!(model(&[], "", file).as_deref(), Some("a:file"));
         assert_eq!(model(&[], dotenv, file).as_deref(), Some("a:dot"));
         assert_eq!(model(&environment, dotenv, file).as_deref(), Some("a:env"));
-        assert!(resolve(&[("AGENTFACTORY_MODEL", "opus")], "", "").is_err());
+        // Whoever needs none does not care.
+        let wrong = resolve(&[("AGENTFACTORY_MODEL", "opus")], "", file).unwrap();
+        let why = wrong.model().unwrap_err().to_string();
+        assert!(
+            why.contains("AGENTFACTORY_MODEL") && why.contains("opus"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_text_matters_to_who_uses_it() {
+        let resolve = |name: &str| {
+            let all = [("HOME", "/h"), ("PIP_CONFIG_FILE", "/dev/null")];
+            let environment = Environment::of(&all, "").with_bytes(name, b"http://a\xff.b");
+            Settings::resolve(&GlobalFlags::default(), &environment).unwrap()
+        };
+        for name in [
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+        ] {
+            assert!(resolve(name).model().is_ok(), "{name}");
+        }
+        let said = "a\u{fffd}.b";
+        let engine = resolve("DOCKER_HOST").engine;
+        assert!(engine.host.unwrap().contains(said));
+        let engine = resolve("DOCKER_CONTEXT").engine;
+        assert!(engine.context.unwrap().contains(said));
+        let runtimes = resolve("AGENTFACTORY_RUNTIME").runtimes;
+        assert!(runtimes.default.unwrap().contains(said));
+        let why = resolve("PIP_INDEX_URL").index.unwrap_err().to_string();
+        assert!(why.contains("not a plain address"), "{why}");
+        let environment = Environment::of(&[("HOME", "/h")], "");
+        let environment = environment.with_bytes("AGENTFACTORY_MODEL", b"\xff");
+        let settings = Settings::resolve(&GlobalFlags::default(), &environment).unwrap();
+        let why = settings.model().unwrap_err().to_string();
+        assert!(why.contains("AGENTFACTORY_MODEL"), "{why}");
     }
 
     #[test]
@@ -589,6 +684,13 @@ mod tests {
             let by_file = index(&[], &format!("[python]\nindex = '{unusable}'"));
             assert_eq!(by_file, Err(by_variable));
         }
+        let hosts = "[python]\nindex_hosts = ['files.example.org', '10.1.2.3']";
+        assert_eq!(index(&[], hosts), Err(IndexError::NotNamed));
+        let why = index(&named, hosts).unwrap_err();
+        assert!(why.to_string().contains("`10.1.2.3`"), "{why}");
+        let cert = [named[0], ("PIP_CERT", "/nowhere/ca.pem")];
+        let why = index(&cert, "").unwrap_err();
+        assert!(why.to_string().contains("`/nowhere/ca.pem`"), "{why}");
     }
 
     #[test]

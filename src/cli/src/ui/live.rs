@@ -1,5 +1,6 @@
 //! What happens while it happens: a thread shows it, so that no run waits for a terminal.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +81,8 @@ enum Message {
     },
     /// Something that a run needs is being made.
     Preparing(String),
+    /// Something that may be wrong.
+    Warning(String),
     RunBegan {
         what: String,
     },
@@ -239,6 +242,7 @@ impl Watcher for Sending {
                 wall: *wall,
             },
             Event::Preparing { what } => Message::Preparing((*what).to_owned()),
+            Event::Warning { what } => Message::Warning((*what).to_owned()),
             // Events that this program does not know yet are not shown.
             _ => return,
         };
@@ -313,6 +317,7 @@ struct Printer {
     turn: (u32, u32),
     tokens: (u64, u64),
     doing: String,
+    warned: BTreeSet<String>,
     filters: [StreamFilter; 2],
     /// Lines of a subagent that have not ended.
     lines: [String; 2],
@@ -337,6 +342,7 @@ impl Printer {
             turn: (0, 0),
             tokens: (0, 0),
             doing: String::new(),
+            warned: BTreeSet::new(),
             filters: Default::default(),
             lines: Default::default(),
         }
@@ -401,6 +407,7 @@ impl Printer {
                 self.line(text.plain(format!(": {}", one_line(&summary, SAID))));
             }
             Message::Preparing(what) => self.status(&what),
+            Message::Warning(what) => self.warn(what),
             Message::RunBegan { what } if is_task => self.status(&format!("running {what}")),
             Message::RunBegan { .. } => self.clear_status(),
             Message::RunEnded { outcome, wall } if is_task => {
@@ -504,6 +511,18 @@ impl Printer {
             Some(bar) => bar.suspend(|| self.ui.note(text)),
             None => self.ui.note(text),
         }
+    }
+
+    /// Says it, unless it was said before.
+    fn warn(&mut self, what: String) {
+        if self.warned.contains(&what) {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.ui.warn(&what)),
+            None => self.ui.warn(&what),
+        }
+        self.warned.insert(what);
     }
 
     fn output(&mut self, stream: OutputStream, bytes: &[u8]) -> anyhow::Result<()> {

@@ -98,6 +98,8 @@ pub(crate) struct SignJson<'a> {
     pub(crate) key: &'a str,
     /// The digest of the manifest that carries it.
     pub(crate) signature: Digest,
+    /// What it depends on, which was signed too.
+    pub(crate) depends: Vec<Digest>,
 }
 
 /// `verify`.

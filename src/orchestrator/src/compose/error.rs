@@ -34,6 +34,20 @@ pub enum CompositionError {
         /// What the version is written for.
         has: String,
     },
+    /// What it depends on is locked for two Pythons.
+    #[error(
+        "`{one}` is locked for Python {of_one} and `{other}` is locked for Python {of_other}, and there can be only one of it"
+    )]
+    Pythons {
+        /// A dependency.
+        one: SubagentName,
+        /// What it is locked for.
+        of_one: String,
+        /// Another dependency.
+        other: SubagentName,
+        /// What that is locked for.
+        of_other: String,
+    },
     /// Two locks exclude each other.
     #[error("{one} and {other} are locked for `{distribution}`, and there can be only one of it")]
     Locks {
@@ -96,6 +110,9 @@ impl CompositionError {
             )),
             Self::Circle { .. } => {
                 Some("do without the dependency, or save it under another name".to_owned())
+            }
+            Self::Pythons { .. } => {
+                Some("create one of them again, so that both are locked for one Python".to_owned())
             }
             Self::OtherPython { .. } => None,
         }

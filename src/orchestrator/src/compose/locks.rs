@@ -46,10 +46,25 @@ impl Dependencies {
     }
 
     /// The Python that what it depends on is locked for; none where nothing of it is.
-    pub(crate) fn locked_python(&self) -> Option<&str> {
-        let mut all = self.versions.values();
-        let locked = all.find(|(_, content)| !content.requirements.is_empty());
-        locked.map(|(_, content)| content.python.as_str())
+    ///
+    /// # Errors
+    /// [`CompositionError::Pythons`].
+    pub(crate) fn locked_python(&self) -> Result<Option<&str>, CompositionError> {
+        let all = self.versions.values();
+        let mut locked = all.filter(|(_, content)| !content.requirements.is_empty());
+        let Some((first, content)) = locked.next() else {
+            return Ok(None);
+        };
+        let python = content.python.as_str();
+        match locked.find(|(_, other)| other.python != python) {
+            None => Ok(Some(python)),
+            Some((second, other)) => Err(CompositionError::Pythons {
+                one: first.clone(),
+                of_one: python.to_owned(),
+                other: second.clone(),
+                of_other: other.python.clone(),
+            }),
+        }
     }
 }
 
@@ -69,6 +84,30 @@ mod tests {
             wheels: wheels.iter().map(|w| Digest::of(w.as_bytes())).collect(),
         };
         all.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_is_locked_for_one_python_does_not_fit_what_is_for_another() {
+        let lock = lock(&[("x", "1", &["a"])]);
+        let mut both = on(&[("d", lock.clone()), ("e", lock), ("f", Vec::new())]);
+        assert_eq!(both.locked_python().unwrap(), Some("3.13"));
+        let mut set = |of: &str, python: &str| {
+            for (name, content) in both.versions.values_mut() {
+                if name.as_str() == of {
+                    python.clone_into(&mut content.python);
+                }
+            }
+            both.locked_python().map(drop)
+        };
+        // What is locked to nothing runs on any.
+        assert!(set("f", "3.11").is_ok());
+        let why = set("e", "3.12").unwrap_err();
+        let said = why.to_string();
+        assert!(said.contains("`d` is locked for Python 3.13"), "{said}");
+        assert!(said.contains("`e` is locked for Python 3.12"), "{said}");
+        assert!(why.hint().unwrap().contains("one Python"));
+        assert!(set("d", "3.12").is_ok());
+        assert_eq!(on(&[]).locked_python().unwrap(), None);
     }
 
     fn on(locks: &[(&str, Vec<Requirement>)]) -> Dependencies {

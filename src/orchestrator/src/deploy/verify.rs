@@ -14,16 +14,15 @@ use runner::{Engine, Trial, TrialEnd};
 use serde_json::{Value, json};
 use spec::wire::OutcomeJson;
 use spec::{ByteSize, Digest, RunId, SubagentName, Tree, limits};
-use store::{ExchangeKind, RunProgram, RunRecord, Store, StoreError};
+use store::{ExchangeKind, RunProgram, RunQuery, RunRecord, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use super::image::{DeployedImage, ROOT};
 use crate::error::FactoryError;
+use crate::trust::TrustPolicy;
 
 /// Runs that are verified; older ones are left out.
 pub const VERIFY_RUNS: usize = 20;
-/// Records that are looked at, from the newest on.
-const LOOKED_AT_MAX: usize = 20_000;
 /// Files of a run that are sent into the image.
 const FILES_MAX: ByteSize = ByteSize::mib(16);
 /// The kernel takes no longer argument. Source: `MAX_ARG_STRLEN` of Linux, less the terminator.
@@ -87,14 +86,17 @@ impl Verification {
 /// Runs the version's recorded runs in its image and compares the answers.
 ///
 /// # Errors
-/// [`FactoryError::Store`] and [`FactoryError::Runner`]. `None` when it was cancelled.
+/// [`FactoryError::Store`] and [`FactoryError::Runner`], and [`FactoryError::Trust`] when nobody who is
+/// trusted vouches for the version. `None` when it was cancelled.
 pub async fn verify_image(
     engine: &Engine,
     store: &Arc<Store>,
+    trust: &TrustPolicy,
     deployed: &DeployedImage,
     progress: &dyn Progress,
     cancel: &CancellationToken,
 ) -> Result<Option<Verification>, FactoryError> {
+    trust.check(store, &deployed.version, Some(&deployed.name), None)?;
     let (from, name, version) = (Arc::clone(store), deployed.name.clone(), deployed.version);
     let found = tokio::task::spawn_blocking(move || accepted(&from, &name, &version)).await??;
     let mut verification = Verification::default();
@@ -130,25 +132,21 @@ fn accepted(
         .filter(|step| step.digest == *version)
         .flat_map(|step| step.evidence)
         .collect();
-    let newest = store.runs()?.into_iter().take(LOOKED_AT_MAX);
-    // Evidence may be old, and may be gone.
-    let runs: BTreeSet<RunId> = newest.chain(evidence.iter().copied()).collect();
-    let mut found = Vec::new();
-    for run in runs.into_iter().rev() {
-        // A damaged record is `fsck`'s affair.
-        let Ok(summary) = store.run_summary(&run) else {
-            continue;
-        };
-        let spoke = evidence.contains(&run) && summary.name.as_ref() == Some(name);
-        let is_ours = spoke || summary.version.as_ref() == Some(version);
-        if is_ours && matches!(summary.outcome, OutcomeJson::Completed {}) {
-            found.push(run);
-            if found.len() == VERIFY_RUNS {
-                break;
-            }
-        }
-    }
-    Ok(found)
+    // A damaged record is `fsck`'s affair, and evidence may be gone.
+    let own = store.run_page(&RunQuery {
+        version: Some(*version),
+        outcome: Some(OutcomeJson::Completed {}.kind().to_owned()),
+        limit: VERIFY_RUNS,
+        ..RunQuery::default()
+    })?;
+    let spoke = evidence.into_iter().filter(|run| {
+        store.run_summary(run).is_ok_and(|summary| {
+            summary.name.as_ref() == Some(name)
+                && matches!(summary.outcome, OutcomeJson::Completed {})
+        })
+    });
+    let runs: BTreeSet<RunId> = own.runs.iter().map(|one| one.run).chain(spoke).collect();
+    Ok(runs.into_iter().rev().take(VERIFY_RUNS).collect())
 }
 
 /// A recorded run that can be run in an image.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use egress::{Approach, Authorization, HostRule, NextProxy, Policy, Resolver};
 use futures::future::BoxFuture;
@@ -10,7 +11,7 @@ use spec::ByteSize;
 
 use super::EnvironmentError;
 use super::access::{Hop, IndexAccess, basic, without_secrets};
-use crate::egress::EgressSettings;
+use crate::egress::{Authorities, EgressSettings};
 
 /// Bytes of all wheels of one environment, and of the pages about them.
 const BYTES_MAX: ByteSize = ByteSize::mib(2_048);
@@ -30,6 +31,10 @@ pub struct PackageIndex {
     own: HostRule,
     authorization: Option<Authorization>,
     access: IndexAccess,
+    /// Further authorities that its certificate may come from.
+    authorities: Option<Authorities>,
+    /// What people should know when it is asked.
+    notes: Vec<String>,
 }
 
 /// Why there is no package index. It matters to those alone who need one.
@@ -47,6 +52,22 @@ pub enum IndexError {
         /// What is wrong with it.
         why: String,
     },
+    /// One of the hosts of its files cannot be one.
+    #[error("`index_hosts` in [python] names `{host}`: {why}")]
+    Files {
+        /// What was written, printable.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The authorities that pip is told of cannot be read.
+    #[error("pip's `cert` `{}` cannot be read: {why}", .file.display())]
+    Certificates {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl IndexError {
@@ -61,6 +82,8 @@ impl IndexError {
                  http(s)://NAME/...; where NAME is an address of this machine or of a private network \
                  alone, `[egress.hosts]` maps it"
             }
+            Self::Files { .. } => "write HOST, HOST:PORT or *.DOMAIN in `index_hosts`",
+            Self::Certificates { .. } => "see PIP_CERT and `cert` in pip.conf",
         };
         Some(hint.to_owned())
     }
@@ -111,6 +134,8 @@ impl PackageIndex {
             own: rule,
             authorization,
             access: IndexAccess::default(),
+            authorities: None,
+            notes: Vec::new(),
         })
     }
 
@@ -118,6 +143,21 @@ impl PackageIndex {
     #[must_use]
     pub fn reached(self, access: IndexAccess) -> Self {
         Self { access, ..self }
+    }
+
+    /// The same with authorities that its certificate may come from, besides those of this machine.
+    #[must_use]
+    pub fn believing(self, authorities: Option<Authorities>) -> Self {
+        Self {
+            authorities,
+            ..self
+        }
+    }
+
+    /// The same with what people should know when it is asked.
+    #[must_use]
+    pub fn noting(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     /// Its address, with a `/` at its end and without credentials.
@@ -128,6 +168,45 @@ impl PackageIndex {
     /// Its host, and those that the operator named for its files.
     pub(super) fn hosts(&self) -> &BTreeSet<HostRule> {
         &self.hosts
+    }
+
+    /// Authorities that its certificate may come from, besides those of this machine.
+    pub(super) fn authorities(&self) -> Option<&Authorities> {
+        self.authorities.as_ref()
+    }
+
+    /// What people should know before it is asked.
+    pub(super) async fn warnings(
+        &self,
+        settings: &EgressSettings,
+        resolver: &dyn Resolver,
+    ) -> Vec<String> {
+        let mut warnings = self.notes.clone();
+        if self.is_exposed(settings, resolver).await {
+            warnings.push(format!(
+                "the package index `{}` is asked without TLS: whoever is on the way there decides what \
+                 it says",
+                self.url
+            ));
+        }
+        warnings
+    }
+
+    /// Whether it is asked in the clear, and not on this machine.
+    async fn is_exposed(&self, settings: &EgressSettings, resolver: &dyn Resolver) -> bool {
+        if self.url.starts_with("https:") {
+            return false;
+        }
+        let (host, port) = (self.own.host(), self.own.port().unwrap_or(80));
+        let mapped = settings.hosts.get(&format!("{host}:{port}"));
+        if let Some(address) = mapped.or_else(|| settings.hosts.get(host)) {
+            return !address.ip().is_loopback();
+        }
+        if self.access.hop(false, host, port).is_some() {
+            return true;
+        }
+        let found = look_up(resolver, host, port).await;
+        found.is_none_or(|address| !address.ip().is_loopback())
     }
 
     /// What a sandbox may reach that resolves or fetches: these hosts alone.
@@ -392,6 +471,51 @@ mod tests {
         let index = "http://index.example.org:8080/simple";
         check(index, "files.example.org", &[]).await;
         check(index, "files.example.org:8080", &["files.example.org:8080"]).await;
+    }
+
+    #[tokio::test]
+    async fn an_index_in_the_clear_is_said_unless_it_is_on_this_machine() {
+        let check = async |url: &str, hosts: &[(&str, &str)], proxy: Option<&str>, said: bool| {
+            let hosts = hosts.iter();
+            let hosts = hosts.map(|(host, to)| ((*host).to_owned(), to.parse().unwrap()));
+            let settings = EgressSettings {
+                hosts: hosts.collect(),
+                ..EgressSettings::default()
+            };
+            let index = PackageIndex::new(url, BTreeSet::new()).unwrap();
+            let index = index.reached(IndexAccess::new(None, proxy, "", ""));
+            let warnings = index.warnings(&settings, &Inside).await;
+            assert_eq!(warnings.len(), usize::from(said), "{url}: {warnings:?}");
+            let shown = warnings.iter().all(|one| one.contains("without TLS"));
+            assert!(shown && !format!("{warnings:?}").contains("secret"));
+        };
+        let loopback = [("index.test:8080", "127.0.0.1:1")];
+        check("https://index.test/simple", &[], None, false).await;
+        check("http://u:secret@index.test/simple", &[], None, true).await;
+        check("http://index.test:8080/simple", &loopback, None, false).await;
+        check("http://index.test/simple", &loopback, None, true).await;
+        check(
+            "http://index.test/",
+            &[("index.test", "[::1]:1")],
+            None,
+            false,
+        )
+        .await;
+        check(
+            "http://index.test/",
+            &[("index.test", "10.1.2.3:1")],
+            None,
+            true,
+        )
+        .await;
+        let proxy = Some("http://127.0.0.1:3128");
+        check("http://index.test:8080/simple", &loopback, proxy, false).await;
+        check("http://index.test/simple", &[], proxy, true).await;
+        let index = PackageIndex::new("https://index.test/", BTreeSet::new()).unwrap();
+        let notes = vec!["a note".to_owned()];
+        let index = index.noting(notes.clone());
+        let settings = EgressSettings::default();
+        assert_eq!(index.warnings(&settings, &Inside).await, notes);
     }
 
     #[tokio::test]

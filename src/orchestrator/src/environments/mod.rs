@@ -176,6 +176,7 @@ impl Factory {
         watcher: &Arc<dyn Watcher>,
         cancel: &CancellationToken,
     ) -> Result<Prepared, FactoryError> {
+        let python = dependencies.locked_python()?.unwrap_or_default();
         let theirs = dependencies.merged(&[])?;
         if theirs.is_empty() {
             return self.resolve(wanted, watcher, cancel).await;
@@ -192,7 +193,6 @@ impl Factory {
                 return Ok(found);
             }
         }
-        let python = dependencies.locked_python().unwrap_or_default();
         self.locked(&locked, python, watcher, cancel).await
     }
 

@@ -161,6 +161,10 @@ impl Builder<'_> {
         asked: Asked<'_>,
         pip: &Path,
     ) -> Result<Fetched, FactoryError> {
+        let settings = self.factory.egress.settings();
+        for what in self.index()?.warnings(settings, &MachineNames).await {
+            self.watcher.event(&Event::Warning { what: &what });
+        }
         let mut hosts = self.index()?.hosts().clone();
         let known = hosts.len();
         loop {
@@ -335,7 +339,7 @@ impl Builder<'_> {
             .index()?
             .policy(hosts, egress.settings(), &MachineNames);
         let policy = policy.await?;
-        let upstream = egress.upstream().await?;
+        let upstream = egress.upstream_with(self.index()?.authorities()).await?;
         Ok(Proxy::live(policy, Arc::new(Discard), upstream)?)
     }
 

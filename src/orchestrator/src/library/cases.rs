@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use spec::{Digest, RunId, SubagentName};
-use store::{Store, StoreError};
+use store::{RunQuery, Store, StoreError};
 
 use crate::FactoryError;
 
@@ -28,12 +28,13 @@ pub(super) fn cases(
         let steps = steps.filter(|step| step.digest == *version);
         runs.extend(steps.flat_map(|step| step.evidence));
     }
-    for run in store.runs()? {
-        let record = store.run(&run)?;
-        if record.report.version.as_deref() == Some(version.to_string().as_str()) {
-            runs.insert(run);
-        }
-    }
+    // A damaged record is `fsck`'s affair.
+    let recorded = store.run_page(&RunQuery {
+        version: Some(*version),
+        limit: usize::MAX,
+        ..RunQuery::default()
+    })?;
+    runs.extend(recorded.runs.iter().map(|one| one.run));
     let mut found = Vec::new();
     for run in runs {
         match store.run_closure(&run) {

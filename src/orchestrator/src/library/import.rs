@@ -240,7 +240,7 @@ fn read_one(
         let merged = dependencies.merged(&content.requirements)?;
         if let (true, Some(python)) = (
             content.requirements.is_empty(),
-            dependencies.locked_python(),
+            dependencies.locked_python()?,
         ) {
             python.clone_into(&mut content.python);
         }

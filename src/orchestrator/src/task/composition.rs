@@ -105,7 +105,7 @@ impl Session<'_> {
 pub(super) fn untrusted(error: TrustError) -> Refusal {
     match error {
         TrustError::Store(error) => Refusal::from(error),
-        other => Refusal::Text(other.to_string()),
+        other => Refusal::Text(crate::chain(&other)),
     }
 }
 

@@ -30,7 +30,9 @@ impl Session<'_> {
         depends: &BTreeMap<SubagentName, Digest>,
     ) -> Result<Option<Prepared>, Refusal> {
         let dependencies = self.dependencies(depends)?;
-        if wanted.is_empty() && dependencies.locked_python().is_none() {
+        let python = dependencies.locked_python();
+        let python = python.map_err(|error| refusal(error.into()))?;
+        if wanted.is_empty() && python.is_none() {
             return Ok(None);
         }
         let factory = &self.factory;
@@ -41,7 +43,8 @@ impl Session<'_> {
     /// Adds what new dependencies require to what a draft is locked to.
     pub(super) async fn merge_requirements(&self, draft: &mut Draft) -> Result<(), Refusal> {
         let dependencies = self.dependencies(&draft.depends)?;
-        let Some(python) = dependencies.locked_python() else {
+        let python = dependencies.locked_python();
+        let Some(python) = python.map_err(|error| refusal(error.into()))? else {
             return Ok(());
         };
         let merged = dependencies.merged(&draft.requirements);

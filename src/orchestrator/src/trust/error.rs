@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use spec::Digest;
+use spec::{Digest, SubagentName};
 use store::StoreError;
 
 /// Why a version is not trusted, or a key cannot be used.
@@ -29,6 +29,16 @@ pub enum TrustError {
         version: Digest,
         /// What there is.
         why: String,
+    },
+    /// Nobody who is trusted vouches for something that it depends on.
+    #[error("the version {} depends on `{name}`", .version.short())]
+    Dependency {
+        /// The version that was asked for.
+        version: Digest,
+        /// What it depends on, directly or not.
+        name: SubagentName,
+        /// Why that is not trusted.
+        source: Box<TrustError>,
     },
     /// There is no such key.
     #[error("there is no key `{name}`")]
@@ -87,9 +97,11 @@ impl TrustError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Store(error) => return error.hint(),
-            Self::Unsigned { .. } => {
-                "look at it with `show --code`, then sign it with `sign REF --key NAME`, or pull it from where it is signed".to_owned()
+            Self::Unsigned { version } => {
+                let short = version.short();
+                format!("look at it with `show {short} --code`, then sign it with `sign {short} --key NAME`, or pull it from where it is signed")
             }
+            Self::Dependency { source, .. } => return source.hint(),
             Self::Untrusted { .. } => {
                 "if you trust that key, add it to `keys` in [trust]; `verify` shows all signatures".to_owned()
             }

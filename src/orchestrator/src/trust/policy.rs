@@ -1,5 +1,7 @@
 //! What is demanded of a version before it is pulled or run.
 
+use std::collections::BTreeSet;
+
 use spec::{Digest, SubagentName};
 use store::Store;
 
@@ -52,11 +54,43 @@ pub struct TrustPolicy {
 }
 
 impl TrustPolicy {
-    /// Checks a version before it is pulled from a repository, or run where there is none.
+    /// Checks a version before it is pulled from a repository, or run where there is none, and with it
+    /// each that it depends on, which is judged under the name that it is depended on by.
     ///
     /// # Errors
-    /// [`TrustError::Unsigned`], [`TrustError::Untrusted`], and the store's.
+    /// [`TrustError::Unsigned`], [`TrustError::Untrusted`], [`TrustError::Dependency`], and the store's.
     pub fn check(
+        &self,
+        store: &Store,
+        version: &Digest,
+        name: Option<&SubagentName>,
+        repository: Option<&str>,
+    ) -> Result<(), TrustError> {
+        if !self.demands_any() {
+            return Ok(());
+        }
+        self.check_one(store, version, name, repository)?;
+        let mut seen = BTreeSet::new();
+        for one in store.closure(version)?.versions {
+            for (name, digest) in one.depends {
+                if !seen.insert((name.clone(), digest)) {
+                    continue;
+                }
+                let checked = self.check_one(store, &digest, Some(&name), repository);
+                checked.map_err(|why| match why {
+                    TrustError::Store(error) => error.into(),
+                    why => TrustError::Dependency {
+                        version: *version,
+                        name,
+                        source: Box::new(why),
+                    },
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_one(
         &self,
         store: &Store,
         version: &Digest,
@@ -68,6 +102,12 @@ impl TrustPolicy {
             Demand::Nothing => Ok(()),
             Demand::Signed => demanded(store, version, keys),
         }
+    }
+
+    fn demands_any(&self) -> bool {
+        let rules = self.rules.iter().map(|rule| rule.demand);
+        let mut all = rules.chain([self.demand]);
+        all.any(|demand| demand == Demand::Signed)
     }
 
     /// Every key that any rule names, each once.

@@ -28,7 +28,17 @@ pub struct SignatureCheck {
     pub verdict: Verdict,
 }
 
-/// Vouches for a version with a key of this home. Doing it again changes nothing.
+/// What was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The signature of the version.
+    pub signature: Attachment,
+    /// What it depends on, which has a signature each too.
+    pub depends: Vec<Digest>,
+}
+
+/// Vouches for a version with a key of this home, and for each that it depends on. Doing it again
+/// changes nothing.
 ///
 /// # Errors
 /// [`StoreError::UnknownVersion`] and its like; [`TrustError::UnknownKey`] and its like.
@@ -37,19 +47,32 @@ pub fn sign(
     keys: &KeyFolder,
     key: &str,
     version: &Digest,
-) -> Result<Attachment, TrustError> {
+) -> Result<Signed, TrustError> {
     let key = keys.open(key)?;
+    let mut versions = store.closure(version)?.versions;
     // Nobody vouches for what is damaged or incomplete.
-    for one in &store.closure(version)?.versions {
+    for one in &versions {
         store.version(&one.digest)?;
     }
-    let envelope = Envelope::seal(version, key.public.id(), |message| key.sign(message))?;
-    let document = Document {
-        artifact_type: SIGNATURE_TYPE,
-        media_type: ENVELOPE_MEDIA_TYPE,
-        bytes: &envelope,
+    // The last of them is the version itself.
+    versions.pop();
+    let seal = |version: &Digest| {
+        let envelope = Envelope::seal(version, key.public.id(), |message| key.sign(message))?;
+        let document = Document {
+            artifact_type: SIGNATURE_TYPE,
+            media_type: ENVELOPE_MEDIA_TYPE,
+            bytes: &envelope,
+        };
+        Ok::<_, TrustError>(store.attach(version, &document)?)
     };
-    Ok(store.attach(version, &document)?)
+    let depends: Vec<Digest> = versions.into_iter().map(|one| one.digest).collect();
+    for one in &depends {
+        seal(one)?;
+    }
+    Ok(Signed {
+        signature: seal(version)?,
+        depends,
+    })
 }
 
 /// All signatures of a version, judged by these keys.

@@ -1,13 +1,13 @@
 //! A registry that lies, stops half way, never stops, or leads elsewhere.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
-use registry::{Descriptor, RegistryError, Target};
+use registry::{Descriptor, DockerConfig, RegistryError, Target};
 use spec::Digest;
 use testkit::{ScriptedServer, ServerReply, ServerRequest, Then};
 
-use crate::support::{Memory, repository};
+use crate::support::{Memory, manifest, repository, with_login};
 
 const BLOB: &[u8] = b"the content of a blob";
 
@@ -287,6 +287,31 @@ async fn an_upload_is_not_sent_to_another_host() {
         .unwrap_err();
     assert!(error.to_string().contains("another host"), "{error}");
     assert!(other.seen().is_empty());
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_at_once_all_show_the_password_then() {
+    let together = Barrier::new(2);
+    let server = ScriptedServer::start(move |request| {
+        if !request.headers.contains_key("authorization") {
+            // Both are on their way before either is answered.
+            together.wait();
+            return ServerReply::status(401).header("WWW-Authenticate", "Basic realm=\"x\"");
+        }
+        ServerReply::status(if request.method == "HEAD" { 200 } else { 201 })
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let logins = serde_json::json!({"auths": {server.host(): {"auth": "bWU6c2VjcmV0"}}});
+    std::fs::write(folder.path().join("config.json"), logins.to_string()).unwrap();
+    let docker = DockerConfig {
+        folder: Some(folder.path().to_owned()),
+        environment: Vec::new(),
+    };
+    let repository = with_login(server.host(), &docker).await;
+    let here = Memory::default();
+    let bytes = manifest(&[&here.put(b"{}"), &here.put(BLOB)], None);
+    let pushed = repository.push_artifact(&here, &bytes, None, &()).await;
+    assert_eq!(pushed.unwrap().skipped, 2);
 }
 
 /// A registry that takes uploads in memory and can lose a connection in one.

@@ -1,7 +1,7 @@
 //! Debian's `docker-registry`.
 
 use registry::{DockerConfig, RegistryError, Target};
-use testkit::RegistryServer;
+use testkit::{HTPASSWD, RegistryServer};
 
 use crate::support::{Memory, described, manifest, repository, with_login};
 
@@ -103,10 +103,8 @@ async fn what_is_about_a_manifest_is_listed_by_a_tag() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_taken_from_dockers_configuration() {
     let folder = tempfile::tempdir().unwrap();
-    // The bcrypt hash of `secret`.
-    let hash = "me:$2b$05$aw8TQ4FCyA/5TgDUgntReuwM1ervfzOh5VJIkBS3FJIgOk9Vc3yKq";
     let file = folder.path().join("htpasswd");
-    std::fs::write(&file, hash).unwrap();
+    std::fs::write(&file, HTPASSWD).unwrap();
     let extra = format!(
         "auth: {{htpasswd: {{realm: test, path: '{}'}}}}",
         file.display()

@@ -100,8 +100,8 @@ pub(crate) async fn repository(host: &str) -> Repository {
 pub(crate) async fn with_login(host: &str, docker: &DockerConfig) -> Repository {
     let name: RegistryRef = format!("{host}/team/csv").parse().unwrap();
     let options = RegistryOptions {
-        plain_http: Vec::new(),
         docker: docker.clone(),
+        ..RegistryOptions::default()
     };
     Repository::connect(name.repository, &options)
         .await

@@ -367,6 +367,11 @@ impl Reading<'_, '_> {
                 at: Some(record.at.as_microsecond()),
                 name: record.name.clone(),
                 outcome: Some(record.report.outcome.kind().to_owned()),
+                version: record
+                    .report
+                    .version
+                    .as_ref()
+                    .and_then(|version| version.parse().ok()),
             };
             let read = sizes(store, [*digest, cassette]);
             Ok((read, row, record.references(), record.trees()))

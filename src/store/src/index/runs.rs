@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, TransactionBehavior, params};
-use spec::{RunId, SubagentName};
+use spec::{Digest, RunId, SubagentName};
 
 use super::{Index, IndexSlot, Lock, Unusable, discard};
 use crate::{RunQuery, RunSummary, Store, StoreError, parallel};
@@ -16,10 +16,11 @@ use crate::{RunQuery, RunSummary, Store, StoreError, parallel};
 /// Runs by their ids, which sort by time. A record that cannot be read has neither time nor outcome.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE runs (
-    run TEXT PRIMARY KEY, at INTEGER, name TEXT, outcome TEXT
+    run TEXT PRIMARY KEY, at INTEGER, name TEXT, outcome TEXT, version TEXT
 ) WITHOUT ROWID;
 CREATE INDEX runs_by_name ON runs (name, run);
 CREATE INDEX runs_by_outcome ON runs (outcome, run);
+CREATE INDEX runs_by_version ON runs (version, run);
 -- What the folder was like when all of it was read, and could be: at most one row.
 CREATE TABLE runs_reached (folder TEXT NOT NULL);
 ";
@@ -34,6 +35,7 @@ pub(crate) struct RunRow {
     pub(crate) at: Option<i64>,
     pub(crate) name: Option<SubagentName>,
     pub(crate) outcome: Option<String>,
+    pub(crate) version: Option<Digest>,
 }
 
 impl RunRow {
@@ -42,6 +44,7 @@ impl RunRow {
             at: summary.map(|one| one.at.as_microsecond()),
             name: summary.and_then(|one| one.name.clone()),
             outcome: summary.map(|one| one.outcome.kind().to_owned()),
+            version: summary.and_then(|one| one.version),
         }
     }
 }
@@ -85,14 +88,16 @@ impl IndexSlot {
         mut look: impl FnMut(&str, RunRow),
     ) -> Result<Result<(), Unusable>, StoreError> {
         let looked = self.use_runs(store, |tables| {
-            let mut all = tables.prepare("SELECT run, at, name, outcome FROM runs ORDER BY run")?;
+            let mut all =
+                tables.prepare("SELECT run, at, name, outcome, version FROM runs ORDER BY run")?;
             let mut rows = all.query([])?;
             while let Some(row) = rows.next()? {
-                let name: Option<String> = row.get(2)?;
+                let (name, version): (Option<String>, Option<String>) = (row.get(2)?, row.get(4)?);
                 let found = RunRow {
                     at: row.get(1)?,
                     name: name.and_then(|name| name.parse().ok()),
                     outcome: row.get(3)?,
+                    version: version.and_then(|version| version.parse().ok()),
                 };
                 look(row.get_ref(0)?.as_str().unwrap_or_default(), found);
             }
@@ -189,9 +194,10 @@ fn read_on(connection: &mut Connection, store: &Store) -> Result<(), Trouble> {
         for (run, row) in read {
             is_whole &= row.outcome.is_some();
             let name = row.name.as_ref().map(SubagentName::as_str);
+            let version = row.version.map(|version| version.to_string());
             tables
-                .prepare_cached("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)")?
-                .execute(params![run.to_string(), row.at, name, row.outcome])?;
+                .prepare_cached("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)")?
+                .execute(params![run.to_string(), row.at, name, row.outcome, version])?;
         }
         tables.commit()?;
     }
@@ -224,6 +230,7 @@ fn wanted(
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let since = query.since.map(Timestamp::as_microsecond);
     let name = query.name.as_ref().map(SubagentName::as_str);
+    let version = query.version.map(|version| version.to_string());
     let mut filters = String::new();
     let mut values: Vec<&dyn ToSql> = vec![&before];
     for (filter, value) in [
@@ -233,6 +240,10 @@ fn wanted(
             query.outcome.as_ref().map(|one| one as &dyn ToSql),
         ),
         (" AND at >= ?", since.as_ref().map(|one| one as &dyn ToSql)),
+        (
+            " AND version = ?",
+            version.as_ref().map(|one| one as &dyn ToSql),
+        ),
     ] {
         if let Some(value) = value {
             filters.push_str(filter);

@@ -1,33 +1,22 @@
 //! Killed at any moment, a writer loses nothing that it was told is saved.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use spec::{Digest, RunId};
 use store::{GcOptions, Store, StoreError, StoreErrorKind};
+use testkit::{Writer, pass_a_moment, random, say};
 
 use crate::fixtures::{at, by, content, name, publication, record};
-
-fn random(below: u64) -> u64 {
-    RandomState::new().hash_one(0) % below
-}
 
 /// Not a test: the writer that the others start and kill. It says what was acknowledged.
 #[test]
 #[ignore = "started by the tests beside it, with a store on its standard input"]
 fn writes_until_it_is_killed() {
-    let mut root = String::new();
-    io::stdin().read_line(&mut root).unwrap();
-    let root = root.trim_end();
-    if root.is_empty() {
-        return;
-    }
-    let store = Store::ensure(Path::new(root)).unwrap();
+    let Some(root) = testkit::given() else { return };
+    let store = Store::ensure(Path::new(&root)).unwrap();
     loop {
         let source = format!("x = {}\n{}", random(u64::MAX), "#".repeat(20_000));
         let to = store.stage(&content(&source)).unwrap().digest();
@@ -76,13 +65,8 @@ fn writes_until_it_is_killed() {
 #[test]
 #[ignore = "started by the tests beside it, with a store on its standard input"]
 fn collects_until_it_is_killed() {
-    let mut root = String::new();
-    io::stdin().read_line(&mut root).unwrap();
-    let root = root.trim_end();
-    if root.is_empty() {
-        return;
-    }
-    let store = Store::ensure(Path::new(root)).unwrap();
+    let Some(root) = testkit::given() else { return };
+    let store = Store::ensure(Path::new(&root)).unwrap();
     loop {
         let options = GcOptions {
             now: Timestamp::now(),
@@ -92,60 +76,6 @@ fn collects_until_it_is_killed() {
         };
         store.gc(&options, &mut |_| {}).unwrap();
         say(format_args!("collected"));
-    }
-}
-
-/// Past the test harness, which keeps what is printed.
-fn say(text: std::fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}").unwrap();
-    out.flush().unwrap();
-}
-
-struct Writer {
-    child: Child,
-    said: BufReader<ChildStdout>,
-}
-
-impl Writer {
-    fn start(root: &Path, what: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", what])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        writeln!(stdin, "{}", root.display()).unwrap();
-        Self {
-            said: BufReader::new(child.stdout.take().unwrap()),
-            child,
-        }
-    }
-
-    /// Waits for some acknowledgements.
-    fn hear(&mut self, count: u64, heard: &mut Heard) {
-        for _ in 0..count {
-            let mut line = String::new();
-            assert_ne!(
-                self.said.read_line(&mut line).unwrap(),
-                0,
-                "the writer ended by itself"
-            );
-            heard.take(&line);
-        }
-    }
-
-    fn kill(mut self, heard: &mut Heard) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        // What it said before it died was acknowledged too; a torn line was not.
-        let mut rest = String::new();
-        self.said.read_to_string(&mut rest).unwrap();
-        rest.split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
-            .for_each(|line| heard.take(line));
     }
 }
 
@@ -203,22 +133,20 @@ fn kill_at_random(times: u32) {
             heard = Heard::default();
         }
         let root = directory.path().join("store");
+        let start = |test: &str| Writer::start(test, root.to_str().unwrap());
         let mut writers: Vec<Writer> = (0..=random(3))
-            .map(|_| Writer::start(&root, "crash::writes_until_it_is_killed"))
+            .map(|_| start("crash::writes_until_it_is_killed"))
             .collect();
         if time % 2 == 0 {
-            writers.push(Writer::start(&root, "crash::collects_until_it_is_killed"));
+            writers.push(start("crash::collects_until_it_is_killed"));
         }
         for writer in &mut writers {
-            writer.hear(random(6), &mut heard);
+            writer.hear(random(6), |line| heard.take(line));
         }
-        // Any moment of what it does next.
-        let moment = Instant::now() + Duration::from_micros(random(12_000));
-        while Instant::now() < moment {
-            std::hint::spin_loop();
-        }
+        // Any moment of what they do next.
+        pass_a_moment();
         for writer in writers {
-            writer.kill(&mut heard);
+            writer.kill(|line| heard.take(line));
         }
         heard.check(&root);
     }
@@ -227,10 +155,5 @@ fn kill_at_random(times: u32) {
 /// A thousand moments with `AGENTFACTORY_TEST_FULL=1`; some of them each time.
 #[test]
 fn up_to_four_writers_killed_at_random_moments_lose_nothing() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test says by it how long it takes"
-    )]
-    let full = std::env::var("AGENTFACTORY_TEST_FULL").is_ok_and(|value| value == "1");
-    kill_at_random(if full { 1_000 } else { 60 });
+    kill_at_random(if testkit::full_counts() { 1_000 } else { 60 });
 }

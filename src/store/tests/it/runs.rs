@@ -6,7 +6,7 @@ use serde_json::json;
 use spec::{Digest, RunId};
 use store::{Exchange, RunEnvironment, RunPlace, RunProgram, RunQuery, StoreError, StoreErrorKind};
 
-use crate::fixtures::{Home, record, run_id};
+use crate::fixtures::{Home, content, record, run_id};
 
 #[test]
 fn a_record_is_read_back_exactly() {
@@ -264,8 +264,10 @@ fn the_newest_run_is_called_last() {
 #[test]
 fn runs_are_listed_page_by_page() {
     let home = Home::new();
+    let version = home.store.stage(&content("x = 1")).unwrap().digest();
     for number in 0..10 {
-        let mut record = record(&home.store, run_id(number), None);
+        let of_version = (number % 3 == 0).then_some(version);
+        let mut record = record(&home.store, run_id(number), of_version);
         record.name = (number % 2 == 0).then(|| crate::fixtures::name("even"));
         if number % 5 == 0 {
             record.report.outcome = spec::wire::OutcomeJson::Cancelled {};
@@ -306,6 +308,13 @@ fn runs_are_listed_page_by_page() {
         ..RunQuery::default()
     };
     assert_eq!(wanted(even.clone()), [8, 6, 4, 2, 0]);
+    let of_version = RunQuery {
+        version: Some(version),
+        ..RunQuery::default()
+    };
+    assert_eq!(wanted(of_version.clone()), [9, 6, 3, 0]);
+    let name = even.name.clone();
+    assert_eq!(wanted(RunQuery { name, ..of_version }), [6, 0]);
     let outcome = Some("cancelled".to_owned());
     assert_eq!(wanted(RunQuery { outcome, ..even }), [0]);
     let since = RunQuery {
@@ -461,7 +470,8 @@ fn a_table_of_runs_that_says_something_else_is_found() {
     for sql in [
         "UPDATE runs SET name = 'other'",
         "UPDATE runs SET at = at + 1",
-        "INSERT INTO runs VALUES ('f', 1, NULL, NULL)",
+        "UPDATE runs SET version = 'sha256:' || hex(zeroblob(32))",
+        "INSERT INTO runs VALUES ('f', 1, NULL, NULL, NULL)",
     ] {
         let tables = rusqlite::Connection::open(home.path("index.db")).unwrap();
         tables.execute(sql, []).unwrap();
