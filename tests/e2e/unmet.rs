@@ -1,9 +1,10 @@
-//! Requirements that a package index cannot meet: what is said, what to do, and that nothing is left.
+//! Requirements that a package index cannot meet: what is said, what to do, and that nothing is left;
+//! and what pip is configured to do about an index.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use testkit::TestEnv;
+use testkit::{Site, TestEnv};
 
 use crate::travel::{NOWHERE, home, home_with, index};
 
@@ -139,4 +140,60 @@ fn a_model_is_told_what_an_index_cannot_give_and_goes_on() {
     assert_eq!(solved["saved"], json!([]), "{solved:#}");
     env.agentfactory(["show", "bad"]).expect_status(3);
     check_left(&env);
+}
+
+#[test]
+fn what_pip_is_told_is_used_or_said() {
+    let Some(index) = index(None) else { return };
+    let Some(env) = home("http://index.test/simple") else {
+        return;
+    };
+    // Its own proxy is the only one, and the program knows no address of the index.
+    let env = env
+        .set("PIP_CONFIG_FILE", "/dev/null")
+        .set("PIP_PROXY", &format!("http://{}", index.address()))
+        .set("HTTP_PROXY", "http://127.0.0.1:9")
+        .set("PIP_EXTRA_INDEX_URL", "https://u:s3cret@other.test/simple");
+    let file = env.write("a.py", CODE);
+    let exec = ["exec", file.to_str().unwrap(), "--requirement=wordlib"];
+    let said = env.agentfactory(exec).expect_status(0).stderr;
+    let warnings = [
+        "warning: pip's `extra-index-url` (PIP_EXTRA_INDEX_URL) is not used here",
+        "warning: the package index `http://index.test/simple/` is asked without TLS",
+    ];
+    for warning in warnings {
+        assert_eq!(said.matches(warning).count(), 1, "{said}");
+    }
+    assert!(!said.contains("s3cret"), "{said}");
+    // Where the index is not asked, it is of no interest.
+    let said = env.agentfactory(exec).expect_status(0).stderr;
+    assert!(!said.contains("warning: "), "{said}");
+    env.agentfactory(["list"]).expect_status(0);
+}
+
+#[test]
+fn the_authorities_that_pip_is_told_of_are_believed() {
+    let Some(env) = home("https://index.test/simple") else {
+        return;
+    };
+    let site = Site::https(&["index.test"]);
+    let hosts = format!("[egress.hosts]\n'index.test' = '{}'\n", site.address());
+    let config = env.write("hosts.toml", &hosts);
+    let file = env.write("a.py", CODE);
+    let (file, config) = (file.to_str().unwrap(), config.to_str().unwrap());
+    let exec = ["exec", file, "--requirement=wordlib", "--config", config];
+    let env = env.set("PIP_CONFIG_FILE", "/dev/null").set("PIP_CERT", "");
+    env.agentfactory(exec).expect_status(5);
+    assert_eq!(site.hits(), [""; 0]);
+    let pem = env.write("authority.pem", site.authority_pem());
+    let env = env.set("PIP_CERT", pem.to_str().unwrap());
+    // It has no wheels, but it is asked.
+    let run = env.agentfactory(exec);
+    assert_ne!(run.status, 0);
+    assert!(!site.hits().is_empty(), "{}", run.stderr);
+    // What cannot be read is said to those who need it.
+    let env = env.set("PIP_CERT", "/nowhere/ca.pem");
+    let run = env.agentfactory(exec).expect_status(2);
+    assert!(run.stderr.contains("`/nowhere/ca.pem`"), "{}", run.stderr);
+    env.agentfactory(["list"]).expect_status(0);
 }

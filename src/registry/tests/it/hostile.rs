@@ -298,7 +298,13 @@ async fn requests_that_are_refused_at_once_all_show_the_password_then() {
             together.wait();
             return ServerReply::status(401).header("WWW-Authenticate", "Basic realm=\"x\"");
         }
-        ServerReply::status(if request.method == "HEAD" { 200 } else { 201 })
+        // Both blobs are there.
+        let is_blob = request.target.contains(&Digest::of(BLOB).to_string());
+        match (request.method.as_str(), is_blob) {
+            ("HEAD", true) => ServerReply::body(BLOB),
+            ("HEAD", false) => ServerReply::body("{}"),
+            _ => ServerReply::status(201),
+        }
     });
     let folder = tempfile::tempdir().unwrap();
     let logins = serde_json::json!({"auths": {server.host(): {"auth": "bWU6c2VjcmV0"}}});
