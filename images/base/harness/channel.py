@@ -3,7 +3,8 @@
 import json
 import os
 
-from .frames import CHILD_END, CHILD_READY, CHILD_REQUEST, CHILD_START, ID, INLINE_MAX, MESSAGE
+from .frames import CHILD_ECHO, CHILD_END, CHILD_READY, CHILD_REQUEST, CHILD_START, CHILD_STIR
+from .frames import ID, INLINE_MAX, MESSAGE
 from .system import CODE, SLEEP, write_all
 
 # How long a program that is over waits for its end.
@@ -52,23 +53,31 @@ class Channel:
 
         self.condition = threading.Condition()
         self.sending = threading.Lock()
-        first, self.first = self.first, None
-        kind = CHILD_READY
+        buffer, self.first = memoryview(self.first), None
+        self.send(CHILD_READY, 0, b"")
+        held = 0
         while True:
-            self.send(kind, 0, b"")
-            # Nothing follows until it is answered, so that one read takes all of it that is there.
-            count = os.readv(self.fd_in, [first])
-            if count < MESSAGE.size:
+            count = os.readv(self.fd_in, [buffer[held:]])
+            if not count:
                 raise EOFError
-            kind, seconds, length = MESSAGE.unpack_from(first)
-            if kind == CHILD_START:
-                break
-            stir()
-        body = bytes(first[MESSAGE.size : count])
+            at, count = 0, held + count
+            while count - at >= MESSAGE.size:
+                kind, seconds, length = MESSAGE.unpack_from(buffer, at)
+                at += MESSAGE.size
+                if kind == CHILD_START:
+                    return seconds, *self.program_of(bytes(buffer[at:count]), length)
+                if kind == CHILD_STIR:
+                    stir()
+                else:
+                    self.send(CHILD_ECHO, 0, b"")
+            held = count - at
+            buffer[:held] = buffer[at:count]
+
+    def program_of(self, body, length):
+        """The source of the entry file, if it came along, and the program. Nothing follows them yet."""
         body += read_exactly(self.fd_in, length - len(body))
         (size,) = ID.unpack_from(body)
-        source = body[ID.size : ID.size + size]
-        return seconds, source, body[ID.size + size :]
+        return body[ID.size : ID.size + size], body[ID.size + size :]
 
     def send(self, kind, request, body):
         write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)

@@ -19,6 +19,7 @@ from .frames import (
     CHILD_REPLY,
     CHILD_REQUEST,
     CHILD_START,
+    CHILD_STIR,
     CHUNK,
     DATA,
     DONE,
@@ -89,7 +90,6 @@ class Parent:
         self.program = None
         self.limits = None
         self.child_ready = False
-        self.has_said_ready = False
         self.leaves_nothing = False  # Known when nothing runs any more.
         self.discarded = None  # What ends when the child does that another process replaced.
         self.started = None
@@ -291,10 +291,9 @@ class Parent:
         """Uses what a run uses, because one may come any moment: memory that nobody has used for a while
         takes machines longer than the run takes itself.
         """
-        if not self.child_ready or self.program is not None:
+        if not self.child_ready or self.started is not None or self.to_child:
             return
-        self.child_ready = False  # Until it has answered: it reads one message at a time.
-        self.tell(CHILD_ECHO, 0, b"")
+        self.tell(CHILD_STIR, 0, b"")
         full = [is_full(state) for state in self.folders.states(is_untouched=False)]
         split_control(control(self.accounting.report() | {"full": full}))
 
@@ -441,10 +440,6 @@ class Parent:
         makes a new one whenever two of them meet for the first time, which takes as long as ten calls.
         On the way of a run to the host and back they meet before the run.
         """
-        if self.has_said_ready:
-            self.child_ready = True
-            self.start()
-            return
         if self.accounting.child_stat is None:
             self.accounting.watch(self.child)
         if self.echoes:
@@ -454,10 +449,11 @@ class Parent:
             return
         if self.imports:
             self.check_imports()
-        self.child_ready = self.has_said_ready = True
-        python = sys.version.split()[0]
-        # What has been stirred takes the kernel of gVisor longer.
-        self.frames.message(READY, {"protocol": PROTOCOL, "python": python, "stir": not IS_GVISOR})
+        self.child_ready = True
+        header = {"protocol": PROTOCOL, "python": sys.version.split()[0]}
+        # What has been stirred takes the kernel of gVisor longer; and no run is to pay for it.
+        header["stir"] = not (IS_GVISOR or self.accounting.counts_processes)
+        self.frames.message(READY, header)
         self.start()
 
     def check_imports(self):

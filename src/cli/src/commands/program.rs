@@ -60,36 +60,30 @@ impl Run<'_> {
         } = self;
         limits.check()?;
         let tree = folders.import(app, &store, limits.workspace)?;
+        // What is mounted is decided when a sandbox is made.
+        let warm = match kind {
+            LiveKind::Task | LiveKind::Subagent | LiveKind::Build => Warm::Interpreter,
+            LiveKind::Shell => Warm::Shell,
+        };
+        let wanted = folders.mounts().is_empty().then_some(Leasable {
+            warm,
+            limits: &limits,
+            packages: (!requirements.is_empty()).then_some(Packages {
+                requirements: &requirements,
+                program: &program,
+                determinism,
+            }),
+        });
         let live = Live::start(&app.ui, kind);
         let (request, finished) = app
             .interrupts
             .guard(async |cancel| {
                 let store = Arc::clone(&store);
-                // What is mounted is decided when a sandbox is made.
-                let warm = match kind {
-                    LiveKind::Task | LiveKind::Subagent | LiveKind::Build => Warm::Interpreter,
-                    LiveKind::Shell => Warm::Shell,
-                };
-                let wanted = folders.mounts().is_empty().then_some(Leasable {
-                    warm,
-                    limits: &limits,
-                    packages: (!requirements.is_empty()).then_some(Packages {
-                        requirements: &requirements,
-                        program: &program,
-                        determinism,
-                    }),
-                });
                 let factory = app.factory_for_run(store, models, sandbox, wanted, &live, &cancel);
                 let factory = Box::pin(factory).await?;
                 let mut request = request(&factory, Arc::clone(&tree))?;
                 request.mounts = folders.mounts().to_vec();
                 let finished = run_for_reader(app, &factory, &request, &live, cancel).await?;
-                if let Some(wanted) = wanted
-                    && wanted.packages.is_some()
-                    && finished.report.timings.start == Start::Cold
-                {
-                    app.keep_ready(sandbox, wanted).await;
-                }
                 Ok((request, finished))
             })
             .await?;
@@ -114,6 +108,11 @@ impl Run<'_> {
             folders.deliver(app, &store, &results).1?;
         }
         shown.and(printed)?;
+        if let Some(wanted) = wanted.filter(|wanted| wanted.packages.is_some())
+            && finished.report.timings.start == Start::Cold
+        {
+            app.keep_ready(sandbox, wanted).await;
+        }
         Ok(match (&finished.json.outcome, is_accepted) {
             (_, true) => ExitCode::Success,
             _ if app.ui.reader_gone().is_cancelled() => ExitCode::Failed,

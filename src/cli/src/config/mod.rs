@@ -383,7 +383,7 @@ fn index(file: PythonTable, environment: &Environment) -> Result<PackageIndex, I
         })
     });
     let index = PackageIndex::new(&url, hosts.collect::<Result<_, _>>()?)?;
-    let authorities = pip.cert().map(|file| match std::fs::read(&file) {
+    let authorities = pip.cert().map(|file| match pip::read(&file) {
         Ok(pem) => Ok(Authorities {
             file: file.display().to_string(),
             pem,

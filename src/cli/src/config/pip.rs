@@ -1,11 +1,12 @@
 //! pip's own configuration, as far as it says where packages come from.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::environment::{self as env, Environment};
 
 /// Bytes of a configuration file that is read.
-const FILE_MAX: u64 = 1 << 20;
+const FILE_MAX: u64 = 4 << 20;
 /// The sections that hold for what we do; the later one goes over the earlier one.
 const SECTIONS: [&str; 2] = ["global", "download"];
 /// Settings that change what pip takes, or from where, and that are not used here: what holds instead.
@@ -63,11 +64,7 @@ impl<'a> PipSettings<'a> {
     fn read_with(environment: &'a Environment, global: &Path) -> Self {
         let files = files(environment, global).into_iter();
         let files = files.filter_map(|path| {
-            let fits = |found: std::fs::Metadata| found.is_file() && found.len() <= FILE_MAX;
-            let fits = std::fs::metadata(&path).is_ok_and(fits);
-            let text = fits
-                .then(|| std::fs::read_to_string(&path).ok())
-                .flatten()?;
+            let text = String::from_utf8(read(&path).ok()?).ok()?;
             Some((path, text))
         });
         Self {
@@ -88,7 +85,11 @@ impl<'a> PipSettings<'a> {
 
     /// The file with the authorities that the index's certificate may come from.
     pub(super) fn cert(&self) -> Option<PathBuf> {
-        self.setting("cert").map(|said| said.value.into())
+        let file = PathBuf::from(self.setting("cert")?.value);
+        match (file.strip_prefix("~"), self.environment.user_home()) {
+            (Ok(below), Some(home)) => Some(home.join(below)),
+            _ => Some(file),
+        }
     }
 
     /// What is set and not used here, for people. Values may hold passwords, and are not repeated.
@@ -121,6 +122,15 @@ impl<'a> PipSettings<'a> {
             })
         })
     }
+}
+
+/// The content of a plain file of a sane size.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() || found.len() > FILE_MAX {
+        return Err(io::Error::other("it is no file, or larger than 4 MiB"));
+    }
+    std::fs::read(path)
 }
 
 /// The files that pip reads, each going over the one before. Source: pip, "Configuration".

@@ -214,7 +214,7 @@ impl PackageIndex {
     /// Those that the operator has named may be in a private network, as for pip on this machine: they
     /// are looked up as this machine does, its hosts file included. Those that the index names are
     /// checked as every host of a run is, so they are public unless the operator maps them, or unless
-    /// they are the index itself under another name: the same address and port.
+    /// they are another site of the very server that the index is: the same address and port.
     pub(super) async fn policy(
         &self,
         allow: &BTreeSet<HostRule>,
@@ -223,7 +223,7 @@ impl PackageIndex {
     ) -> Result<Policy, EnvironmentError> {
         let mut places = settings.hosts.clone();
         let mut approaches = Vec::new();
-        let own = look_up(resolver, self.own.host(), self.port()).await;
+        let own = self.address(settings, resolver).await;
         // The first that fits decides: the index's own, then names, then patterns.
         let mut rules: Vec<&HostRule> = allow.iter().collect();
         rules.sort_by_key(|rule| (**rule != self.own, rule.is_pattern()));
@@ -263,6 +263,24 @@ impl PackageIndex {
             exchanges_max: REQUESTS_MAX,
             ..Policy::default()
         })
+    }
+
+    /// Where it is; none where a proxy stands before it.
+    async fn address(
+        &self,
+        settings: &EgressSettings,
+        resolver: &dyn Resolver,
+    ) -> Option<SocketAddr> {
+        let (host, port) = (self.own.host(), self.port());
+        let mapped = settings.hosts.get(&format!("{host}:{port}"));
+        if let Some(mapped) = mapped.or_else(|| settings.hosts.get(host)) {
+            return Some(*mapped);
+        }
+        let is_https = self.url.starts_with("https:");
+        match self.access.hop(is_https, host, port) {
+            Some(_) => None,
+            None => look_up(resolver, host, port).await,
+        }
     }
 
     /// The port of its address.
@@ -452,7 +470,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_name_of_the_index_is_the_index() {
+    async fn another_site_of_the_server_of_the_index_is_reached() {
         let settings = EgressSettings::default();
         let check = async |url: &str, named: &str, expected: &[&str]| {
             let index = PackageIndex::new(url, BTreeSet::new()).unwrap();
@@ -470,6 +488,23 @@ mod tests {
         check(index, "files.corp.example", &[]).await;
         let index = "http://index.example.org:8080/simple";
         check(index, "files.example.org", &[]).await;
+        let mapped = |address: &str| EgressSettings {
+            hosts: [("index.example.org".to_owned(), address.parse().unwrap())].into(),
+            ..EgressSettings::default()
+        };
+        let own = PackageIndex::new("https://index.example.org/simple", BTreeSet::new()).unwrap();
+        let places = async |index: &PackageIndex, settings: &EgressSettings| {
+            let mut allow = index.hosts().clone();
+            allow.extend(rules(&["files.example.org"]));
+            let policy = index.policy(&allow, settings, &Inside).await.unwrap();
+            policy.hosts.contains_key("files.example.org:443")
+        };
+        // Where the operator says that it is, and not where its name would lead.
+        assert!(!places(&own, &mapped("127.0.0.1:443")).await);
+        assert!(places(&own, &mapped("10.1.2.3:443")).await);
+        // What is behind a proxy has no address here.
+        let proxy = IndexAccess::new(Some("http://10.9.9.9:3128"), None, "files.example.org", "");
+        assert!(!places(&own.reached(proxy), &settings).await);
         check(index, "files.example.org:8080", &["files.example.org:8080"]).await;
     }
 

@@ -10,11 +10,12 @@ const MAIN: &str = "main";
 /// imports of siblings (`from .NAME import ...`) are left out: what they name is in the same text.
 ///
 /// # Errors
-/// Why, where a part imports one that is not there, or gives something another name.
+/// Why, where a part imports one that is not there or in another form, or defines what another one does.
 pub(super) fn join(parts: &BTreeMap<String, String>) -> Result<String, String> {
     let mut joined = Joined {
         parts,
         seen: BTreeSet::new(),
+        defined: BTreeMap::new(),
         text: String::new(),
     };
     joined.add(MAIN, "the image")?;
@@ -24,6 +25,8 @@ pub(super) fn join(parts: &BTreeMap<String, String>) -> Result<String, String> {
 struct Joined<'a> {
     parts: &'a BTreeMap<String, String>,
     seen: BTreeSet<String>,
+    /// Functions and classes, and where they are.
+    defined: BTreeMap<String, String>,
     text: String,
 }
 
@@ -32,28 +35,46 @@ impl Joined<'_> {
         if !self.seen.insert(name.to_owned()) {
             return Ok(());
         }
+        let file = format!("`harness/{name}.py`");
         let source = self.parts.get(name);
-        let source = source.ok_or_else(|| format!("{by} needs `harness/{name}.py`"))?;
+        let source = source.ok_or_else(|| format!("{by} needs {file}"))?;
         let (mut own, mut is_import) = (String::new(), false);
         for line in source.lines() {
-            if let Some(import) = line.strip_prefix("from .") {
+            let names = if let Some(import) = line.strip_prefix("from .") {
                 let (sibling, names) = import.split_once(" import ").unwrap_or((import, ""));
-                if names.contains(" as ") {
-                    return Err(format!(
-                        "`harness/{name}.py` gives what it imports from `.{sibling}` another name"
-                    ));
-                }
-                self.add(sibling, &format!("`harness/{name}.py`"))?;
+                self.add(sibling, &file)?;
                 is_import = names.starts_with('(') && !names.contains(')');
+                names
             } else if is_import {
                 is_import = !line.contains(')');
+                line
+            } else if line.trim_start().starts_with("from .") {
+                return Err(format!("{file} imports a sibling below its first level"));
             } else {
+                self.define(line, &file)?;
                 own.push_str(line);
                 own.push('\n');
+                continue;
+            };
+            if names.contains(" as ") {
+                return Err(format!("{file} gives what it imports another name"));
             }
         }
         self.text.push_str(&own);
         Ok(())
+    }
+
+    /// All parts have their names in one space.
+    fn define(&mut self, line: &str, file: &str) -> Result<(), String> {
+        let mut keywords = ["def ", "class "].iter();
+        let Some(rest) = keywords.find_map(|keyword| line.strip_prefix(keyword)) else {
+            return Ok(());
+        };
+        let name = rest.split(['(', ':']).next().unwrap_or_default();
+        match self.defined.insert(name.to_owned(), file.to_owned()) {
+            None => Ok(()),
+            Some(other) => Err(format!("{other} and {file} both define `{name}`")),
+        }
     }
 }
 
@@ -84,9 +105,14 @@ mod tests {
     fn what_cannot_be_joined_is_named() {
         let missing = join(&parts(&[("main", "from .gone import x\n")])).unwrap_err();
         assert_eq!(missing, "`harness/main.py` needs `harness/gone.py`");
-        let renamed = [("main", "from .a import x as y\n"), ("a", "x = 1\n")];
-        let renamed = join(&parts(&renamed)).unwrap_err();
-        assert!(renamed.contains("another name"), "{renamed}");
+        let check = |main: &str, expected: &str| {
+            let why = join(&parts(&[("main", main), ("a", "def x():\n    pass\n")])).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        };
+        check("from .a import x as y\n", "another name");
+        check("from .a import (\n    x as y,\n)\n", "another name");
+        check("def f():\n    from .a import x\n", "below its first level");
+        check("from .a import x\ndef x(y): pass\n", "both define `x`");
         assert_eq!(
             join(&BTreeMap::new()).unwrap_err(),
             "the image needs `harness/main.py`"

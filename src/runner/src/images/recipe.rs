@@ -86,6 +86,12 @@ impl Recipe {
         let settings: Settings = serde_json::from_slice(&settings)
             .map_err(|error| wrong("recipe.json", error.to_string()))?;
         settings.check().map_err(|why| wrong("recipe.json", why))?;
+        if files.contains_key(HARNESS) {
+            return Err(wrong(
+                HARNESS,
+                "its parts are replaced, in harness/NAME.py".to_owned(),
+            ));
+        }
         let (mut sources, mut parts) = (BTreeMap::new(), BTreeMap::new());
         for (path, bytes) in files {
             let (part, shim) = (module_in(PARTS, &path), module_in(SHIMS, &path));
@@ -307,6 +313,9 @@ mod tests {
         let error = load().unwrap_err().to_string();
         assert!(error.contains("`harness/gone.py`"), "{error}");
         std::fs::remove_file(folder.path().join("harness/relay.py")).unwrap();
+        std::fs::write(folder.path().join("harness.py"), "").unwrap();
+        assert!(load().unwrap_err().to_string().contains("harness/NAME.py"));
+        std::fs::remove_file(folder.path().join("harness.py")).unwrap();
 
         std::fs::write(folder.path().join("recipe.json"), "{}").unwrap();
         assert!(matches!(load(), Err(ImageError::Format { .. })));

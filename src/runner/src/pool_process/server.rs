@@ -204,6 +204,7 @@ impl PoolProcess {
             stock.image == *image
                 && stock.imports == *imports
                 && WantedLimits::of(&with_lease(&stock.limits)) == wanted
+                && stock.wanted >= self.options.keep
         };
         if !self.sandboxes.stocks().iter().any(is_kept) {
             self.sandboxes

@@ -258,7 +258,12 @@ impl Shared {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            let next = self.lock().stir(Instant::now());
+            let (broken, next) = self.lock().stir(Instant::now());
+            if !broken.is_empty() {
+                self.discard(broken);
+                self.changed.notify_waiters();
+                continue;
+            }
             let due = async {
                 match next {
                     Some(next) => tokio::time::sleep_until(next).await,

@@ -226,22 +226,31 @@ impl State {
         None
     }
 
-    /// Stirs what may be wanted any moment, and says when to do so again; none while nothing is.
-    pub(super) fn stir(&mut self, now: Instant) -> Option<Instant> {
+    /// Stirs what may be wanted any moment, and says when to do so again; none while nothing is. Returns
+    /// those that are of no use after it, too.
+    pub(super) fn stir(&mut self, now: Instant) -> (Vec<Waiting>, Option<Instant>) {
         let is_used = |stock: &&mut Stock| {
             let used = stock.leased_at.is_some_and(|at| now < at + SPARED);
             used && !stock.waiting.is_empty()
         };
         let mut used = self.stocks.iter_mut().filter(is_used).peekable();
-        used.peek()?;
+        if used.peek().is_none() {
+            return (Vec::new(), None);
+        }
         let due = self.hot_until.max(self.stirred_at + STIR_EVERY);
         if due > now {
-            return Some(due);
+            return (Vec::new(), Some(due));
         }
-        let waiting = used.flat_map(|stock| &mut stock.waiting);
-        waiting.for_each(Waiting::stir);
+        let mut broken = Vec::new();
+        for stock in used {
+            let stirred = std::mem::take(&mut stock.waiting).into_iter();
+            let (lost, kept): (Vec<_>, Vec<_>) =
+                stirred.map(Waiting::stir).partition(|one| one.is_broken);
+            stock.waiting = kept.into();
+            broken.extend(lost);
+        }
         self.stirred_at = now;
-        Some(now + STIR_EVERY)
+        (broken, Some(now + STIR_EVERY))
     }
 
     /// Whether as many wait as are wanted, or no more can be started.
@@ -471,9 +480,9 @@ impl Stock {
 
 impl Waiting {
     /// Has it use what a run uses. One that takes nothing at the moment is left alone.
-    fn stir(&mut self) {
+    fn stir(mut self) -> Self {
         if !self.ready.events.wants_stirring() {
-            return;
+            return self;
         }
         let mut frame = BytesMut::new();
         put(&mut frame, to_sandbox::STIR, &[]);
@@ -484,6 +493,7 @@ impl Waiting {
             // What cannot leave at once leaves with what follows.
             drop(input.as_mut().poll_flush(cx));
         }
+        self
     }
 
     /// Whether it has ended or said anything since READY.

@@ -2,13 +2,14 @@ use bytes::BytesMut;
 use futures::{FutureExt as _, StreamExt as _};
 
 use spec::{Imports, Limits};
+use tokio::io::AsyncReadExt as _;
 
 use super::stock::{FAILURES_MAX, GAVE_UP, NO_PLACE, SPARED, STIR_EVERY};
 use super::*;
 use crate::docker::events::Events;
 use crate::docker::ready::{Line, Remains, Removal};
 use crate::docker::watch::Watch;
-use crate::frames::{put_message, to_host};
+use crate::frames::{put_message, to_host, to_sandbox};
 use crate::{ImageId, RunnerError};
 
 /// Starts nothing: the tests say what came of it.
@@ -220,7 +221,7 @@ fn what_clients_ask_for_is_what_sandboxes_are_sorted_by() {
 async fn what_was_wanted_a_moment_ago_is_stirred() {
     let begun = Instant::now();
     let at = |millis| begun + Duration::from_millis(millis);
-    let (ours, theirs) = tokio::io::duplex(12);
+    let (ours, mut theirs) = tokio::io::duplex(5);
     let mut used = stock(9, 4, 2, begun);
     used.waiting[1].ready.line.input = Box::pin(ours);
     let header = serde_json::json!({"protocol": 1, "python": "3", "stir": true, "size": 0});
@@ -230,25 +231,35 @@ async fn what_was_wanted_a_moment_ago_is_stirred() {
     events.feed(&frame);
     events.next().unwrap();
     used.waiting[1].ready.events = events;
-    let pool = pool(16, vec![used, stock(8, 4, 1, begun)]);
-    let mut state = pool.shared.lock();
-    (state.stirred_at, state.hot_until) = (begun, begun);
-    assert_eq!(state.stir(at(0)), None, "nobody came yet");
-    let (leased, _) = state
-        .lease(&class(9), Warm::Interpreter, Timestamp::MIN, at(0))
-        .unwrap();
-    assert!(leased.is_some());
+    let mut state = State::new(begun);
+    state.stocks = vec![used, stock(8, 4, 1, begun)];
+    let stir = |state: &mut State, now| {
+        let (broken, next) = state.stir(now);
+        (broken.len(), next)
+    };
+    assert_eq!(stir(&mut state, at(0)), (0, None), "nobody came yet");
+    let leased = state.lease(&class(9), Warm::Interpreter, Timestamp::MIN, at(0));
+    assert!(leased.unwrap().0.is_some());
     let (now, next) = (begun + STIR_EVERY, begun + 2 * STIR_EVERY);
     // The run that was begun has the processors to itself.
-    assert_eq!(state.stir(at(1)), Some(now));
-    assert_eq!(state.stir(now), Some(next));
-    assert_eq!(state.stir(now), Some(next));
-    assert_eq!(state.stir(next), Some(next + STIR_EVERY));
-    // One that takes nothing is left alone, unless it took half of it.
-    assert!(!state.stocks[0].waiting[0].is_broken);
-    state.stir(next + STIR_EVERY);
-    assert!(state.stocks[0].waiting[0].is_broken);
-    assert!(!state.stocks[1].waiting[0].is_broken);
-    assert_eq!(state.stir(begun + SPARED), None);
-    drop((state, theirs));
+    assert_eq!(stir(&mut state, at(1)), (0, Some(now)));
+    assert_eq!(stir(&mut state, now), (0, Some(next)));
+    assert_eq!(stir(&mut state, now), (0, Some(next)));
+    let mut sent = [0; 10];
+    // It takes five bytes more, and then nothing.
+    theirs.read_exact(&mut sent[..5]).await.unwrap();
+    assert_eq!(sent[..5], [to_sandbox::STIR, 0, 0, 0, 0]);
+    assert_eq!(stir(&mut state, next), (0, Some(next + STIR_EVERY)));
+    let third = next + STIR_EVERY;
+    assert_eq!(stir(&mut state, third), (0, Some(third + STIR_EVERY)));
+    // Of one that took half of it nobody knows what it will take for the beginning of a run.
+    theirs.read_exact(&mut sent[..3]).await.unwrap();
+    let fourth = third + STIR_EVERY;
+    assert_eq!(stir(&mut state, fourth), (1, Some(fourth + STIR_EVERY)));
+    assert_eq!(
+        (state.stocks[0].waiting.len(), state.stocks[1].waiting.len()),
+        (0, 1)
+    );
+    assert_eq!(stir(&mut state, begun + SPARED), (0, None));
+    drop(theirs);
 }
