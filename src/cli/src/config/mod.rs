@@ -2,32 +2,28 @@
 
 mod egress;
 mod file;
+mod index;
 mod pip;
+mod providers;
 mod trust;
 
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use ::egress::HostError;
-use llm::{ApiKey, ModelRef, Provider};
+use llm::ModelRef;
 use orchestrator::trust::{KeyFolder, TrustPolicy};
-use orchestrator::{
-    Authorities, EgressSettings, IndexAccess, IndexError, PackageIndex, ShellMode, TaskBudget,
-};
+use orchestrator::{EgressSettings, IndexError, PackageIndex, ShellMode, TaskBudget};
 use registry::{DockerConfig, RegistryOptions};
 use runner::{EngineConfig, Runtimes, SANDBOXES_MAX, SlotOptions};
-use secrecy::SecretString;
 use spec::{ByteSize, LimitSources};
 
 use crate::args::GlobalFlags;
 use crate::environment::{self as env, Environment};
 use crate::exit::Problem;
-use file::{
-    ConfigFile, EngineTable, ProviderTable, PythonTable, RegistryTable, RuntimeTable, SandboxTable,
-    Text, TrustTable,
-};
-use pip::PipSettings;
+use file::{ConfigFile, EngineTable, RegistryTable, RuntimeTable, SandboxTable, Text, TrustTable};
+use index::index;
+use providers::providers;
 
 /// Everything that is configured. Flags of a single command still go over it.
 #[derive(Clone, Debug)]
@@ -301,122 +297,6 @@ fn usable<T>(configured: &Configured<T>) -> Result<Option<&T>, Problem> {
     configured.map(Option::as_ref).map_err(Problem::usage)
 }
 
-/// The endpoints: built in, then as the file says, then as the environment says.
-fn providers(
-    tables: std::collections::BTreeMap<String, ProviderTable>,
-    environment: &Environment,
-    warnings: &mut Vec<String>,
-) -> Result<llm::Settings, Problem> {
-    let mut settings = llm::Settings::default();
-    for (name, table) in tables {
-        let provider = provider(&name, table, settings.providers.get(&name))?;
-        settings.providers.insert(name, provider);
-    }
-    let addresses = [
-        ("anthropic", env::ANTHROPIC_BASE_URL),
-        ("openai", env::OPENAI_BASE_URL),
-    ];
-    for (name, variable) in addresses {
-        if let Some(address) = environment.text_or_file(variable)
-            && let Some(provider) = settings.providers.get_mut(name)
-        {
-            if environment.is_from_file(variable) && !is_local(&address) {
-                let key = provider.key.as_ref().map(|key| key.variable.as_str());
-                warnings.push(elsewhere(environment, variable, &address, key)?);
-            }
-            provider.base_url = address;
-        }
-    }
-    for key in settings
-        .providers
-        .values_mut()
-        .filter_map(|provider| provider.key.as_mut())
-    {
-        let secret = environment.text_or_file(&key.variable);
-        key.secret = secret.map(|secret| SecretString::from(secret.trim()));
-    }
-    Ok(settings)
-}
-
-fn provider(
-    name: &str,
-    table: ProviderTable,
-    known: Option<&Provider>,
-) -> Result<Provider, Problem> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
-    if name.is_empty() || name == "scripted" || !name.chars().all(plain) {
-        let name = spec::printable(name, 80);
-        return Err(Problem::usage(format!("`{name}` cannot name a provider"))
-            .hint("use a-z, 0-9, `-` and `_`; `scripted` is taken"));
-    }
-    let key = table.key_env.map(|variable| ApiKey {
-        variable: variable.0.0,
-        secret: None,
-    });
-    let base_url = table
-        .base_url
-        .or_else(|| known.map(|known| known.base_url.clone()));
-    let base_url = base_url.ok_or_else(|| {
-        Problem::usage(format!("the provider `{name}` has no address"))
-            .hint(format!("set `base_url` in [providers.{name}]"))
-    })?;
-    let default = known.map_or(llm::Protocol::OpenAiChat, |known| known.protocol);
-    Ok(Provider {
-        protocol: table.protocol.map_or(default, |protocol| protocol.0),
-        base_url,
-        key: key.or_else(|| known.and_then(|known| known.key.clone())),
-    })
-}
-
-/// The package index: the environment goes over the file, and the file over pip's own, which were not
-/// written for this program: that it can use them is not for every command to demand.
-fn index(file: PythonTable, environment: &Environment) -> Result<PackageIndex, IndexError> {
-    let pip = PipSettings::read(environment);
-    let url = environment.text(env::PIP_INDEX_URL).or(file.index);
-    let url = url
-        .or_else(|| pip.index_url())
-        .ok_or(IndexError::NotNamed)?;
-    let hosts = file.index_hosts.iter().map(|host| {
-        host.parse().map_err(|error: HostError| IndexError::Files {
-            host: spec::printable(host, 200),
-            why: error.to_string(),
-        })
-    });
-    let index = PackageIndex::new(&url, hosts.collect::<Result<_, _>>()?)?;
-    let authorities = pip.cert().map(|file| match pip::read(&file) {
-        Ok(pem) => Ok(Authorities {
-            file: file.display().to_string(),
-            pem,
-        }),
-        Err(error) => Err(IndexError::Certificates {
-            file: file.clone(),
-            why: error.to_string(),
-        }),
-    });
-    Ok(index
-        .reached(access(environment, &pip))
-        .believing(authorities.transpose()?)
-        .noting(pip.ignored()))
-}
-
-/// How this machine reaches the index: proxies, and the passwords of the user's netrc file.
-fn access(environment: &Environment, pip: &PipSettings) -> IndexAccess {
-    let any = |names: &[&str]| names.iter().find_map(|name| environment.text(name));
-    let usual = || environment.user_home().map(|home| home.join(".netrc"));
-    let netrc = environment.path(env::NETRC).or_else(usual);
-    // Without one, no host wants a password.
-    let netrc = netrc.and_then(|path| std::fs::read_to_string(path).ok());
-    let netrc = netrc.unwrap_or_default();
-    // As to pip, one of its own is the only one.
-    if let Some(own) = pip.proxy() {
-        return IndexAccess::new(Some(&own), Some(&own), "", &netrc);
-    }
-    let https = any(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
-    let http = any(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]);
-    let direct = any(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
-    IndexAccess::new(https.as_deref(), http.as_deref(), &direct, &netrc)
-}
-
 /// The engine: the environment decides alone as soon as it names one, as the file decides alone
 /// over Docker's own configuration.
 fn engine(file: EngineTable, environment: &Environment) -> EngineConfig {
@@ -465,48 +345,6 @@ fn registries(table: RegistryTable, environment: &Environment) -> Result<Registr
             environment: environment.for_credential_helpers(),
         },
     })
-}
-
-/// What to say of a provider's address on another machine that `.env` decides.
-///
-/// # Errors
-/// [`Problem`] when a key that was set elsewhere would be sent there: the file may be anybody's.
-fn elsewhere(
-    environment: &Environment,
-    variable: &str,
-    address: &str,
-    key: Option<&str>,
-) -> Result<String, Problem> {
-    let address = spec::printable(address, 120);
-    if let Some(key) = key.filter(|key| environment.raw(key).is_some()) {
-        return Err(Problem::refused(format!(
-            "`.env` of this folder sets {variable} to `{address}`, but {key} is not from that file"
-        ))
-        .hint(format!(
-            "set {variable} in the environment if {key} is to be sent there, or remove it from `.env`"
-        )));
-    }
-    Ok(format!(
-        "`.env` of this folder sets {variable} to {address}"
-    ))
-}
-
-/// Whether a provider's address is on this machine. What is not surely so is not.
-fn is_local(address: &str) -> bool {
-    let rest = address
-        .strip_prefix("http://")
-        .or_else(|| address.strip_prefix("https://"));
-    let authority = rest.and_then(|rest| rest.split(['/', '?', '#', '\\']).next());
-    let authority = authority.unwrap_or_default();
-    let authority = authority.rsplit('@').next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(literal) => literal.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let loopback = host
-        .parse()
-        .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    host == "localhost" || loopback
 }
 
 #[cfg(test)]
