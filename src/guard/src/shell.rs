@@ -20,6 +20,9 @@ const TRAPS_MAX: usize = 64;
 /// Scripts within scripts, functions within functions.
 pub(crate) const DEPTH_MAX: usize = 24;
 
+/// Command lines within command lines, such as `env nice timeout 1 make`.
+pub(crate) const RUNS_MAX: usize = 100;
+
 /// The walk through one command.
 pub(crate) struct Walk<'a> {
     pub(crate) context: &'a Context,
@@ -27,6 +30,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) findings: Vec<Finding>,
     pub(crate) steps: usize,
     pub(crate) depth: usize,
+    /// Command lines that run the rest of theirs, one within the other.
+    pub(crate) running: usize,
     pub(crate) streams: usize,
     pub(crate) kept: usize,
     /// Texts that are carried out at the end.
@@ -41,6 +46,7 @@ impl<'a> Walk<'a> {
             findings: Vec::new(),
             steps: 0,
             depth: 0,
+            running: 0,
             streams: 0,
             kept: 0,
             traps: Vec::new(),

@@ -17,6 +17,48 @@ fn judged(command: &str) -> Decision {
     verdict.decision
 }
 
+/// What is not known is no option of `time`, and a program that begins with a dash is one of its options.
+#[test]
+fn command_lines_that_run_themselves_come_to_an_end() {
+    let programs = [
+        "",
+        "time",
+        "env",
+        "nice",
+        "nohup",
+        "sudo",
+        "xargs",
+        "timeout 1",
+        "command",
+        "exec",
+        "stdbuf -o0",
+        "setsid",
+        "busybox",
+        "watch",
+        "strace",
+        "parallel",
+        "find . -exec",
+        "ssh host",
+        "docker run i",
+    ];
+    for program in programs {
+        for rest in [
+            "-x",
+            "-- -x",
+            "-x -- -x",
+            "--",
+            "--x=y",
+            "-- --x -x",
+            "-'\u{1}'",
+            "-x time -- -x",
+            "-\t",
+        ] {
+            judged(&format!("{program} {rest}"));
+            judged(&format!("{program} {rest} rm -rf /"));
+        }
+    }
+}
+
 #[test]
 fn text_that_would_exhaust_the_parser_or_the_walk_is_judged_in_time() {
     let x = |text: &str, count: usize| text.repeat(count);
@@ -76,6 +118,7 @@ fn text_that_would_exhaust_the_parser_or_the_walk_is_judged_in_time() {
         x("- ", 50_000),
         x("-- ", 50_000),
         x("ln -s a b; mv b c; ", 3_000),
+        x("env nice ", 10_000) + "rm x",
     ] {
         judged(&command);
     }

@@ -16,7 +16,7 @@ mod wrappers;
 
 use crate::findings::Act;
 use crate::place::Place;
-use crate::shell::Walk;
+use crate::shell::{RUNS_MAX, Walk};
 use crate::value::{Output, Part, VALUES_MAX, Value};
 
 pub(crate) use options::Options;
@@ -70,6 +70,17 @@ pub(crate) fn shown(argv: &[Value]) -> String {
 impl Walk<'_> {
     /// Judges one command line: the program first.
     pub(crate) fn run(&mut self, argv: &[Value]) -> Output {
+        if self.running >= RUNS_MAX {
+            self.ask(&shown(argv), "it is deeply nested");
+            return Output::Unknown("a command".to_owned());
+        }
+        self.running += 1;
+        let output = self.run_one(argv);
+        self.running -= 1;
+        output
+    }
+
+    fn run_one(&mut self, argv: &[Value]) -> Output {
         let Some((first, arguments)) = argv.split_first() else {
             return Output::Nothing;
         };
