@@ -17,7 +17,7 @@ fn judged(command: &str) -> Decision {
     verdict.decision
 }
 
-/// What is not known is no option of `time`, and a program that begins with a dash is one of its options.
+/// A word that begins with a dash is an option of `time`; a path whose name does is a program.
 #[test]
 fn command_lines_that_run_themselves_come_to_an_end() {
     let programs = [
@@ -51,6 +51,8 @@ fn command_lines_that_run_themselves_come_to_an_end() {
             "-- --x -x",
             "-'\u{1}'",
             "-x time -- -x",
+            "./-x",
+            "a//-c -x",
             "-\t",
         ] {
             judged(&format!("{program} {rest}"));

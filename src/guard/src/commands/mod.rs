@@ -105,7 +105,7 @@ impl Walk<'_> {
         let name = if name.starts_with("ld-linux") || name.starts_with("ld-musl") {
             // What loads programs can be told to run one.
             "ld.so".to_owned()
-        } else if name.starts_with('-') && name.len() > 1 {
+        } else if program.starts_with('-') && program.len() > 1 {
             // `time -f FORMAT` of a shell that has no such word.
             return self.run(&[&[Value::text("time")], argv].concat());
         } else {
