@@ -265,6 +265,52 @@ fn runs_in_an_environment_are_the_same_again_without_the_index() {
         assert_eq!(again.json()["equal"], true);
     }
     agentfactory(&env, &["fsck"]).expect_status(0);
+
+    // What made it is collected; its layer is with the run.
+    agentfactory(&env, &["env", "gc"]).expect_status(0);
+    let listed = agentfactory(&env, &["env", "list", "--json"]).json();
+    assert_eq!(listed, json!([]));
+    agentfactory(&env, &["reproduce", "last"]).expect_status(0);
+}
+
+#[test]
+fn a_record_that_names_another_program_than_its_version_is_refused() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    env.write("config.toml", "");
+    let code = |answer: u8| format!("def main(query):\n    return {{'answer': {answer}}}\n");
+    let script = json!({"format": 1, "agent": [{"calls": [
+        {"tool": "create_subagent", "arguments":
+            {"name": "one", "description": "Says 1.", "code": code(1), "skills": []}},
+        {"tool": "run_subagent", "arguments": {"name": "one", "query": ""}},
+        {"tool": "finish", "arguments": {"answer": "done", "save": [{"name": "one"}]}},
+    ]}]});
+    let file = env.write("session.yaml", &script.to_string());
+    let model = format!("scripted:{}", file.display());
+    agentfactory(&env, &["solve", "One.", "--model", &model]).expect_status(0);
+    agentfactory(&env, &["run", "one", ""]).expect_status(0);
+    agentfactory(&env, &["reproduce", "last"]).expect_status(0);
+
+    // As a registry could send it: all is there, and the program is somebody else's.
+    let store = store::Store::ensure(&env.home().join("store")).unwrap();
+    let own = store.runs().unwrap()[0];
+    let mut record = store.run(&own).unwrap();
+    let store::RunProgram::Subagent { source, .. } = &mut record.program else {
+        panic!("{record:?}");
+    };
+    let mut files = store.source(source).unwrap();
+    files[0].1 = code(2).into_bytes();
+    *source = store.put_source(&files).unwrap();
+    let other = "ffffffff-0000-7000-8000-000000000000";
+    record.report.run = other.to_owned();
+    store.record_run(&record).unwrap();
+    let refused = agentfactory(&env, &["reproduce", "last"]).expect_status(4);
+    assert!(
+        refused.stderr.contains("not the program of"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

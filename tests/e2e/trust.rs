@@ -55,7 +55,7 @@ fn what_nobody_vouches_for_does_not_run_in_any_way() {
     let ask = |what: &[&str]| env.agentfactory([what, &config].concat());
 
     let unsigned = |version: &str| {
-        let sign = format!("`sign {} --key NAME`", short(version));
+        let sign = format!("`sign {version} --key NAME`");
         [
             format!("the version {} is not signed", short(version)),
             sign,

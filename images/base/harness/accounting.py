@@ -22,6 +22,8 @@ class Accounting:
         self.cpu_seen = 0
         self.counts_processes = False  # Nothing else counts their time.
         self.child_stat = None
+        self.is_alone = False  # Whether the child was the only one beside this, when last looked.
+        self.has_waited = False  # Whether this process has waited for another.
         self.kills_before = self.kills()
 
     def read(self, *names):
@@ -68,15 +70,17 @@ class Accounting:
         self.child_stat = os.open(f"/proc/{child}/stat", os.O_RDONLY)
 
     def cpu_of_processes(self):
-        """What those that are there used, and those that they waited for."""
+        """What the others that are there used, and those that were waited for."""
         try:
-            if self.child_stat is not None and count_tasks() == 2:
+            self.is_alone = self.child_stat is not None and count_tasks() == 2
+            if self.is_alone:
                 ticks = ticks_of(os.pread(self.child_stat, 1 << 10, 0))
             else:
                 ticks = self.ticks_of_all()
         except (OSError, ValueError):
             ticks = self.ticks_of_all()
-        return int((ticks / TICKS_S + sum(os.times()[:4])) * 1e9)
+        waited_s = sum(os.times()[2:4]) if self.has_waited else 0
+        return int((ticks / TICKS_S + waited_s) * 1e9)
 
     @staticmethod
     def ticks_of_all():
@@ -182,7 +186,7 @@ class Clock:
     def begin(self, limit):
         """Returns the limit in seconds that the child is to set for itself and all it starts."""
         self.limit = limit
-        # Where it takes a look at each process, what they used while they got ready counts too.
+        # Where it takes a look at each process, that was taken while this waited.
         if not self.accounting.counts_processes:
             self.before = self.accounting.cpu_ns()
         self.next_ns = time.monotonic_ns() + self.PERIOD_NS

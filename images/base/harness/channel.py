@@ -2,10 +2,11 @@
 
 import json
 import os
+import time
 
-from .frames import CHILD_ECHO, CHILD_END, CHILD_READY, CHILD_REQUEST, CHILD_START, CHILD_STIR
-from .frames import ID, INLINE_MAX, MESSAGE
-from .system import CODE, SLEEP, write_all
+from .frames import CHILD_CLAIM, CHILD_ECHO, CHILD_END, CHILD_GO, CHILD_READY, CHILD_REQUEST
+from .frames import CHILD_START, CHILD_STIR, ID, INLINE_MAX, MESSAGE
+from .system import CODE, IS_GVISOR, SLEEP, write_all
 
 # How long a program that is over waits for its end.
 LAST_WAIT_S = 0.05
@@ -22,6 +23,8 @@ class Channel:
         self.limit = 1 << 22
         self.first = bytearray(INLINE_MAX)
         self.last = 0
+        self.following = b""  # What came with the program, and comes after it.
+        self.used_s = 0  # Processor time of this process before its program.
         self.replies = {}
         self.reading = False
         self.condition = None
@@ -33,10 +36,14 @@ class Channel:
 
     def read_source(self, path, source):
         """The source of the entry file, which may have come with the program."""
+        code, self.code = self.code, None
+        if code is None and not source:
+            code = os.open(CODE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fd = None if source else os.open(path, os.O_RDONLY, dir_fd=self.code)
+            fd = None if source else os.open(path, os.O_RDONLY, dir_fd=code)
         finally:
-            os.close(self.code)
+            if code is not None:
+                os.close(code)
         if fd is None:
             return source
         parts = []
@@ -54,6 +61,7 @@ class Channel:
         self.condition = threading.Condition()
         self.sending = threading.Lock()
         buffer, self.first = memoryview(self.first), None
+        self.used_s = time.process_time()
         self.send(CHILD_READY, 0, b"")
         held = 0
         while True:
@@ -68,26 +76,38 @@ class Channel:
                     return seconds, *self.program_of(bytes(buffer[at:count]), length)
                 if kind == CHILD_STIR:
                     stir()
+                    self.used_s = time.process_time()
                 else:
                     self.send(CHILD_ECHO, 0, b"")
             held = count - at
             buffer[:held] = buffer[at:count]
 
     def program_of(self, body, length):
-        """The source of the entry file, if it came along, and the program. Nothing follows them yet."""
+        """The source of the entry file, if it came along, and the program. Only GO may follow them yet."""
+        body, self.following = body[:length], body[length:]
         body += read_exactly(self.fd_in, length - len(body))
         (size,) = ID.unpack_from(body)
         return body[ID.size : ID.size + size], body[ID.size + size :]
 
+    def wait_for_go(self, source):
+        """Waits until the file is there that the source, which came with the program, is the text of."""
+        if IS_GVISOR and source:
+            said = self.following
+            said += read_exactly(self.fd_in, MESSAGE.size - len(said))
+            kind, _, length = MESSAGE.unpack(said)
+            if kind != CHILD_GO or length:
+                raise ValueError("the program's file is not there")
+
     def send(self, kind, request, body):
         write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)
 
-    def end(self, status):
-        """Says the last word, and leaves the processor to PID 1, which ends this process. Ending by
+    def end(self, status, claim):
+        """Says what the program claims, if that is not said, and the last word, and leaves the processor to PID 1, which ends this process. Ending by
         itself would keep the processor for longer than everything that is left to do. Where PID 1 does
         not get to read it, because requests that nobody waits for are before it, this process ends.
         """
-        self.send(CHILD_END, status, b"")
+        said = MESSAGE.pack(CHILD_CLAIM, 0, len(claim)) + claim if claim else b""
+        write_all(self.fd_out, said + MESSAGE.pack(CHILD_END, status, 0))
         SLEEP(LAST_WAIT_S)
 
     def receive(self):

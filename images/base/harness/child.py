@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import sys
-import time
 
 from .imports import import_ahead, preload, release
 from .prepare import prepare
@@ -25,9 +24,8 @@ def run_child(channel_in, channel_out, out, err, imports):
         channel.open_code()
         rehearse(channel)
         seconds, source, program = channel.start(stir)
-        # The kernel counts what was used before, too. Under gVisor only imports use that much.
-        if imports or not IS_GVISOR:
-            seconds += int(time.process_time())
+        # The kernel counts what was used before, too.
+        seconds += int(channel.used_s)
         # Nobody may limit another process here, PID 1 included; nobody can raise a hard limit.
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         program = json.loads(program)
@@ -84,7 +82,8 @@ def rehearse(channel):
         sys.path[:], sys.argv[:], sys.modules["__main__"] = path, argv, main
         for name in ("rehearsal", "_agentfactory"):
             sys.modules.pop(name, None)
-    channel.open_code()
+    if not IS_GVISOR:  # There, closing it takes longer than finding it by its path, which few runs do.
+        channel.open_code()
     gc.collect()
     gc.freeze()
     touch_pages()

@@ -15,6 +15,7 @@ from .frames import (
     CHILD_CLAIM,
     CHILD_ECHO,
     CHILD_END,
+    CHILD_GO,
     CHILD_READY,
     CHILD_REPLY,
     CHILD_REQUEST,
@@ -52,6 +53,11 @@ from .system import HOME, IS_GVISOR, touch_pages, widen_pipe
 
 # How often a sandbox of gVisor goes the way of a run before it is ready.
 ECHOES = 16
+# How long one that was stirred stays awake there, how often it looks around meanwhile, and each so many
+# times it stirs the child.
+AWAKE_NS, AWAKE_MS, AWAKE_LOOKS = 150_000_000, 4, 6
+# A run of a good end within this has filled no file system; there, asking takes a twentieth of the run.
+SHORT_NS = 20_000_000
 
 
 class Stop(Exception):
@@ -90,6 +96,9 @@ class Parent:
         self.program = None
         self.limits = None
         self.child_ready = False
+        self.child_is_silent = False  # Its end of the pipe is closed: mostly it has ended.
+        self.awake_until_ns = self.looks = 0
+        self.deferred = None  # The header of the first source, while that is not written.
         self.leaves_nothing = False  # Known when nothing runs any more.
         self.discarded = None  # What ends when the child does that another process replaced.
         self.started = None
@@ -196,9 +205,7 @@ class Parent:
         """Returns when the child has ended; raises Stop when it is to be stopped."""
         tick_ms = 100 if self.pidfd is not None else 5
         while self.status is None:
-            # One that waits for its run costs no processor time.
-            is_waiting = self.pidfd is not None and self.started is None
-            events = self.poll.poll(None if is_waiting else tick_ms)
+            events = self.poll.poll(self.waiting_ms() if self.started is None else tick_ms)
             for fd, mask in events:
                 if fd == 0:
                     self.on_host()
@@ -214,7 +221,10 @@ class Parent:
                     self.discarded = None
                 elif self.relay is not None and fd != self.pidfd:
                     self.on_relay(fd, mask)
-            self.reap_if(len(events) == 0 or any(fd == self.pidfd for fd, _ in events))
+            if not events and self.started is None:
+                self.look_awake()
+            is_late = not events and self.started is not None
+            self.reap_if(is_late or self.child_is_silent or any(fd == self.pidfd for fd, _ in events))
             if self.status is None and self.clock.is_over():
                 raise Stop("cpu")
             if self.started is not None and self.status is None and self.sockets.are_too_many():
@@ -223,6 +233,12 @@ class Parent:
                 # As the kernel would: what is killed does not come to its end.
                 self.meter.kills = 1
                 self.kill_all()
+
+    def waiting_ms(self):
+        """How long one that waits for its run sleeps: it costs no processor time, unless it is awake."""
+        if self.pidfd is None and self.child_is_silent:
+            return 5  # The child's end is near, and nothing else tells of it.
+        return AWAKE_MS if time.monotonic_ns() < self.awake_until_ns else None
 
     def on_relay(self, fd, mask):
         if fd in self.relay.listeners:
@@ -233,7 +249,7 @@ class Parent:
     def reap_if(self, is_due):
         """Looks for the dead when one may be there, and now and then for those that nobody named."""
         now = time.monotonic_ns()
-        if is_due or self.pidfd is None or now - self.reaped_ns > self.REAP_NS:
+        if is_due or now - self.reaped_ns > self.REAP_NS:
             self.reaped_ns = now
             self.reap()
 
@@ -246,6 +262,7 @@ class Parent:
                 return
             if pid == 0:
                 return
+            self.accounting.has_waited = True
             if pid == self.child and not self.has_said_end:
                 self.status = status
 
@@ -275,23 +292,47 @@ class Parent:
                 continue
             header, rest = split_control(payload)
             if kind == FILE:
-                self.restore.begin(header)
+                self.restore_deferred()
                 if header["root"] == "code":
                     self.sources += 1
                     whole = len(rest) == header["size"] <= INLINE_MAX
                     self.source = rest if whole and self.sources == 1 else b""
                     if self.shell is not None:
                         self.shell.discard()  # Only subagents have code.
+                    if IS_GVISOR and self.source:
+                        self.deferred = header
+                        continue
+                self.restore.begin(header)
             elif kind not in (RUN, REPLY):
                 raise ValueError(f"unknown frame {kind}")
             self.body = (kind, header, [], header["size"])
             self.on_body(rest)
 
+    def restore_deferred(self):
+        """Writes the source that came first; where there is no other, its text is with the child by now."""
+        if self.deferred is not None:
+            header, self.deferred = self.deferred, None
+            self.restore.begin(header)
+            self.restore.write(self.source)
+            self.restore.end()
+
+    def look_awake(self):
+        """Uses what a run uses, and now and then has the child do so."""
+        self.looks += 1
+        if self.child_ready and self.looks % AWAKE_LOOKS == 0 and not self.to_child:
+            self.tell(CHILD_STIR, 0, b"")
+            split_control(control(self.accounting.report()))
+
     def stir(self):
         """Uses what a run uses, because one may come any moment: memory that nobody has used for a while
-        takes machines longer than the run takes itself.
+        takes machines longer than the run takes itself. Under gVisor each system call has two threads wait
+        for one another, and processors that sleep take long to wake up: there it stays awake instead.
         """
         if not self.child_ready or self.started is not None or self.to_child:
+            return
+        if IS_GVISOR:
+            self.awake_until_ns = time.monotonic_ns() + AWAKE_NS
+            self.look_at_clock()
             return
         self.tell(CHILD_STIR, 0, b"")
         full = [is_full(state) for state in self.folders.states(is_untouched=False)]
@@ -344,6 +385,9 @@ class Parent:
                     wait_for(self.shell.pid)
                 self.meter.begin(self.limits)
                 self.tell(CHILD_START, seconds, ID.pack(len(self.source)) + self.source + self.program)
+                if IS_GVISOR and self.source:
+                    self.restore_deferred()
+                    self.tell(CHILD_GO, 0, b"")
             # The program is on its way meanwhile; what it says comes after this.
             self.frames.message(STARTED, {})
             self.program = None
@@ -385,12 +429,16 @@ class Parent:
         except BlockingIOError:
             return False
         if not count:
+            self.child_is_silent = True
             self.poll.unregister(self.child_out)
             return False
+        had_claim = self.claim is not None
         self.from_child += self.buffer[:count]
         self.take_messages()
         if self.is_busy():
             self.poll.unregister(self.child_out)
+        elif IS_GVISOR and self.claim is not None and not had_claim and self.status is None:
+            return self.on_child()  # Its last word is mostly there by now.
         return True
 
     def is_busy(self):
@@ -450,11 +498,19 @@ class Parent:
         if self.imports:
             self.check_imports()
         self.child_ready = True
+        if IS_GVISOR or self.imports:
+            self.look_at_clock()
         header = {"protocol": PROTOCOL, "python": sys.version.split()[0]}
-        # What has been stirred takes the kernel of gVisor longer; and no run is to pay for it.
-        header["stir"] = not (IS_GVISOR or self.accounting.counts_processes)
+        # Where processes are counted, a run would pay for it, unless that is looked at each time.
+        header["stir"] = IS_GVISOR or not self.accounting.counts_processes
         self.frames.message(READY, header)
         self.start()
+
+    def look_at_clock(self):
+        """Takes what was used so far, where that takes too long for a run, which is not to pay for it."""
+        used_ns = self.accounting.cpu_ns()
+        if self.accounting.counts_processes:
+            self.clock.before = used_ns
 
     def check_imports(self):
         """Refuses to get ready where what was imported ahead left more than modules: the program would
@@ -470,9 +526,6 @@ class Parent:
         known = {"1", str(self.child), str(self.shell and self.shell.pid)}
         if any(name.isdigit() and name not in known for name in os.listdir("/proc")):
             raise RuntimeError("what was imported ahead left processes")
-        used = self.accounting.cpu_ns()
-        if self.accounting.counts_processes:
-            self.clock.before = used  # The run is not to pay for it.
 
     def on_output(self, output):
         """Passes output on up to the limit. Returns whether there may be more."""
@@ -501,11 +554,14 @@ class Parent:
         """Ends every other process. One that was killed runs no instruction of its own any more, but
         giving its memory back takes it longer than all that is left to do: where nothing is collected,
         nobody waits for that. The kernel of gVisor gives it back beside this process and slows it down;
-        there they stand still until this process ends, and all others with it.
+        there they stand still until this process ends, and all others with it. A child that has said
+        its last word and is alone sleeps already.
         """
         if self.status is not None:
+            sleeps = IS_GVISOR and self.has_said_end and self.accounting.is_alone
             try:
-                os.kill(-1, signal.SIGSTOP if IS_GVISOR else signal.SIGKILL)
+                if not sleeps:
+                    os.kill(-1, signal.SIGSTOP if IS_GVISOR else signal.SIGKILL)
             except ProcessLookupError:
                 pass
             self.look_around()
@@ -555,7 +611,11 @@ class Parent:
         return stopped
 
     def report(self, stopped, wall_ns, later):
-        workspace, tmp, code, shm = self.folders.states(self.leaves_nothing)
+        is_well = self.has_said_end and self.status == 0 and self.claim is not None
+        if IS_GVISOR and is_well and self.leaves_nothing and wall_ns < SHORT_NS:
+            workspace = tmp = code = shm = None
+        else:
+            workspace, tmp, code, shm = self.folders.states(self.leaves_nothing)
         header = {
             "stopped": stopped,
             "wall_ns": wall_ns,

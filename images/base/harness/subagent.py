@@ -8,7 +8,7 @@ from .frames import CHILD_CLAIM
 from .imports import Notes, join_threads, release
 from .results import BadResult, describe, exit_status, printable, result_of
 from .shell import SHELLS
-from .system import CODE, PACKAGES, SHIMS
+from .system import CODE, IS_GVISOR, PACKAGES, SHIMS
 
 
 def run_subagent(program, source, channel):
@@ -42,8 +42,10 @@ def run_subagent(program, source, channel):
         claim = None
     if claim is not None and notes is not None and (imports := notes.imports()):
         claim["imports"] = imports
-    if claim is not None:
-        channel.send(CHILD_CLAIM, 0, channel.dumps(claim).encode())
+    said = b"" if claim is None else channel.dumps(claim).encode()
+    if said and not (IS_GVISOR and is_all_over()):
+        channel.send(CHILD_CLAIM, 0, said)
+        said = b""
     if claim is None or claim["kind"] == "result":
         join_threads()
     atexit._run_exitfuncs()
@@ -55,8 +57,16 @@ def run_subagent(program, source, channel):
         except BaseException:
             pass
     if os.getpid() == channel.pid:
-        channel.end(status)
+        channel.end(status, said)
     return status
+
+
+def is_all_over():
+    """Whether nothing of the program is left to run: then one message says it all."""
+    import atexit
+    import threading
+
+    return threading.active_count() == 1 and atexit._ncallbacks() == 0
 
 
 def load(entry, source, channel, limits):
@@ -84,6 +94,10 @@ def load(entry, source, channel, limits):
     module.__loader__ = module.__spec__.loader
     module.__file__, module.__package__ = path, ""
     sys.modules[name] = sys.modules["__main__"] = module
-    source = channel.read_source(entry, source)
-    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+    text = channel.read_source(entry, source)
+    try:
+        code = compile(text, path, "exec", dont_inherit=True)
+    finally:
+        channel.wait_for_go(source)
+    exec(code, module.__dict__)
     return module

@@ -26,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use app::App;
@@ -47,6 +48,7 @@ fn main() -> std::process::ExitCode {
         );
         drop(std::io::stderr().write_all(text.as_bytes()));
     }));
+    raise_open_files();
     let shown = OnceLock::new();
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| program(&shown)));
     let ended = ended.unwrap_or_else(|panic| {
@@ -60,6 +62,20 @@ fn main() -> std::process::ExitCode {
         failure.code
     });
     ended.into()
+}
+
+/// A sandbox that waits holds three files open, and many systems allow a process about a thousand until it
+/// asks for more.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it may not, what needs them says so.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
 }
 
 /// What is said of a bug.

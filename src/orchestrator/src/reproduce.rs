@@ -5,19 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ::egress::Proxy;
 use futures::future::BoxFuture;
-use runner::{Broker, ImageId, Observer, Program, RunHost, SandboxSpec, ToolRequest};
+use runner::{Broker, ImageId, Observer, Program, RunHost, RunnerError, SandboxSpec, ToolRequest};
 use serde_json::{Value, json};
 use spec::wire::{OutcomeJson, RunContext, RunJson};
-use spec::{ByteSize, Determinism, Digest, OutputStream, Place, RunId, Tree};
+use spec::{ByteSize, Determinism, Digest, OutputStream, Place, RunId, RunReport, Tree};
 use store::{Exchange, ExchangeKind, RunProgram, RunRecord};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::blobs::StoreBlobs;
+use crate::compose::composed;
 use crate::egress::replayed;
 use crate::error::FactoryError;
 use crate::factory::{Factory, source_files};
 use crate::task::middle;
+use crate::watch::{Unwatched, Watcher};
 
 /// What came of running a recorded run again.
 #[derive(Clone, Debug)]
@@ -96,7 +98,7 @@ impl Factory {
             store.run(&id)
         };
         let record = tokio::task::spawn_blocking(read).await??;
-        self.check_trust(&record)?;
+        self.check_trust(id, &record)?;
         if let Some(why) = missing(&record) {
             return Err(FactoryError::NotReproducible { run: id, why });
         }
@@ -129,7 +131,9 @@ impl Factory {
             broker: Arc::clone(&replay) as _,
             observer: Arc::new(Nobody),
         };
-        let report = self.sandboxes.run(sandbox, host, cancel).await?;
+        let report = self
+            .run_recorded(id, &record, sandbox, host, cancel)
+            .await?;
         let output = spec::wire::output_tree(&report, &input);
         let again = RunJson::new(
             &report,
@@ -147,15 +151,75 @@ impl Factory {
         Ok(reproduction)
     }
 
+    /// Runs it, once more where the engine has lost the image of its environment, which can be made again.
+    async fn run_recorded(
+        &self,
+        run: RunId,
+        record: &RunRecord,
+        sandbox: SandboxSpec,
+        host: RunHost,
+        cancel: CancellationToken,
+    ) -> Result<RunReport, FactoryError> {
+        let wanted = sandbox.image.clone();
+        let ran = (sandbox.clone(), host.clone(), cancel.clone());
+        let missing = match self.sandboxes.run(ran.0, ran.1, ran.2).await {
+            Err(error @ RunnerError::ImageMissing(_)) => error,
+            ran => return Ok(ran?),
+        };
+        let Some(environment) = &record.place.environment else {
+            return Err(missing.into());
+        };
+        let watcher: Arc<dyn Watcher> = Arc::new(Unwatched);
+        let version = record.report.version.as_ref();
+        let version = version.and_then(|version| version.parse().ok());
+        let made = self.environment_again(environment, version.as_ref(), &watcher, &cancel);
+        let made = made.await?;
+        if made != wanted {
+            return Err(FactoryError::NotReproducible {
+                run,
+                why: format!(
+                    "its image {} is not on the engine, and its environment on the sandbox image of now is {}",
+                    wanted.0, made.0
+                ),
+            });
+        }
+        Ok(self.sandboxes.run(sandbox, host, cancel).await?)
+    }
+
     /// Checks that somebody who is trusted vouches for the versions that ran, as for a new run.
-    fn check_trust(&self, record: &RunRecord) -> Result<(), FactoryError> {
+    fn check_trust(&self, run: RunId, record: &RunRecord) -> Result<(), FactoryError> {
         let own = record.report.version.as_ref();
         let own = own.and_then(|version| version.parse::<Digest>().ok());
         if let Some(version) = own {
             let name = record.name.as_ref();
             self.trust.check(&self.store, &version, name, None)?;
+            self.check_program(run, record, &version)?;
         }
         self.check_depends(&record.depends)
+    }
+
+    /// Checks that what ran is the version that the record names: a record may be somebody else's.
+    fn check_program(
+        &self,
+        run: RunId,
+        record: &RunRecord,
+        version: &Digest,
+    ) -> Result<(), FactoryError> {
+        let content = self.store.version(version)?.content;
+        let is_it = match &record.program {
+            RunProgram::Shell { .. } => false,
+            RunProgram::Subagent { source, entry, .. } => {
+                let files = composed(&self.store, record.name.as_ref(), &content)?;
+                *entry == content.entry && *source == self.store.put_source(&files)?
+            }
+        };
+        if is_it {
+            return Ok(());
+        }
+        Err(FactoryError::NotReproducible {
+            run,
+            why: format!("what its record holds is not the program of {version}, which it names"),
+        })
     }
 
     fn tree(&self, digest: &str) -> Result<Result<Tree, String>, FactoryError> {
@@ -230,7 +294,7 @@ fn notes(record: &RunRecord, place: &Place, is_equal: bool) -> Vec<String> {
         && was != now
     {
         notes.push(format!(
-            "it ran under the runtime `{was}`, which is not to be had here: now it was `{now}`"
+            "it ran under the runtime `{was}`, and now under `{now}`: that is the only one here, or was asked for"
         ));
     }
     let Determinism { clock_ms, seed } = record.determinism;

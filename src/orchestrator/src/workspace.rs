@@ -1,6 +1,6 @@
 //! Host folders: copied into the store, and files of the store written to the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -68,52 +68,85 @@ pub enum WorkspaceError {
 }
 
 /// Files and folders that are neither copied in nor written back: they hold keys, or programs of the
-/// host do what they say.
-pub(crate) const OBEYED: &[&[u8]] = &[b".env", b".envrc", b".git", b".hg", b".jj", b".svn"];
+/// host do what they say. `commondir` says where the rest of a repository is: with it, any two folders
+/// are one.
+pub(crate) const OBEYED: &[&[u8]] = &[
+    b".env",
+    b".envrc",
+    b".git",
+    b".hg",
+    b".jj",
+    b".svn",
+    b"commondir",
+];
+
+/// What makes a folder a repository, whatever its name. Source: `gitrepository-layout(5)`.
+const REPOSITORY: [&[u8]; 3] = [b"head", b"objects", b"refs"];
+/// What else is obeyed in one.
+const SETTINGS: [&[u8]; 2] = [b"config", b"hooks"];
 
 /// Which files of a tree programs of the host would obey as soon as they are in its folder.
 ///
 /// The settings of version control name programs, and `.env` and `.envrc` set variables. Version
 /// control takes any folder for its own that looks like it, whatever its name.
-pub(crate) struct Obeyed<'a> {
-    /// Folders that look like a repository without files of its own; each ends with a slash, but
-    /// for the root.
-    repositories: Vec<&'a [u8]>,
+pub(crate) struct Obeyed {
+    /// Folders that look like a repository, in lower case; each ends with a slash, but for the root.
+    repositories: Vec<Vec<u8>>,
 }
 
-impl<'a> Obeyed<'a> {
-    pub(crate) fn of(entries: &'a [FileEntry]) -> Self {
-        let has = |folder: &[u8], name: &[u8]| {
-            let path = [folder, name].concat();
-            entries.iter().any(|entry| {
-                let found = entry.path.as_bytes();
-                found.len() > path.len() && found[..path.len()].eq_ignore_ascii_case(&path)
-            })
+impl Obeyed {
+    /// Of files that are to be in a folder, together with what is there.
+    pub(crate) fn of(entries: &[FileEntry], there: &Dir) -> Self {
+        let mut found: BTreeMap<Vec<u8>, [bool; REPOSITORY.len()]> = BTreeMap::new();
+        for entry in entries {
+            let path = entry.path.as_bytes().to_ascii_lowercase();
+            let mut start = 0;
+            for part in path.split(|byte| *byte == b'/') {
+                let of_repository = REPOSITORY.iter().position(|name| *name == part);
+                if of_repository.is_some() || SETTINGS.iter().any(|name| part.starts_with(name)) {
+                    let has = found.entry(path[..start].to_owned()).or_default();
+                    if let Some(at) = of_repository {
+                        has[at] = true;
+                    }
+                }
+                start += part.len() + 1;
+            }
+        }
+        // As they are spelled in the tree, because the host may tell upper from lower case.
+        let spelled = |folder: &[u8]| -> BTreeSet<&[u8]> {
+            let paths = entries.iter().map(|entry| entry.path.as_bytes());
+            let begun = paths.filter_map(|path| path.get(..folder.len()));
+            begun
+                .filter(|begun| begun.eq_ignore_ascii_case(folder))
+                .collect()
         };
-        let heads = entries.iter().filter_map(|entry| {
-            let path = entry.path.as_bytes();
-            let (folder, name) = path.split_at(path.len().checked_sub(4)?);
-            let is_whole = folder.is_empty() || folder.ends_with(b"/");
-            (is_whole && name.eq_ignore_ascii_case(b"HEAD")).then_some(folder)
+        let is_there = |folder: &[u8], name: &[u8]| {
+            let name = if name == REPOSITORY[0] { b"HEAD" } else { name };
+            let path = [folder, name].concat();
+            let path = Path::new(std::ffi::OsStr::from_bytes(&path));
+            there.symlink_metadata(path).is_ok()
+        };
+        found.retain(|folder, has| {
+            let missing = REPOSITORY.iter().zip(has).filter(|(_, has)| !**has);
+            let missing: Vec<_> = missing.map(|(name, _)| name).collect();
+            let mut folders = spelled(folder).into_iter();
+            folders.any(|folder| missing.iter().all(|name| is_there(folder, name)))
         });
-        let repositories = heads.filter(|folder| has(folder, b"objects/") && has(folder, b"refs/"));
         Self {
-            repositories: repositories.collect(),
+            repositories: found.into_keys().collect(),
         }
     }
 
     pub(crate) fn has(&self, path: &WorkspacePath) -> bool {
-        let path = path.as_bytes();
+        let path = path.as_bytes().to_ascii_lowercase();
         let mut parts = path.split(|byte| *byte == b'/');
-        parts.any(|part| OBEYED.iter().any(|name| part.eq_ignore_ascii_case(name)))
+        parts.any(|part| OBEYED.contains(&part))
             || self.repositories.iter().any(|folder| {
-                let inside = path.strip_prefix(*folder).unwrap_or_default();
-                [&b"HEAD"[..], b"config", b"objects/", b"refs/", b"hooks/"]
+                let inside = path.strip_prefix(folder.as_slice()).unwrap_or_default();
+                REPOSITORY
                     .iter()
-                    .any(|name| {
-                        inside.len() >= name.len()
-                            && inside[..name.len()].eq_ignore_ascii_case(name)
-                    })
+                    .chain(&SETTINGS)
+                    .any(|name| inside.starts_with(name))
             })
     }
 }
@@ -289,7 +322,7 @@ pub fn export(
         source,
     })?;
     let root = open_folder(path)?;
-    let obeyed = Obeyed::of(files);
+    let obeyed = Obeyed::of(files, &root);
     let (withheld, files): (Vec<_>, Vec<_>) =
         files.iter().partition(|entry| obeyed.has(&entry.path));
     for entry in files {

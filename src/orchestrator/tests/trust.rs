@@ -306,7 +306,7 @@ fn a_signed_version_that_depends_on_an_unsigned_one_is_refused() {
             part.short()
         )
     );
-    let sign = format!("`sign {} --key NAME`", part.short());
+    let sign = format!("`sign {part} --key NAME`");
     assert!(hint.contains(&sign), "{hint}");
     let envelope = other.envelope(&part);
     home.attach(&part, ENVELOPE, &envelope);

@@ -74,18 +74,16 @@ impl Owner {
         parts.next().is_none().then_some(owner)
     }
 
-    /// Whether the process is known to have ended. Nothing is known of other machines.
-    fn is_dead(&self) -> bool {
-        let Ok((host, boot)) = here() else {
-            return false;
-        };
+    /// Whether the process lives, where that is known. Nothing is known of other machines.
+    fn is_alive(&self) -> Option<bool> {
+        let (host, boot) = here().ok()?;
         if self.host != host {
-            return false;
+            return None;
         }
         if self.boot != boot {
-            return true;
+            return Some(false);
         }
-        has_ended(Path::new("/proc"), self.pid, self.start)
+        is_alive(Path::new("/proc"), self.pid, self.start)
     }
 }
 
@@ -128,17 +126,18 @@ fn start_of(proc: &Path, pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Whether the process that began then is known to have ended. One that is not seen may be hidden.
+/// Whether the process that began then lives. One that is not seen may be hidden.
 /// Source: `proc(5)`, `hidepid`.
-fn has_ended(proc: &Path, pid: u32, start: u64) -> bool {
+fn is_alive(proc: &Path, pid: u32, start: u64) -> Option<bool> {
     if let Ok(found) = start_of(proc, pid) {
-        return found != start;
+        return Some(found == start);
     }
     let Ok(number) = i32::try_from(pid) else {
         // No process has such a number.
-        return true;
+        return Some(false);
     };
-    Pid::from_raw(number).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+    let is_gone = test_kill_process(Pid::from_raw(number)?) == Err(Errno::SRCH);
+    is_gone.then_some(false)
 }
 
 /// The labels of a sandbox whose lease ends at `expires_at`.
@@ -158,8 +157,9 @@ pub(crate) fn lease(owner: &Owner, expires_at: Timestamp) -> HashMap<String, Str
 
 /// Removes the sandboxes of ours that nobody owns any more, and says how many.
 ///
-/// Those are the ones whose owner ran on this machine and has ended, and those whose lease expired
-/// before `now`; ones that were created but never started are among them.
+/// Those are the ones whose owner ran on this machine and has ended, and, where it cannot be seen whether
+/// the owner lives, those whose lease expired before `now`: clocks jump, and machines sleep while their
+/// runs stand still. Ones that were created but never started are among them.
 ///
 /// # Errors
 /// [`RunnerError::Engine`] and [`RunnerError::EngineTimeout`] when the engine fails to list or to
@@ -222,15 +222,12 @@ async fn remove_where(
 }
 
 fn is_abandoned(labels: &HashMap<String, String>, now: Timestamp) -> bool {
-    let expired = labels
-        .get(LEASE)
-        .and_then(|lease| lease.parse::<i64>().ok())
-        .is_none_or(|expires_at| expires_at < now.as_second());
-    expired
-        || labels
-            .get(OWNER)
-            .and_then(|owner| Owner::parse(owner))
-            .is_some_and(|owner| owner.is_dead())
+    let owner = labels.get(OWNER).and_then(|owner| Owner::parse(owner));
+    if let Some(is_alive) = owner.and_then(|owner| owner.is_alive()) {
+        return !is_alive;
+    }
+    let lease = labels.get(LEASE).and_then(|lease| lease.parse().ok());
+    lease.is_none_or(|expires_at: i64| expires_at < now.as_second())
 }
 
 #[cfg(test)]
@@ -258,15 +255,18 @@ mod tests {
         // As `/proc` is with `hidepid`.
         let hidden = tempfile::tempdir().unwrap();
         let owner = Owner::of_this_process().unwrap();
-        assert!(!has_ended(hidden.path(), owner.pid, owner.start));
+        assert_eq!(is_alive(hidden.path(), owner.pid, owner.start), None);
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        assert!(has_ended(hidden.path(), child.id(), owner.start));
-        assert!(!has_ended(hidden.path(), 0, owner.start));
+        assert_eq!(
+            is_alive(hidden.path(), child.id(), owner.start),
+            Some(false)
+        );
+        assert_eq!(is_alive(hidden.path(), 0, owner.start), None);
     }
 
     #[test]
-    fn a_sandbox_is_abandoned_when_its_owner_ended_or_its_lease_expired() {
+    fn a_sandbox_is_abandoned_when_its_owner_ended_or_is_unknown_and_its_lease_expired() {
         let alive = Owner::of_this_process().unwrap();
         let reused = Owner {
             start: alive.start + 1,
@@ -285,12 +285,12 @@ mod tests {
             ..none.clone()
         };
         assert!(!abandoned(&alive, "1000"));
-        assert!(abandoned(&alive, "999"));
-        assert!(abandoned(&alive, "soon"));
+        assert!(!abandoned(&alive, "999"));
         assert!(abandoned(&reused, "1000"));
         assert!(abandoned(&none, "1000"));
         assert!(abandoned(&before, "1000"));
         assert!(!abandoned(&elsewhere, "1000"));
         assert!(abandoned(&elsewhere, "999"));
+        assert!(abandoned(&elsewhere, "soon"));
     }
 }

@@ -169,6 +169,11 @@ impl View for Memory {
         Ok(self.names.get(name).and_then(|id| self.by_id(*id)).cloned())
     }
 
+    fn names(&self, id: u64) -> Result<Vec<SubagentName>, StoreError> {
+        let own = self.names.iter().filter(|(_, of)| **of == id);
+        Ok(own.map(|(name, _)| name.clone()).collect())
+    }
+
     fn tag(&self, id: u64, tag: &str) -> Result<Option<Digest>, StoreError> {
         Ok(self.tags.get(&(id, tag.to_owned())).copied())
     }

@@ -56,6 +56,11 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// The reference that goes on meaning this version, wherever its name points later.
+    pub fn exact(&self) -> VersionRef {
+        VersionRef::Exact(self.name.clone(), self.digest)
+    }
+
     fn of(subagent: &Subagent, asked: &SubagentName, digest: Digest) -> Self {
         Self {
             name: Some(subagent.name.clone()),
@@ -125,6 +130,18 @@ impl Store {
     pub fn head(&self, name: &SubagentName) -> Result<Option<Head>, StoreError> {
         let found = self.ask(|view| view.subagent(name))?;
         Ok(found.and_then(Head::of))
+    }
+
+    /// All names of the subagent that a name means, former ones included, in order: runs go by the name that
+    /// it had. Of an unknown name it is that alone.
+    ///
+    /// # Errors
+    /// As [`Self::heads`].
+    pub fn names_of(&self, name: &SubagentName) -> Result<Vec<SubagentName>, StoreError> {
+        self.ask(|view| match view.subagent(name)? {
+            Some(found) => view.names(found.id),
+            None => Ok(vec![name.clone()]),
+        })
     }
 
     /// The tags of a name and their versions, by tag.

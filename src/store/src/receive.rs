@@ -88,13 +88,14 @@ impl Store {
         Ok(version)
     }
 
-    /// Takes the record of a run from elsewhere. All that it names must be in the store.
+    /// Takes the record of a run of a version from elsewhere. All that it names must be in the store.
     ///
     /// Taking the same again changes nothing.
     ///
     /// # Errors
-    /// As [`Self::record_run`]; [`StoreError::Refused`] when the blob is not a run's record.
-    pub fn receive_run(&self, record: &Digest) -> Result<RunId, StoreError> {
+    /// As [`Self::record_run`]; [`StoreError::Refused`] when the blob is not the record of a run of that
+    /// version.
+    pub fn receive_run(&self, record: &Digest, version: &Digest) -> Result<RunId, StoreError> {
         let no_record = |why: String| {
             StoreError::refused(format!("{record} is not the record of a run: {why}"))
         };
@@ -106,6 +107,11 @@ impl Store {
             })?;
         let run = content.report.run.parse::<RunId>();
         let run = run.map_err(|why| no_record(why.to_string()))?;
+        if content.report.version.as_deref() != Some(&*version.to_string()) {
+            return Err(no_record(format!(
+                "it is of another version than {version}"
+            )));
+        }
         self.check_record(&content)?;
         self.point_at_record(&run, *record)?;
         Ok(run)

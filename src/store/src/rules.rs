@@ -80,6 +80,8 @@ pub(crate) trait View {
     fn subagents(&self) -> Result<u64, StoreError>;
     /// The subagent that a name means, present or former.
     fn subagent(&self, name: &SubagentName) -> Result<Option<Subagent>, StoreError>;
+    /// All names of a subagent, former ones included, in order.
+    fn names(&self, id: u64) -> Result<Vec<SubagentName>, StoreError>;
     /// Where a tag points.
     fn tag(&self, id: u64, tag: &str) -> Result<Option<Digest>, StoreError>;
     /// The tags of a subagent, by tag.

@@ -152,8 +152,10 @@ impl Store {
     pub fn run_page(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         let mut page = RunPage::default();
         let mut last = query.before;
+        let names = query.name.as_ref().map(|name| self.names_of(name));
+        let names = names.transpose()?.unwrap_or_default();
         loop {
-            let ids = self.candidates(query, last)?;
+            let ids = self.candidates((query, &names), last)?;
             if ids.is_empty() {
                 return Ok(page);
             }
@@ -164,7 +166,7 @@ impl Store {
                 }
                 last = Some(run);
                 match self.run_summary(&run) {
-                    Ok(summary) if query.wants(&summary) => page.runs.push(summary),
+                    Ok(summary) if query.wants(&names, &summary) => page.runs.push(summary),
                     // It was collected meanwhile.
                     Ok(_) | Err(StoreError::UnknownRun { .. }) => {}
                     Err(error) => {
@@ -181,7 +183,7 @@ impl Store {
     /// Some of the runs that may be wanted, the newest first; none when there are no more.
     fn candidates(
         &self,
-        query: &RunQuery,
+        (query, names): (&RunQuery, &[SubagentName]),
         before: Option<RunId>,
     ) -> Result<Vec<RunId>, StoreError> {
         // Where all are wanted, the first are found without reading the others.
@@ -193,7 +195,7 @@ impl Store {
         let most = query.limit.saturating_add(1).max(CANDIDATES_MIN);
         for _ in 0..2 * u8::from(is_filtered) {
             // One that was damaged is gone now, and made anew.
-            match self.index.runs(self, query, before, most) {
+            match self.index.runs(self, (query, names), before, most) {
                 Err(StoreError::Index { .. }) => {}
                 other => return other,
             }
@@ -259,8 +261,9 @@ impl Store {
 }
 
 impl RunQuery {
-    fn wants(&self, run: &RunSummary) -> bool {
-        (self.name.is_none() || run.name == self.name)
+    fn wants(&self, names: &[SubagentName], run: &RunSummary) -> bool {
+        let is_named = || run.name.as_ref().is_some_and(|name| names.contains(name));
+        (self.name.is_none() || is_named())
             && (self.version.is_none() || run.version == self.version)
             && self
                 .outcome

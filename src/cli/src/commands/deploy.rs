@@ -147,6 +147,8 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
             .into());
     }
     let store = app.store()?;
+    // Making its environment takes a while, in which its name may come to mean another version.
+    let reference = store.resolve(&reference)?.exact();
     let live = Live::start(&app.ui, LiveKind::Build);
     let done = app
         .interrupts

@@ -15,8 +15,9 @@ use crate::wire::{AmountJson, GcJson};
 
 /// Remove what nothing names any more, and old runs where that is asked for
 ///
-/// Every version that a name has or had stays, and so does every run that was the evidence of a change. Other
-/// commands may go on meanwhile: what they use stays.
+/// Every version that a name has or had stays, and so does every run that was the evidence of a change, until
+/// the name is removed: what it had goes then, but for what carries a tag of another name or is depended on, and
+/// `restore` cannot bring it back. Other commands may go on meanwhile: what they use stays.
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
     /// Only say what would be removed

@@ -12,7 +12,7 @@ use store::{RunProgram, Store, StoreErrorKind};
 use super::program::quoted;
 use crate::app::{App, Leasable, Models};
 use crate::args::SandboxFlags;
-use crate::exit::{ExitCode, Interrupted};
+use crate::exit::{ExitCode, Interrupted, Problem};
 use crate::ui::{Live, LiveKind, Table, Text, Tone, one_line};
 use crate::wire::ReproduceJson;
 
@@ -68,6 +68,14 @@ fn named(app: &App, store: &Store, text: &str) -> anyhow::Result<Named> {
 async fn again(app: &App, args: &ReproduceArgs, run: RunId) -> anyhow::Result<ExitCode> {
     let store = app.store()?;
     let record = store.run(&run)?;
+    let limits = &record.limits;
+    if limits.clone().at_most(&app.settings.limits.max) != *limits {
+        return Err(Problem::refused(format!(
+            "run {run} had limits above those that are allowed here"
+        ))
+        .hint("with lower ones it is another run; [limits.max] in the configuration says what is allowed")
+        .into());
+    }
     let live = Live::start(&app.ui, LiveKind::Subagent);
     let reproduction = app
         .interrupts

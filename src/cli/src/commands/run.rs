@@ -52,7 +52,9 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let reference: VersionRef = args.reference.parse()?;
     let folders = Folders::resolve(&args.folders)?;
     let store = app.store()?;
-    let digest = app.resolve(&store, &reference)?.digest;
+    // What is looked at is what runs, also when the name points elsewhere meanwhile.
+    let resolved = app.resolve(&store, &reference)?;
+    let (digest, exact) = (resolved.digest, resolved.exact());
     let content = store.version(&digest)?.content;
     let requirements = Requirements::of(&content);
     let query = text_or_stdin("query", &args.query)?;
@@ -86,7 +88,8 @@ pub(crate) async fn run(app: &App, args: &RunArgs) -> anyhow::Result<ExitCode> {
         kind: LiveKind::Subagent,
     };
     run.carry_out(|factory, tree| {
-        let mut request = factory.saved(&reference, &query, tree, &sources)?;
+        let mut request = factory.saved(&exact, &query, tree, &sources)?;
+        request.shown = reference.to_string();
         request.grants = grants;
         request.egress = egress;
         request.determinism = determinism;

@@ -139,9 +139,10 @@ fn accepted(
         limit: VERIFY_RUNS,
         ..RunQuery::default()
     })?;
+    let names = store.names_of(name)?;
     let spoke = evidence.into_iter().filter(|run| {
         store.run_summary(run).is_ok_and(|summary| {
-            summary.name.as_ref() == Some(name)
+            summary.name.is_some_and(|name| names.contains(&name))
                 && matches!(summary.outcome, OutcomeJson::Completed {})
         })
     });

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use runner::images::{self, BaseFacts, Environment, EnvironmentLayer};
 use runner::{Engine, EngineConfig, ImageId};
 use spec::{ByteSize, Digest, canonical_json};
-use store::{Requirement, Store};
+use store::{Requirement, RunEnvironment, Store};
+use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use self::cache::{Cache, FolderBlobs, LockedJson, Note};
@@ -277,6 +278,52 @@ impl Factory {
         let mut locked: Vec<LockedJson> = requirements.iter().map(Into::into).collect();
         locked.sort();
         place.locked(&locked, watcher, cancel).await
+    }
+
+    /// Has the engine hold the image of an environment again that a run was in: from the lock of the version
+    /// that ran, else from the layer that its record names.
+    ///
+    /// # Errors
+    /// [`FactoryError::Environment`], and those of the store and of a run.
+    pub(crate) async fn environment_again(
+        &self,
+        layer: &RunEnvironment,
+        version: Option<&Digest>,
+        watcher: &Arc<dyn Watcher>,
+        cancel: &CancellationToken,
+    ) -> Result<ImageId, FactoryError> {
+        if let Some(version) = version {
+            let content = self.store.version(version)?.content;
+            let dependencies = Dependencies::read(&self.store, &content.depends)?;
+            let locked = dependencies.merged(&content.requirements)?;
+            let made = self.environment(&locked, &content.python, watcher, cancel);
+            return Ok(made.await?.image);
+        }
+        let settings = self.environments.as_ref();
+        let settings = settings.ok_or(EnvironmentError::NotConfigured)?;
+        let cache = Cache::open(&settings.cache)?;
+        let (store, digest, root) = (
+            Arc::clone(&self.store),
+            layer.layer,
+            cache.root().to_owned(),
+        );
+        let copy = move || -> Result<_, FactoryError> {
+            let wrong = || EnvironmentError::file("write", &root);
+            let mut file = NamedTempFile::new_in(&root).map_err(wrong())?;
+            let size = std::io::copy(&mut store.open(&digest)?, &mut file).map_err(wrong())?;
+            Ok((file, size))
+        };
+        let (file, size) = tokio::task::spawn_blocking(copy).await??;
+        let archive = EnvironmentLayer {
+            path: file.path().to_owned(),
+            digest,
+            size,
+        };
+        let engine = Engine::connect(&settings.engine).await?;
+        let (progress, key) = (Told(Arc::clone(watcher)), layer.key);
+        let (below, cache) = (&self.image, cache.root());
+        let loaded = images::load_environment(&engine, below, key, &archive, cache, &progress);
+        Ok(loaded.await.map_err(EnvironmentError::from)?.image)
     }
 
     /// Has the store hold the layer of an environment that the cache remembers. Says whether that can be

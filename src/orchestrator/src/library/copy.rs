@@ -133,7 +133,7 @@ pub fn copy_version(
         }
     }
     for record in &runs {
-        to.receive_run(record)?;
+        to.receive_run(record, &version)?;
     }
     let tag = place(request, &name, &version)?;
     Ok(CopyReport {

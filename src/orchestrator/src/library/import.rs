@@ -296,7 +296,7 @@ fn look(store: &Store, into: &Store, path: &Path) -> Result<Looked, FactoryError
             let content = into.version(&version)?.content;
             check(store, into, &about.name, &content)?;
             for record in &about.runs {
-                into.receive_run(record)?;
+                into.receive_run(record, &version)?;
             }
             return Ok(Looked::Exact(Taken {
                 name: about.name,

@@ -315,8 +315,8 @@ impl Pull<'_> {
             };
             self.progress.phase("pulling a run");
             self.layers(&attachment, RUN_MAX).await?;
-            let store = Arc::clone(self.store);
-            runs.insert(blocking(move || store.receive_run(&record)).await?);
+            let (store, version) = (Arc::clone(self.store), *version);
+            runs.insert(blocking(move || store.receive_run(&record, &version)).await?);
         }
         Ok(runs.into_iter().collect())
     }

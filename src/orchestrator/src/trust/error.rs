@@ -98,8 +98,8 @@ impl TrustError {
         let text = match self {
             Self::Store(error) => return error.hint(),
             Self::Unsigned { version } => {
-                let short = version.short();
-                format!("look at it with `show {short} --code`, then sign it with `sign {short} --key NAME`, or pull it from where it is signed")
+                let whole = version;
+                format!("look at it with `show {whole} --code`, then sign it with `sign {whole} --key NAME`, or pull it from where it is signed")
             }
             Self::Dependency { source, .. } => return source.hint(),
             Self::Untrusted { .. } => {

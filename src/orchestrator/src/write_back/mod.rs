@@ -53,7 +53,7 @@ pub fn write_back(
     let (mut removed, mut changed): (Vec<_>, Vec<_>) = (removed.collect(), changed.collect());
 
     let mut report = WriteBack::default();
-    let obeyed = Obeyed::of(result.entries());
+    let obeyed = Obeyed::of(result.entries(), &root);
     changed.retain(|entry| {
         if obeyed.has(&entry.path) {
             report.withheld.push(entry.path.clone());
@@ -511,6 +511,35 @@ mod tests {
         let left = export(&desk.store, out.path(), files.entries()).unwrap();
         assert_eq!(texts(&left), [".git/hooks/x"]);
         assert!(out.path().join("a").exists() && !out.path().join(".git").exists());
+    }
+
+    #[test]
+    fn a_repository_is_not_made_in_parts() {
+        let desk = Desk::new(&[]);
+        // With it, git looks for the rest elsewhere.
+        let base = desk.import();
+        let parts = desk.tree(&[("docs/CommonDir", "../lib"), ("docs/HEAD", "ref: x")]);
+        let report = desk.write_back(&base, &parts);
+        assert_eq!(texts(&report.withheld), ["docs/CommonDir"]);
+
+        let out = tempfile::tempdir().unwrap();
+        for name in ["x/HEAD", "x/objects/a"] {
+            let files = desk.tree(&[(name, "1"), ("x/notes", "1")]);
+            let left = export(&desk.store, out.path(), files.entries()).unwrap();
+            assert_eq!(texts(&left), Vec::<String>::new());
+        }
+        let last = desk.tree(&[("X/a", "1"), ("x/refs/a", "1"), ("x/notes", "2")]);
+        let left = export(&desk.store, out.path(), last.entries()).unwrap();
+        assert_eq!(texts(&left), ["x/refs/a"]);
+        assert_eq!(fs::read_to_string(out.path().join("x/notes")).unwrap(), "2");
+        // An empty repository has folders only, which are not copied in.
+        let out = tempfile::tempdir().unwrap();
+        fs::create_dir_all(out.path().join("objects")).unwrap();
+        fs::create_dir_all(out.path().join("refs")).unwrap();
+        fs::write(out.path().join("HEAD"), "ref: x").unwrap();
+        let left = desk.tree(&[("config", "x")]);
+        let left = export(&desk.store, out.path(), left.entries()).unwrap();
+        assert_eq!(texts(&left), ["config"]);
     }
 
     #[test]

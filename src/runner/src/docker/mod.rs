@@ -212,20 +212,16 @@ impl DockerSandboxes {
         self.end(ran.await).await
     }
 
-    /// The runtime of one run: the one that it wants, where the engine has that.
+    /// The runtime of one run: the operator's, else the one that it wants, where the engine has that.
     async fn runtime_of(&self, spec: &SandboxSpec) -> Option<String> {
-        let chosen = self.starter.options.runtimes.of(spec);
-        let Some(wanted) = spec.runtime.as_deref() else {
-            return chosen.map(str::to_owned);
-        };
-        let known = self.starter.capabilities().await.ok();
-        let known = known.filter(|known| known.check_runtime(wanted).is_ok());
-        match known {
-            // What the engine takes anyway need not be said to it, and waits in the pool.
-            Some(known) if known.runtime(chosen) == Some(wanted) => chosen.map(str::to_owned),
-            Some(_) => Some(wanted.to_owned()),
-            None => chosen.map(str::to_owned),
+        if let Some(chosen) = self.starter.options.runtimes.of(spec) {
+            return Some(chosen.to_owned());
         }
+        let wanted = spec.runtime.as_deref()?;
+        let known = self.starter.capabilities().await.ok()?;
+        // What the engine takes anyway need not be said to it, and waits in the pool.
+        let is_said = known.check_runtime(wanted).is_ok() && known.runtime(None) != Some(wanted);
+        is_said.then(|| wanted.to_owned())
     }
 
     /// The name of a runtime; `None` is the engine's default one.

@@ -287,7 +287,10 @@ impl PoolProcess {
         let watchdog = self.sandboxes.watch(removal, &wanted.limits.limits()).await;
         let passed = match write_message(&mut writer, kind::ANSWER, &given).await {
             Ok(()) => relay(&mut reader, &mut writer, ready.line).await,
-            error => error,
+            error => {
+                drop(ready.line);
+                error
+            }
         };
         // The line is closed: it ends by itself, and if not, it is killed.
         let mut remains = ready.remains;

@@ -188,6 +188,7 @@ async fn what_nobody_owns_is_reaped_and_nothing_else() {
     ];
     let kept = [
         container(&env, &alive, later, true).await,
+        container(&env, &alive, now.as_second() - 1, false).await,
         container(&env, elsewhere, later, false).await,
     ];
     reap(&env.engine, now).await.unwrap();

@@ -82,6 +82,22 @@ async fn only_what_changed_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_as_old_in_every_run_so_that_each_write_shows() {
+    let Some(env) = Env::open().await else { return };
+    let env = env.file("state", b"1");
+    let program = "import os\n\
+         def main(q):\n    \
+             made = os.stat('state').st_mtime_ns\n    \
+             with open('state', 'r+') as file:\n        \
+                 file.write('2')\n    \
+             return {'answer': f'{made} {os.stat(\"state\").st_mtime_ns > made}'}\n";
+    let report = env.python(program).await;
+    assert_eq!(answer(&report), "946684800000000000 True");
+    let changed: Vec<_> = env.changed(&report).into_iter().collect();
+    assert_eq!(changed, [("state".to_owned(), b"2".to_vec())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_written_before_a_failure_come_back() {
     let Some(env) = Env::open().await else { return };
     let report = env

@@ -34,6 +34,7 @@ CREATE INDEX subagents_with_head ON subagents (name) WHERE head IS NOT NULL;
 CREATE INDEX subagents_by_head ON subagents (head, name) WHERE head IS NOT NULL;
 -- Every name, former ones included.
 CREATE TABLE names (name TEXT PRIMARY KEY, subagent INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX names_of ON names (subagent);
 CREATE TABLE tags (
     subagent INTEGER NOT NULL, tag TEXT NOT NULL, digest BLOB NOT NULL,
     PRIMARY KEY (subagent, tag)

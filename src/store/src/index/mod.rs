@@ -40,7 +40,7 @@ pub(crate) use runs::RunRow;
 pub(crate) use view::Tables;
 
 /// The tables that this program knows. Another number makes the index begin anew.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// What every table is made by.
 const SCHEMAS: &[&str] = &[feed::SCHEMA, runs::SCHEMA];
 /// How long another process may be writing to the index; a rebuild takes seconds.

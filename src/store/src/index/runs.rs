@@ -50,7 +50,7 @@ impl RunRow {
 }
 
 impl IndexSlot {
-    /// The runs that may be wanted, the newest first, at most so many: those whose rows say so, and those
+    /// The runs that may be wanted, of subagents of these names where one is named, the newest first, at most so many: those whose rows say so, and those
     /// whose records could not be read.
     ///
     /// # Errors
@@ -58,12 +58,12 @@ impl IndexSlot {
     pub(crate) fn runs(
         &self,
         store: &Store,
-        query: &RunQuery,
+        (query, names): (&RunQuery, &[SubagentName]),
         before: Option<RunId>,
         most: usize,
     ) -> Result<Vec<RunId>, StoreError> {
         let layout = &store.layout;
-        match self.use_runs(store, |tables| wanted(tables, query, before, most)) {
+        match self.use_runs(store, |tables| wanted(tables, (query, names), before, most)) {
             Ok(answer) => Ok(answer),
             Err(Trouble::Store(error)) => Err(error),
             Err(Trouble::Index(unusable)) => {
@@ -221,7 +221,7 @@ fn read_on(connection: &mut Connection, store: &Store) -> Result<(), Trouble> {
 
 fn wanted(
     tables: &Connection,
-    query: &RunQuery,
+    (query, names): (&RunQuery, &[SubagentName]),
     before: Option<RunId>,
     most: usize,
 ) -> rusqlite::Result<Vec<RunId>> {
@@ -229,12 +229,16 @@ fn wanted(
     let before = before.map_or_else(|| "g".to_owned(), |run| run.to_string());
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let since = query.since.map(Timestamp::as_microsecond);
-    let name = query.name.as_ref().map(SubagentName::as_str);
+    let names: Vec<&str> = names.iter().map(SubagentName::as_str).collect();
     let version = query.version.map(|version| version.to_string());
     let mut filters = String::new();
     let mut values: Vec<&dyn ToSql> = vec![&before];
+    if query.name.is_some() {
+        let places = vec!["?"; names.len()].join(", ");
+        filters = format!(" AND name IN ({places})");
+        values.extend(names.iter().map(|one| one as &dyn ToSql));
+    }
     for (filter, value) in [
-        (" AND name = ?", name.as_ref().map(|one| one as &dyn ToSql)),
         (
             " AND outcome = ?",
             query.outcome.as_ref().map(|one| one as &dyn ToSql),
@@ -250,7 +254,7 @@ fn wanted(
             values.push(value);
         }
     }
-    let sql = if values.len() == 1 {
+    let sql = if filters.is_empty() {
         "SELECT run FROM runs WHERE run < ? ORDER BY run DESC LIMIT ?".to_owned()
     } else {
         values.push(&before);

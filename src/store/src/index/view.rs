@@ -215,6 +215,11 @@ impl View for Tables<'_> {
         )
     }
 
+    fn names(&self, id: u64) -> Result<Vec<SubagentName>, StoreError> {
+        let sql = "SELECT name FROM names WHERE subagent = ? ORDER BY name";
+        self.all(sql, &[&signed(id)], |row| name(row, 0))
+    }
+
     fn tag(&self, id: u64, tag: &str) -> Result<Option<Digest>, StoreError> {
         let sql = "SELECT digest FROM tags WHERE subagent = ? AND tag = ?";
         let found = self.one(sql, &[&signed(id), &tag], |row| digest(row, 0))?;

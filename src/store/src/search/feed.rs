@@ -82,19 +82,29 @@ impl Search {
             names.extend(ran);
             folder = folder.filter(|_| is_whole);
         }
+        // Runs go by the name that their subagent had then.
+        let mut present = BTreeSet::new();
+        for name in &names {
+            present.extend(store.head(name)?.map(|head| head.name));
+        }
+        names.extend(present);
         let names: Vec<SubagentName> = names.into_iter().collect();
         let read = |name: &SubagentName| -> Result<_, StoreError> {
             // A former name means another one, which is looked at by itself.
             let head = store.head(name)?.filter(|head| head.name == *name);
-            Ok(head.map(|head| (head.digest, texts(store, &head.digest))))
+            head.map(|head| {
+                let names = store.names_of(name)?;
+                Ok((head.digest, names, texts(store, &head.digest)))
+            })
+            .transpose()
         };
         let mut changes = vectors::Changes::new(&tables);
         parallel::each(&names, read, |name, head| {
             let id = forget(&tables, name, &mut changes).map_err(error)?;
-            if let Some((digest, texts)) = head? {
+            if let Some((digest, names, texts)) = head? {
                 indexed.subagents += 1;
                 indexed.unreadable += u64::from(texts.is_none());
-                let written = write(&tables, id, name, &digest, texts.as_ref());
+                let written = write(&tables, id, (name, &names), &digest, texts.as_ref());
                 let (id, vector) = written.map_err(error)?;
                 changes.set(id, &vector).map_err(error)?;
             }
@@ -286,11 +296,12 @@ fn count(tables: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Writes down a name, under the number that it had, and gives its number and direction.
+/// Writes down a name, with all that its subagent had, under the number that it had, and gives its number and
+/// direction.
 fn write(
     tables: &Connection,
     id: Option<i64>,
-    name: &SubagentName,
+    (name, names): (&SubagentName, &[SubagentName]),
     digest: &Digest,
     texts: Option<&Texts>,
 ) -> rusqlite::Result<(i64, Vec<i8>)> {
@@ -301,22 +312,32 @@ fn write(
     );
     let symbols = field(|one| &one.symbols);
     let mut walls: Vec<f64> = Vec::new();
-    let mut queries: Vec<String> = Vec::new();
+    let mut asked: Vec<(String, String)> = Vec::new();
     let mut all = 0_i64;
-    {
+    for name in names {
         let mut of_name = tables.prepare_cached(
-            "SELECT completed, wall_ms, query FROM runs WHERE name = ? ORDER BY run DESC",
+            "SELECT completed, wall_ms, query, run FROM runs WHERE name = ? ORDER BY run DESC",
         )?;
         let mut rows = of_name.query([name.as_str()])?;
+        let mut of_this = 0;
         while let Some(row) = rows.next()? {
             all += 1;
             if row.get(0)? {
                 walls.push(row.get(1)?);
                 let query: String = row.get(2)?;
-                if queries.len() < QUERIES_MAX && !queries.contains(&query) {
-                    queries.push(query);
+                let mut before = asked.iter().rev().take(of_this);
+                if of_this < QUERIES_MAX && before.all(|(_, known)| *known != query) {
+                    asked.push((row.get(3)?, query));
+                    of_this += 1;
                 }
             }
+        }
+    }
+    asked.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let mut queries: Vec<String> = Vec::new();
+    for (_, query) in asked {
+        if queries.len() < QUERIES_MAX && !queries.contains(&query) {
+            queries.push(query);
         }
     }
     walls.sort_by(f64::total_cmp);

@@ -26,7 +26,7 @@ use crate::layout::Layout;
 use crate::{Store, StoreError, persist};
 
 /// The tables that this program knows. Another number makes the index begin anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// How long another process may be filling it, in seconds.
 const BUSY_WAIT: u64 = 30;
 /// KiB of pages that one process keeps in memory: the directions of a hundred thousand texts, and as much again.

@@ -31,6 +31,24 @@ fn a_record_is_read_back_exactly() {
     assert_eq!(home.findings(), Vec::<String>::new());
 }
 
+#[test]
+fn a_record_from_elsewhere_is_of_the_version_that_it_comes_with() {
+    let home = Home::new();
+    let (version, other) = (home.stage("1"), home.stage("2"));
+    let own = record(&home.store, run_id(1), Some(version));
+    let digest = home.store.record_run(&own).unwrap();
+    assert_eq!(
+        home.store.receive_run(&digest, &version).unwrap(),
+        run_id(1)
+    );
+    let nobodys = record(&home.store, run_id(2), None);
+    let nobodys = home.store.record_run(&nobodys).unwrap();
+    for (record, version) in [(digest, other), (nobodys, version)] {
+        let error = home.store.receive_run(&record, &version).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
+    }
+}
+
 /// Golden: a change of these digests makes recorded runs unreadable under their names.
 #[test]
 fn the_digests_of_a_record_never_change() {

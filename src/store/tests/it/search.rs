@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use spec::wire::OutcomeJson;
 use spec::{Digest, RunOutcome};
-use store::{Store, StoreErrorKind, VersionContent};
+use store::{RunQuery, Store, StoreErrorKind, VersionContent};
 
 use crate::fixtures::{Home, at, content, name, publication, record, run_id};
 
@@ -176,6 +176,33 @@ fn what_is_proven_comes_first_among_equals() {
     assert!(all[0].proven > 0.3 && all[0].median_ms.is_some());
     // What somebody once asked finds what answered.
     assert_eq!(found(store, "write it")[0], "b-counter");
+
+    // Another name takes nothing from what was proven, nor does it when all is read anew.
+    let other = name("word-counter");
+    store.rename(&name("b-counter"), &other, at(1)).unwrap();
+    let mut last = record(store, run_id(4), None);
+    last.name = Some(other.clone());
+    store.record_run(&last).unwrap();
+    let ran = |named: &str| {
+        let query = RunQuery {
+            name: Some(name(named)),
+            limit: 10,
+            ..RunQuery::default()
+        };
+        store.run_page(&query).unwrap().runs.len()
+    };
+    for _ in 0..2 {
+        let all = store.search("counts words", 3, &mut |_| {}).unwrap();
+        assert_eq!(all[0].name, other, "{all:?}");
+        assert_eq!((all[0].runs, all[0].completed), (3, 3));
+        assert_eq!(found(store, "write it")[0], "word-counter");
+        assert_eq!(
+            ["word-counter", "b-counter", "a-counter", "nobody"].map(ran),
+            [3, 3, 1, 0]
+        );
+        assert_eq!(home.findings(), [] as [String; 0]);
+        store.reindex_search(&mut |_| {}).unwrap();
+    }
 }
 
 #[test]
