@@ -501,7 +501,7 @@ async fn an_environment_that_no_lock_names_stays_where_it_is() {
         reference: &"counter".parse().unwrap(),
         with_cases: false,
         environments: None,
-        at: Timestamp::UNIX_EPOCH,
+        act: Timestamp::UNIX_EPOCH.into(),
     };
     let copied = copy_version(&request, &mut |_, _| {}).unwrap();
     assert_eq!(copied.attachments, 1);
@@ -523,7 +523,7 @@ fn signatures_are_copied() {
         reference: &"counter".parse().unwrap(),
         with_cases: false,
         environments: None,
-        at: Timestamp::UNIX_EPOCH,
+        act: Timestamp::UNIX_EPOCH.into(),
     };
     let copied = copy_version(&request, &mut |_, _| {}).unwrap();
     assert_eq!(copied.attachments, 1);
