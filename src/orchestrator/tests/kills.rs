@@ -248,7 +248,7 @@ async fn pull(store: &Store, host: &str) {
         with_cases: random(2) == 0,
         force: false,
         trust: TrustPolicy::default(),
-        at: at(),
+        act: at().into(),
     };
     match share::pull(store, &repository(&place).await, &request, &()).await {
         Ok(pulled) => {
@@ -356,7 +356,7 @@ impl Heard {
                 with_cases: false,
                 force: true,
                 trust: TrustPolicy::default(),
-                at: at(),
+                act: at().into(),
             };
             let pulled = share::pull(&store, &repository(&from).await, &request, &()).await;
             assert_eq!(pulled.unwrap().version, *version);
