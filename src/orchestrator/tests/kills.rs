@@ -34,7 +34,18 @@ fn at() -> Timestamp {
     Timestamp::from_second(1_767_225_600 - i64::try_from(random(1_000_000)).unwrap()).unwrap()
 }
 
+/// A version, which depends on others that have no name as often as not.
 fn version(store: &Store) -> Digest {
+    let mut depends = BTreeMap::new();
+    for below in ["elk", "fox"] {
+        if random(2) == 0 {
+            depends = [(name(below), stage(store, depends))].into();
+        }
+    }
+    stage(store, depends)
+}
+
+fn stage(store: &Store, depends: BTreeMap<SubagentName, Digest>) -> Digest {
     let path = WorkspacePath::from_text("main.py").unwrap();
     let source = format!("x = {}\n{}", random(u64::MAX), "#".repeat(20_000));
     let content = VersionContent {
@@ -42,7 +53,7 @@ fn version(store: &Store) -> Digest {
         description: "Counts.".to_owned(),
         files: vec![(path, source.into_bytes())],
         skills: BTreeSet::new(),
-        depends: BTreeMap::new(),
+        depends,
         egress: BTreeSet::new(),
         limits: None,
         python: "3.13".to_owned(),
@@ -248,7 +259,7 @@ async fn pull(store: &Store, host: &str) {
         with_cases: random(2) == 0,
         force: false,
         trust: TrustPolicy::default(),
-        at: at(),
+        act: at().into(),
     };
     match share::pull(store, &repository(&place).await, &request, &()).await {
         Ok(pulled) => {
@@ -356,7 +367,7 @@ impl Heard {
                 with_cases: false,
                 force: true,
                 trust: TrustPolicy::default(),
-                at: at(),
+                act: at().into(),
             };
             let pulled = share::pull(&store, &repository(&from).await, &request, &()).await;
             assert_eq!(pulled.unwrap().version, *version);

@@ -9,7 +9,7 @@ use orchestrator::{
     import_skills,
 };
 use spec::{Digest, Skill, VersionRef};
-use store::Store;
+use store::{Act, Store};
 use tempfile::TempDir;
 
 struct Home {
@@ -45,7 +45,7 @@ impl Home {
             folder,
             locks: Locks::default(),
             dry_run,
-            at: Timestamp::UNIX_EPOCH,
+            act: act(),
         };
         import_skills(request, &mut |_, _| {}).unwrap()
     }
@@ -68,6 +68,13 @@ impl Home {
     }
 }
 
+fn act() -> Act {
+    Act {
+        by: Some("ada".to_owned()),
+        ..Timestamp::UNIX_EPOCH.into()
+    }
+}
+
 fn copy(from: &Home, to: &Home, name: &str) -> orchestrator::CopyReport {
     let request = CopyRequest {
         from: &from.store,
@@ -75,7 +82,7 @@ fn copy(from: &Home, to: &Home, name: &str) -> orchestrator::CopyReport {
         reference: &name.parse().unwrap(),
         with_cases: true,
         environments: None,
-        at: Timestamp::UNIX_EPOCH,
+        act: act(),
     };
     copy_version(&request, &mut |_, _| {}).unwrap()
 }
@@ -230,7 +237,7 @@ fn hostile_folders_are_refused() {
         folder: &folder.join("a"),
         locks: Locks::default(),
         dry_run: false,
-        at: Timestamp::UNIX_EPOCH,
+        act: act(),
     };
     let error = import_skills(request, &mut |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("holds no subagent"), "{error}");
@@ -369,6 +376,81 @@ fn a_copy_has_the_same_digest_and_never_takes_a_name_away() {
     home.clean();
 }
 
+#[test]
+fn what_is_pinned_stays_and_stops_no_other() {
+    let (home, other) = (Home::new(), Home::new());
+    let folder = home.write(&[
+        ("ant/SKILL.md", "---\nname: ant\n---\n"),
+        ("ant/ant.py", MAIN),
+        ("bee/SKILL.md", "---\nname: bee\n---\n"),
+        ("bee/bee.py", MAIN),
+    ]);
+    home.import(&folder);
+    copy(&home, &other, "ant");
+    let ant = home.head("ant");
+    for one in [&home, &other] {
+        one.store.pin(&"ant".parse().unwrap(), act()).unwrap();
+    }
+    let changed = format!("{MAIN}# changed\n");
+    home.write(&[("ant/ant.py", &changed), ("bee/bee.py", &changed)]);
+    for dry_run in [true, false] {
+        let items = home.import_or_try(&folder, dry_run);
+        assert!(why(&items[0]).contains("is pinned"), "{}", why(&items[0]));
+        assert!(matches!(
+            items[1].outcome,
+            ImportOutcome::Saved {
+                parent: Some(_),
+                ..
+            }
+        ));
+    }
+    assert_eq!(home.head("ant"), ant);
+
+    home.store.unpin(&"ant".parse().unwrap(), act()).unwrap();
+    home.import(&folder);
+    assert_ne!(home.head("ant"), ant);
+    let copied = copy(&home, &other, "ant");
+    assert!(!copied.is_head);
+    assert_eq!(other.head("ant"), ant);
+    let tagged = format!("ant:{}", copied.tag.unwrap());
+    assert_eq!(other.head(&tagged), home.head("ant"));
+    for one in [&home, &other] {
+        let log = one.store.log(None).unwrap();
+        assert!(log.iter().all(|one| one.by.as_deref() == Some("ada")));
+    }
+}
+
+#[test]
+fn what_is_damaged_is_mended_by_bringing_it_again() {
+    let (home, other) = (composed(), Home::new());
+    let folder = home.export("whole");
+    copy(&home, &other, "whole");
+    let digests: Vec<Digest> = ["part", "whole"]
+        .into_iter()
+        .flat_map(|name| {
+            let version = home.store.version(&home.head(name).unwrap()).unwrap();
+            [version.digest, version.config, version.source]
+        })
+        .collect();
+    for digest in digests {
+        let path = other.store.root().join("blobs/sha256").join(digest.hex());
+        let damage = || {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, b"damaged").unwrap();
+        };
+        damage();
+        assert!(copy(&home, &other, "whole").written_bytes > 0);
+        other.clean();
+        damage();
+        let items = other.import(&folder);
+        assert!(
+            matches!(items[0].outcome, ImportOutcome::Unchanged { .. }),
+            "{items:?}"
+        );
+        other.clean();
+    }
+}
+
 /// Files below a folder, each with its bytes.
 fn files_below(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
@@ -445,7 +527,7 @@ fn a_copy_brings_wheels_and_writes_nothing_where_it_comes_from() {
         reference: &"lib".parse().unwrap(),
         with_cases: false,
         environments: Some(&settings),
-        at: Timestamp::UNIX_EPOCH,
+        act: act(),
     };
     let report = copy_version(&request, &mut |_, _| {}).unwrap();
     assert_eq!(report.without_environment, []);
@@ -508,7 +590,7 @@ fn what_cannot_be_locked_stops_no_other() {
         folder: &folder,
         locks: Locks::failed(folders, "no engine answers", Some("start it")),
         dry_run: false,
-        at: Timestamp::UNIX_EPOCH,
+        act: act(),
     };
     let items = import_skills(request, &mut |_, _| {}).unwrap();
     assert!(matches!(items[0].outcome, ImportOutcome::Saved { .. }));

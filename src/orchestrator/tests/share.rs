@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use orchestrator::share::{self, PullRequest, Pulled, PushRequest, Pushed, ShareError};
-use orchestrator::trust::{self, Demand, KeyFolder, TrustError, TrustPolicy};
+use orchestrator::trust::{
+    self, Demand, KeyFolder, SIGNATURE_TYPE, TrustError, TrustPolicy, TrustRule,
+};
 use orchestrator::{CopyRequest, EnvironmentSettings, copy_version};
-use registry::{RegistryOptions, RegistryRef, Repository};
+use registry::{LayoutDir, RegistryOptions, RegistryRef, Repository};
 use runner::EngineConfig;
 use spec::{Digest, SubagentName, WorkspacePath};
-use store::{Move, Publication, Requirement, Store, VersionContent};
+use store::{Act, Move, Publication, Requirement, Store, StoreError, VersionContent};
 use testkit::{RegistryServer, ScriptedServer, ServerReply};
 
 struct Home {
@@ -134,16 +136,41 @@ impl Home {
     }
 
     async fn pull_as(&self, from: &str, name: Option<&str>) -> Result<Pulled, ShareError> {
-        let from: RegistryRef = from.parse().unwrap();
         let request = PullRequest {
-            from: from.clone(),
             name: name.map(|name| name.parse().unwrap()),
+            ..self.request(from)
+        };
+        self.pull_by(&request).await
+    }
+
+    async fn pull_by(&self, request: &PullRequest) -> Result<Pulled, ShareError> {
+        let repository = repository(&request.from).await;
+        share::pull(&self.store, &repository, request, &()).await
+    }
+
+    fn request(&self, from: &str) -> PullRequest {
+        PullRequest {
+            from: from.parse().unwrap(),
+            name: None,
             with_cases: false,
             force: false,
             trust: self.trust.clone(),
-            at: Timestamp::UNIX_EPOCH,
-        };
-        share::pull(&self.store, &repository(&from).await, &request, &()).await
+            act: act(),
+        }
+    }
+
+    /// Has a blob hold other bytes.
+    fn damage(&self, digest: &Digest) {
+        let path = self.store.root().join("blobs/sha256").join(digest.hex());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"damaged").unwrap();
+    }
+}
+
+fn act() -> Act {
+    Act {
+        by: Some("ada".to_owned()),
+        ..Timestamp::UNIX_EPOCH.into()
     }
 }
 
@@ -501,7 +528,7 @@ async fn an_environment_that_no_lock_names_stays_where_it_is() {
         reference: &"counter".parse().unwrap(),
         with_cases: false,
         environments: None,
-        at: Timestamp::UNIX_EPOCH,
+        act: act(),
     };
     let copied = copy_version(&request, &mut |_, _| {}).unwrap();
     assert_eq!(copied.attachments, 1);
@@ -523,11 +550,255 @@ fn signatures_are_copied() {
         reference: &"counter".parse().unwrap(),
         with_cases: false,
         environments: None,
-        at: Timestamp::UNIX_EPOCH,
+        act: act(),
     };
     let copied = copy_version(&request, &mut |_, _| {}).unwrap();
     assert_eq!(copied.attachments, 1);
     let signed = there.store.attachments(&version).unwrap();
     assert_eq!(signed, here.store.attachments(&version).unwrap());
     there.is_whole();
+}
+
+/// What a registry says about ancestors is nobody's word: it takes back nothing that is known here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_cannot_take_a_head_back() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there, evil) = (Home::new(), Home::new(), Home::new());
+    let place = format!("{}/counter", server.host());
+    let old = here.publish("counter", "1", &[]);
+    here.push("counter", &place).await.unwrap();
+    there.pull(&place).await.unwrap();
+    let new = here.publish("counter", "2", &[]);
+    here.push("counter", &place).await.unwrap();
+    there.pull(&place).await.unwrap();
+    assert_eq!(there.head("counter"), Some(new));
+    // Now the old version is said to have come from the new one, and is the latest again.
+    evil.publish("counter", "2", &[]);
+    assert_eq!(evil.publish("counter", "1", &[]), old);
+    evil.push("counter", &place).await.unwrap();
+    let error = there.pull(&place).await.unwrap_err();
+    assert!(matches!(error, ShareError::HeadIsNewer { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("--force"));
+    assert_eq!(there.head("counter"), Some(new));
+    let forced = PullRequest {
+        force: true,
+        ..there.request(&place)
+    };
+    there.pull_by(&forced).await.unwrap();
+    assert_eq!(there.head("counter"), Some(old));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_head_moves_only_over_its_pin() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there) = (Home::new(), Home::new());
+    let place = format!("{}/counter", server.host());
+    let old = here.publish("counter", "1", &[]);
+    here.push("counter", &place).await.unwrap();
+    there.pull(&place).await.unwrap();
+    there.store.pin(&"counter".parse().unwrap(), act()).unwrap();
+    let new = here.publish("counter", "2", &[]);
+    here.push("counter", &place).await.unwrap();
+    let error = there.pull(&place).await.unwrap_err();
+    assert!(
+        matches!(error, ShareError::Store(StoreError::Pinned { .. })),
+        "{error}"
+    );
+    assert_eq!(there.head("counter"), Some(old));
+    let over = PullRequest {
+        act: Act {
+            over_pins: true,
+            ..act()
+        },
+        ..there.request(&place)
+    };
+    there.pull_by(&over).await.unwrap();
+    assert_eq!(there.head("counter"), Some(new));
+    let log = there.store.log(None).unwrap();
+    assert!(log.iter().all(|one| one.by.as_deref() == Some("ada")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_demanded_of_a_name_and_a_place_holds_however_they_are_written() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, mut there) = (Home::new(), Home::new());
+    let port = server.host().rsplit(':').next().unwrap().to_owned();
+    let place = format!("localhost:{port}/old");
+    here.publish("old", "1", &[]);
+    here.push("old", &place).await.unwrap();
+    there.pull(&place).await.unwrap();
+    let (old, present) = ("old".parse().unwrap(), "prod-x".parse().unwrap());
+    there.store.rename(&old, &present, act()).unwrap();
+    here.publish("old", "2", &[]);
+    here.push("old", &place).await.unwrap();
+    let rule = |name: Option<&str>, registry: Option<String>| TrustPolicy {
+        rules: vec![TrustRule {
+            name: name.map(str::to_owned),
+            registry,
+            demand: Demand::Signed,
+            keys: Vec::new(),
+        }],
+        ..TrustPolicy::default()
+    };
+    let head = there.head("prod-x");
+    for (policy, from) in [
+        // A former name moves the head of the present one.
+        (rule(Some("prod-*"), None), place.clone()),
+        (
+            rule(None, Some(format!("localhost:{port}/*"))),
+            place.replace("localhost", "LocalHost"),
+        ),
+        (
+            rule(None, Some(format!("LOCALHOST:{port}/*"))),
+            place.clone(),
+        ),
+    ] {
+        there.trust = policy;
+        let error = there.pull(&from).await.unwrap_err();
+        assert!(
+            matches!(error, ShareError::Trust(TrustError::Unsigned { .. })),
+            "{error}"
+        );
+        assert_eq!(there.head("prod-x"), head);
+    }
+    there.trust = rule(Some("old"), None);
+    let pulled = there.pull(&place).await.unwrap();
+    assert_eq!(pulled.name, present);
+    assert_eq!(there.head("prod-x"), here.head("old"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_here_is_mended_by_pulling_it_again() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, there) = (Home::new(), Home::new());
+    let keys = KeyFolder::new(here.folder.path());
+    keys.generate("release").unwrap();
+    let version = here.publish("counter", "def main(query): return {}\n", &[]);
+    let signed = trust::sign(&here.store, &keys, "release", &version).unwrap();
+    let place = format!("{}/counter", server.host());
+    here.push("counter", &place).await.unwrap();
+    there.pull(&place).await.unwrap();
+    let whole = there.store.version(&version).unwrap();
+    let signature = signed.signature;
+    for damaged in [
+        version,
+        whole.config,
+        whole.source,
+        signature.digest,
+        signature.layers[0].1,
+    ] {
+        there.damage(&damaged);
+        there.pull(&place).await.unwrap();
+        there.is_whole();
+    }
+}
+
+/// Somebody who may write there says things that are of no use.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_wrongly_keeps_nothing_from_coming() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, mut there) = (Home::new(), Home::new());
+    let keys = KeyFolder::new(here.folder.path());
+    let key = keys.generate("release").unwrap().public;
+    there.trust = TrustPolicy {
+        demand: Demand::Signed,
+        keys: vec![key],
+        ..TrustPolicy::default()
+    };
+    let version = here.publish("counter", "def main(query): return {}\n", &[]);
+    let place = format!("{}/counter", server.host());
+    here.push("counter", &place).await.unwrap();
+    let repository = repository(&place.parse().unwrap()).await;
+    let content = LayoutDir::new(here.store.root());
+    let large = here.store.put(&vec![b' '; 200 << 10]).unwrap();
+    let small = here.store.put(b"small").unwrap();
+    let empty = here.store.put(b"{}").unwrap();
+    let lineage = "application/vnd.agentfactory.lineage.v1";
+    let run = "application/vnd.agentfactory.run.v1";
+    let size = here.store.open(&version).unwrap().size();
+    for (artifact_type, layer, layer_size, annotations) in [
+        (SIGNATURE_TYPE, small, 5, true),
+        (lineage, large, 200 << 10, false),
+        (run, small, 5, false),
+    ] {
+        let mut manifest = serde_json::json!({
+            "artifactType": artifact_type,
+            "config": {"digest": empty, "mediaType": "application/vnd.oci.empty.v1+json", "size": 2},
+            "layers": [{"digest": layer, "mediaType": "text/plain", "size": layer_size}],
+            "mediaType": store::MANIFEST_MEDIA_TYPE,
+            "schemaVersion": 2,
+            "subject": {"digest": version, "mediaType": store::MANIFEST_MEDIA_TYPE, "size": size},
+        });
+        if annotations {
+            manifest["annotations"] = serde_json::json!({"org.example": "x"});
+        }
+        let bytes = spec::canonical_json(&manifest).unwrap().into();
+        repository
+            .push_artifact(&content, &bytes, None, &())
+            .await
+            .unwrap();
+    }
+    let error = there.pull(&place).await.unwrap_err();
+    assert!(matches!(error, ShareError::Trust(_)), "{error}");
+    trust::sign(&here.store, &keys, "release", &version).unwrap();
+    here.push("counter", &place).await.unwrap();
+    let pulled = there.pull(&place).await.unwrap();
+    assert_eq!((pulled.attachments, pulled.refused), (1, 2));
+    let with_cases = PullRequest {
+        with_cases: true,
+        ..there.request(&place)
+    };
+    let pulled = there.pull_by(&with_cases).await.unwrap();
+    assert_eq!((pulled.runs.len(), pulled.refused), (0, 3));
+    there.is_whole();
+}
+
+/// Much of one type does not hide what is of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_is_found_among_a_thousand_other_things() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, mut there) = (Home::new(), Home::new());
+    let keys = KeyFolder::new(here.folder.path());
+    let key = keys.generate("release").unwrap().public;
+    there.trust = TrustPolicy {
+        demand: Demand::Signed,
+        keys: vec![key],
+        ..TrustPolicy::default()
+    };
+    let version = here.publish("counter", "def main(query): return {}\n", &[]);
+    let signed = trust::sign(&here.store, &keys, "release", &version).unwrap();
+    let place = format!("{}/counter", server.host());
+    here.push("counter", &place).await.unwrap();
+    let listed = |digest: Digest, artifact_type: &str| serde_json::json!({"artifactType": artifact_type, "digest": digest, "mediaType": store::MANIFEST_MEDIA_TYPE, "size": 500});
+    let others = (0..1_200).map(|number: u32| Digest::of(&number.to_le_bytes()));
+    let others: BTreeSet<Digest> = others.collect();
+    let lineage = "application/vnd.agentfactory.lineage.v1";
+    let mut list: Vec<_> = others.iter().map(|one| listed(*one, lineage)).collect();
+    list.push(listed(signed.signature.digest, SIGNATURE_TYPE));
+    let list = serde_json::json!({"manifests": list, "schemaVersion": 2}).to_string();
+    let host = server.host();
+    let relay = ScriptedServer::start(move |request| {
+        let asked = request.target.rsplit('/').next().unwrap_or_default();
+        if request.target.contains("/referrers/") {
+            ServerReply::body(list.clone())
+        } else if asked.parse().is_ok_and(|digest| others.contains(&digest)) {
+            ServerReply::status(404)
+        } else {
+            forward(&host, &request.method, &request.target)
+        }
+    });
+    let pulled = there.pull(&format!("{}/counter", relay.host())).await;
+    assert_eq!(pulled.unwrap().attachments, 1);
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use spec::Digest;
 
+use crate::blobs::is_whole;
 use crate::{Content, Descriptor, Parts, Progress, RegistryError, Repository, Target};
 
 /// Blobs that are on their way at once.
@@ -82,7 +83,7 @@ impl Repository {
         Ok(moved)
     }
 
-    /// Pulls blobs that are not on this side yet.
+    /// Pulls blobs that are not on this side yet, or not as they should be.
     ///
     /// # Errors
     /// Those of a registry; [`RegistryError::Content`] when one cannot be kept.
@@ -103,7 +104,7 @@ impl Repository {
                     digest: blob.digest,
                     source,
                 })?;
-                if is_here {
+                if is_here && is_whole(content, blob).await {
                     moved.skipped = 1;
                     meter.add(blob.size);
                     return Ok::<_, RegistryError>(moved);

@@ -7,15 +7,16 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, 
 use reqwest::{Method, StatusCode, Url};
 use sha2::{Digest as _, Sha256};
 use spec::Digest;
+use tokio::time::Instant;
 
-use crate::connection::{Access, Answer, Call, is_transient, limit_of};
+use crate::connection::{Access, Answer, Call, SMALL, is_transient, limit_of};
 use crate::{Content, Descriptor, RegistryError, Repository, Sink};
 
 /// Bytes that one request uploads. Source: registries on object stores want at least 5 MiB.
 const PART: usize = 8 << 20;
 /// Bytes that are handed to a sink at a time.
 const BATCH: usize = 1 << 20;
-/// How often a transfer that does not move goes on where it was.
+/// How often a transfer goes on where it was without another [`BATCH`] of bytes.
 const ATTEMPTS: u32 = 5;
 
 impl Repository {
@@ -188,18 +189,20 @@ impl Repository {
         let mut call = Call::new(Method::GET, url, Access::Read, &of_blob(blob.digest));
         call.limit = limit_of(blob.size);
         let mut target = Target::create(content, blob)?;
-        let mut idle = 1;
+        // All attempts together may take little more than one: what is slower is not waited for.
+        let deadline = Instant::now() + limit_of(blob.size) + SMALL * ATTEMPTS;
+        let (mut idle, mut reached) = (1, 0);
         loop {
-            let before = target.received();
             match self.download(&call, content, &mut target, done).await {
                 Ok(()) => break,
                 Err(error) if error.is_transient() => {
-                    idle = if target.received() > before {
-                        1
+                    // Whoever sends a byte at a time would never be done.
+                    if target.received() >= reached + BATCH as u64 {
+                        (idle, reached) = (1, target.received());
                     } else {
-                        idle + 1
-                    };
-                    if idle > ATTEMPTS {
+                        idle += 1;
+                    }
+                    if idle > ATTEMPTS || Instant::now() >= deadline {
                         return Err(error);
                     }
                     tracing::debug!(digest = %blob.digest, %error, "a download was interrupted");
@@ -257,6 +260,20 @@ impl Repository {
             });
         }
         Ok(())
+    }
+}
+
+/// Whether a blob on this side is what its descriptor says. A part of it at a time is in memory.
+pub(crate) async fn is_whole(content: &dyn Content, blob: &Descriptor) -> bool {
+    let Ok(mut source) = Source::open(content, blob) else {
+        return false;
+    };
+    loop {
+        match source.part().await {
+            Ok(part) if part.is_empty() => return source.check().is_ok(),
+            Ok(_) => {}
+            Err(_) => return false,
+        }
     }
 }
 

@@ -119,7 +119,8 @@ impl Repository {
         name: RepositoryName,
         options: &RegistryOptions,
     ) -> Result<Self, RegistryError> {
-        let is_in = |hosts: &[String]| hosts.iter().any(|host| host == name.host());
+        let is_own = |host: &String| host.eq_ignore_ascii_case(name.host());
+        let is_in = |hosts: &[String]| hosts.iter().any(is_own);
         let plain = is_in(&options.plain_http) || (name.is_local() && !is_in(&options.tls));
         let scheme = if plain { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{}/v2/", name.endpoint()));
@@ -156,6 +157,12 @@ impl Repository {
     /// Its name.
     pub fn name(&self) -> &RepositoryName {
         &self.name
+    }
+
+    /// Every way to write its name: with and without the port that its scheme has, and by other names of the same
+    /// registry. A rule about repositories is about all of them.
+    pub fn spellings(&self) -> Vec<String> {
+        self.name.spellings(&self.base)
     }
 
     /// An address below `/v2/<repository>/`.

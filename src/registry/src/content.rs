@@ -15,7 +15,7 @@ pub trait Content: Send + Sync + fmt::Debug {
     /// The source's.
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send>>;
 
-    /// Whether a blob is here already.
+    /// Whether a blob is here already. Its bytes need not be looked at.
     ///
     /// # Errors
     /// The source's.

@@ -87,7 +87,7 @@ impl DockerConfig {
             Err(why) => return Err(failed(format!("`{}`: {why}", path.display()))),
         };
         let keys = keys(host);
-        let helper = keys.iter().find_map(|key| config.cred_helpers.get(key));
+        let helper = keys.iter().find_map(|key| kept(&config.cred_helpers, key));
         if let Some(helper) = helper.or(config.creds_store.as_ref()) {
             for key in &keys {
                 let answer = self.help(helper, key).await;
@@ -98,7 +98,7 @@ impl DockerConfig {
                 }
             }
         }
-        let entry = keys.iter().find_map(|key| config.auths.get(key));
+        let entry = keys.iter().find_map(|key| kept(&config.auths, key));
         entry.map_or(Ok(None), |entry| entry.credential().map_err(failed))
     }
 
@@ -184,6 +184,13 @@ impl Entry {
     }
 }
 
+/// What is kept under a name, which Docker keeps as it was written at the login.
+fn kept<'a, T>(all: &'a BTreeMap<String, T>, key: &str) -> Option<&'a T> {
+    let mut all = all.iter();
+    all.find(|(name, _)| name.eq_ignore_ascii_case(key))
+        .map(|(_, one)| one)
+}
+
 /// The names under which Docker may keep a registry's credentials.
 fn keys(host: &str) -> Vec<String> {
     match host {
@@ -253,6 +260,9 @@ mod tests {
         let check = found(&config, host).await.unwrap();
         assert_eq!(check.as_deref(), Some("me:secret:with colon"));
         assert_eq!(found(&config, "other.example.org").await.unwrap(), None);
+        let config = config.replace("registry.example", "Registry.Example");
+        let check = found(&config, host).await.unwrap();
+        assert_eq!(check.as_deref(), Some("me:secret:with colon"));
         let config = format!("{{\"auths\": {{\"https://{host}\": {{\"identitytoken\": \"t\"}}}}}}");
         let check = found(&config, host).await.unwrap();
         assert_eq!(check.as_deref(), Some("token t"));

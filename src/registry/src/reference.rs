@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use reqwest::Url;
 use spec::Digest;
 
-/// A repository of a registry.
+/// A repository of a registry. Its host is in lower case, however it was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RepositoryName {
     host: String,
@@ -48,6 +49,9 @@ impl ReferenceError {
     }
 }
 
+/// The default registry of Docker, and the name under which it answers. Source: Docker's own client.
+const DOCKER_HOSTS: &[&str] = &["docker.io", "index.docker.io"];
+const DOCKER_ENDPOINT: &str = "registry-1.docker.io";
 /// The longest repository, in bytes, host included. Source: OCI distribution specification.
 const LENGTH_MAX: usize = 255;
 
@@ -72,12 +76,39 @@ impl RepositoryName {
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
+    /// Every way to write this repository, where the registry is asked at that port: with and without a port
+    /// that need not be written, and by the other names of the default registry.
+    pub(crate) fn spellings(&self, base: &Url) -> Vec<String> {
+        let host = base.host_str().unwrap_or(&self.host);
+        let hosts = if host == DOCKER_ENDPOINT || DOCKER_HOSTS.contains(&host) {
+            [DOCKER_HOSTS, &[DOCKER_ENDPOINT]].concat()
+        } else {
+            vec![host]
+        };
+        let port = base.port_or_known_default();
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let mut ports = vec![port.as_str()];
+        if base.port().is_none() {
+            ports.push("");
+        }
+        let mut all = Vec::new();
+        for host in hosts {
+            all.extend(
+                ports
+                    .iter()
+                    .map(|port| format!("{host}{port}/{}", self.path)),
+            );
+        }
+        all
+    }
+
     /// The host that answers for this one.
     pub(crate) fn endpoint(&self) -> &str {
-        // Source: the default registry of Docker answers under another name than it is called.
-        match self.host.as_str() {
-            "docker.io" | "index.docker.io" => "registry-1.docker.io",
-            host => host,
+        let host = self.host.as_str();
+        if DOCKER_HOSTS.contains(&host) {
+            DOCKER_ENDPOINT
+        } else {
+            host
         }
     }
 }
@@ -109,7 +140,9 @@ impl FromStr for RegistryRef {
         let (host, rest) = name
             .split_once('/')
             .ok_or_else(|| error("it has no registry or no repository"))?;
-        if !is_host(host) {
+        // Names of hosts are the same in any case. Source: RFC 4343.
+        let host = host.to_ascii_lowercase();
+        if !is_host(&host) {
             return Err(error("it does not begin with a registry's host"));
         }
         let (path, tag) = match rest.rsplit_once(':') {
@@ -127,7 +160,7 @@ impl FromStr for RegistryRef {
         }
         Ok(Self {
             repository: RepositoryName {
-                host: host.to_owned(),
+                host,
                 path: path.to_owned(),
             },
             target: digest.or_else(|| tag.map(|tag| Target::Tag(tag.to_owned()))),
@@ -225,6 +258,57 @@ mod tests {
         ] {
             assert_eq!(text.parse::<RegistryRef>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn one_place_is_known_by_all_its_names() {
+        let check = |text: &str, base: &str, expected: &[&str]| {
+            let parsed: RegistryRef = format!("{text}/a/b").parse().unwrap();
+            let url = Url::parse(&format!("{base}://{}/v2/", parsed.repository.endpoint()));
+            let expected: Vec<_> = expected.iter().map(|host| format!("{host}/a/b")).collect();
+            assert_eq!(
+                parsed.repository.spellings(&url.unwrap()),
+                expected,
+                "{text}"
+            );
+        };
+        let both = &["registry.example.org:443", "registry.example.org"];
+        check("registry.example.org", "https", both);
+        check("Registry.EXAMPLE.org:443", "https", both);
+        check("registry.example.org:0443", "https", both);
+        let both = &["registry.example.org:80", "registry.example.org"];
+        check("registry.example.org", "http", both);
+        check("registry.example.org:80", "http", both);
+        // Another port is another place.
+        check(
+            "registry.example.org:80",
+            "https",
+            &["registry.example.org:80"],
+        );
+        check(
+            "registry.example.org:443",
+            "http",
+            &["registry.example.org:443"],
+        );
+        check("[::0001]:5000", "http", &["[::1]:5000"]);
+        let docker = [
+            "docker.io:443",
+            "docker.io",
+            "index.docker.io:443",
+            "index.docker.io",
+            "registry-1.docker.io:443",
+            "registry-1.docker.io",
+        ];
+        for text in docker {
+            check(text, "https", &docker);
+        }
+    }
+
+    #[test]
+    fn a_host_is_the_same_in_any_case() {
+        let parsed: RegistryRef = "LocalHost/a:Tag".parse().unwrap();
+        assert_eq!(parsed.to_string(), "localhost/a:Tag");
+        assert!(parsed.repository.is_local());
     }
 
     #[test]

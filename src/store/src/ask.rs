@@ -153,20 +153,16 @@ impl Store {
 }
 
 impl Store {
-    /// Checks that the versions that an operation names are there: an undo may bring back a name of which
-    /// a collection removed them.
+    /// Checks that the versions that an operation names are there, with all that they depend on: an undo may
+    /// bring back a name of which a collection removed some. Whoever names others has checked them.
     fn check_named(&self, change: &Change) -> Result<(), StoreError> {
+        if !matches!(change, Change::Undo { .. }) {
+            return Ok(());
+        }
         let heads = change.head_moves().into_iter().filter_map(|one| one.to);
         let tags = change.tag_moves().iter().filter_map(|one| one.to);
         for digest in heads.chain(tags) {
-            if !self.contains(&digest)? {
-                let reference = digest.to_string();
-                let is_named = true;
-                return Err(StoreError::UnknownVersion {
-                    reference,
-                    is_named,
-                });
-            }
+            self.check_there(&digest)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::layout::create_directory;
 use crate::persist::{self, Temporary};
 use crate::version::{MANIFEST_MEDIA_TYPE, canonical, parse};
 use crate::wire::Descriptor;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, gc, lease};
 
 /// The config of a manifest that needs none. Source: OCI image specification, empty descriptor.
 const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
@@ -178,23 +178,26 @@ impl Store {
     /// Keeps a manifest about a version, as it is. What it names must be in the store.
     ///
     /// # Errors
-    /// As [`Attachment::of_manifest`]; [`StoreError::BlobMissing`]; [`StoreError::Refused`] when
-    /// there is too much about that version already; the file system's errors.
+    /// As [`Attachment::of_manifest`] and [`Self::hold_version`]; [`StoreError::BlobMissing`];
+    /// [`StoreError::Refused`] when there is too much about that version already; the file system's errors.
     pub fn receive_attachment(&self, bytes: &[u8]) -> Result<Attachment, StoreError> {
         let attachment = Attachment::of_manifest(bytes)?;
-        let needed = attachment.blobs().into_iter().chain([attachment.subject]);
-        self.hold_all(&needed.collect::<Vec<_>>())?;
+        // All of the version: a manifest that stays without what it names is of no use.
+        self.hold_version(&attachment.subject)?;
+        self.hold_all(&attachment.blobs())?;
         let known = self.attached(&attachment.subject)?;
-        if known.contains(&attachment.digest) {
-            return Ok(attachment);
-        }
-        if known.len() >= ATTACHMENTS_MAX {
+        let is_known = known.contains(&attachment.digest);
+        if !is_known && known.len() >= ATTACHMENTS_MAX {
             return Err(StoreError::refused(format!(
                 "there is too much about {} already: {ATTACHMENTS_MAX}",
                 attachment.subject
             )));
         }
+        // What points at it may have outlived it.
         self.put(bytes)?;
+        if is_known {
+            return Ok(attachment);
+        }
         let folder = &self.layout.attachments;
         let below = folder.join(attachment.subject.hex());
         if !below.is_dir() {
@@ -251,15 +254,26 @@ impl Store {
         Ok(parts)
     }
 
-    /// Removes what points at what was said about versions that are gone.
+    /// Removes what points at what was said about versions that are gone. Nobody else does meanwhile: whoever
+    /// calls it collects.
     pub(crate) fn forget_attachments(&self) -> Result<(), StoreError> {
-        for subject in self.subjects()? {
-            if self.contains(&subject)? {
-                continue;
+        let mut gone = self.subjects()?;
+        gone.retain(|subject| !self.layout.blob(subject).exists());
+        for batch in gone.chunks(gc::BATCH) {
+            let _alone = persist::lock(&self.layout.lease_lock)?;
+            let leased = lease::leased(&self.layout)?;
+            for subject in batch {
+                // Somebody may be bringing it back, with what is said about it.
+                if leased.contains(subject) || self.contains(subject)? {
+                    continue;
+                }
+                let folder = self.layout.attachments.join(subject.hex());
+                fs::remove_dir_all(&folder)
+                    .map_err(|source| StoreError::write("remove", &folder, source))?;
             }
-            let folder = self.layout.attachments.join(subject.hex());
-            fs::remove_dir_all(&folder)
-                .map_err(|source| StoreError::write("remove", &folder, source))?;
+        }
+        if !gone.is_empty() {
+            persist::sync_directory(&self.layout.attachments)?;
         }
         Ok(())
     }

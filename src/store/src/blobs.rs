@@ -31,7 +31,7 @@ impl Store {
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         self.layout.hold([digest])?;
-        if self.layout.holds(&digest, bytes.len() as u64)? {
+        if self.layout.holds(&digest, Some(bytes.len() as u64))? {
             return Ok(digest);
         }
         let mut file = Temporary::create(&self.layout.tmp)?;
@@ -124,15 +124,17 @@ impl Store {
 }
 
 impl Layout {
-    /// Whether a blob is there with the right bytes, and will be after a loss of power.
-    fn holds(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+    /// Whether a blob is there with the right bytes, so many where that is known, and will be after a
+    /// loss of power.
+    pub(crate) fn holds(&self, digest: &Digest, size: Option<u64>) -> Result<bool, StoreError> {
         let path = self.blob(digest);
         let Ok(file) = persist::open_regular(&path) else {
             return Ok(false);
         };
         // An unreadable or different blob is written anew.
-        let same = file.metadata().is_ok_and(|data| data.len() == size)
-            && hash(file, size).is_ok_and(|found| found == *digest);
+        let found = file.metadata().map_or(0, |data| data.len());
+        let same = size.is_none_or(|size| size == found)
+            && hash(file, found).is_ok_and(|found| found == *digest);
         if same {
             self.sync_name(digest)?;
         }
@@ -195,7 +197,7 @@ impl BlobWriter {
     pub fn finish(self) -> Result<Digest, StoreError> {
         let digest = Digest::from_sha256(self.hash.finalize().into());
         self.layout.hold([digest])?;
-        if !self.layout.holds(&digest, self.bytes)? {
+        if !self.layout.holds(&digest, Some(self.bytes))? {
             self.file.persist(&self.layout.blob(&digest))?;
         }
         Ok(digest)

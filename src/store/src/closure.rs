@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use spec::{ByteSize, Digest, RunId, SubagentName, Tree};
 
 use crate::record::RECORD_MAX;
-use crate::version::{MANIFEST_MEDIA_TYPE, Outline};
+use crate::version::{MANIFEST_MAX, MANIFEST_MEDIA_TYPE, Outline};
 use crate::{
     CASSETTE_MEDIA_TYPE, RUN_MEDIA_TYPE, RunProgram, SOURCE_MEDIA_TYPE, Store, StoreError,
 };
@@ -181,6 +181,35 @@ impl Store {
         let mut walk = Walk::new(|digest| self.version(digest).map(Outline::from));
         if walk.visit(digest, 0)?.names.contains(name) {
             return Err(circle(name));
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Checks that a version that the history names is there, with all that it depends on. The history is not
+    /// asked, and source layers are not read.
+    pub(crate) fn check_there(&self, digest: &Digest) -> Result<(), StoreError> {
+        let (mut open, mut seen) = (vec![*digest], BTreeSet::new());
+        while let Some(digest) = open.pop() {
+            if !seen.insert(digest) {
+                continue;
+            }
+            let gone = || StoreError::UnknownVersion {
+                reference: digest.to_string(),
+                is_named: true,
+            };
+            let bytes = match self.get_at_most(&digest, MANIFEST_MAX) {
+                Err(StoreError::BlobMissing { .. }) => return Err(gone()),
+                other => other?,
+            };
+            for part in Self::manifest_parts(&bytes)? {
+                if !self.contains(&part)? {
+                    return Err(gone());
+                }
+            }
+            let head = self.version_head(&digest, &bytes)?;
+            open.extend(head.content.depends.into_values());
         }
         Ok(())
     }

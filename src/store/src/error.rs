@@ -311,7 +311,9 @@ impl StoreError {
                 format!("its head moved {times}; the log of `{name}` lists them")
             }
             Self::Pinned { name } => {
-                format!("`unpin {name}` lets its head go; a person can also move it with --force")
+                format!(
+                    "`unpin {name}` lets its head go; `pull`, `undo`, `remove` and `restore` move it with --force"
+                )
             }
             Self::NameTaken { name, by } if name == by => "choose another name".to_owned(),
             Self::NameTaken { by, .. } => {

@@ -3,9 +3,10 @@
 //! Named is what an operation in the log leads to (versions and what they depend on, the runs that
 //! are evidence), what a recorded run leads to, and what a living process holds a lease on
 //! ([`crate::lease`]). All else goes, in an order in which a crash at any moment leaves only what the next
-//! collection removes: first the files that point at runs, then manifests, then what those led to.
+//! collection removes: first the files that point at runs, then manifests, each before those that it depends on,
+//! then what points at what was said about them, then what all those led to.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -92,7 +93,7 @@ pub struct GcProgress {
 }
 
 /// Things that are removed while nobody may begin to name anything: some milliseconds.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 impl Store {
     /// Removes what nothing names, and old runs where that is asked for.
@@ -123,7 +124,6 @@ impl Store {
         let victims = plan.judge(&blobs, &leased);
         if !options.dry_run {
             plan.remove(&victims, observe)?;
-            self.forget_attachments()?;
             persist::clean(&self.layout.leases);
         }
         Ok(plan.report)
@@ -188,8 +188,8 @@ struct Plan<'a> {
     old_versions: HashSet<Digest>,
     /// Runs to go.
     old_runs: BTreeSet<RunId>,
-    /// Manifests and records to go: before what they lead to.
-    leaders: HashSet<Digest>,
+    /// Manifests and records to go, before what they lead to, and the place of each among them.
+    leaders: HashMap<Digest, usize>,
     /// What operations name.
     log: NamedLog,
     report: GcReport,
@@ -212,7 +212,7 @@ impl<'a> Plan<'a> {
             let_go: HashSet::new(),
             old_versions: HashSet::new(),
             old_runs: BTreeSet::new(),
-            leaders: HashSet::new(),
+            leaders: HashMap::new(),
             log: store.named()?,
             report: GcReport::default(),
         };
@@ -227,10 +227,11 @@ impl<'a> Plan<'a> {
         parallel::each(&kept, look, |(digest, must), parts| {
             progress.done += 1;
             observe(progress);
-            match parts {
-                // An earlier collection removed it, while its name was removed.
+            match parts.and_then(|parts| plan.take_version(*digest, parts)) {
+                // An earlier collection removed it, or some of what it depends on, while its name
+                // was removed.
                 Err(StoreError::UnknownVersion { .. }) if !must => Ok(()),
-                parts => plan.take_version(*digest, parts?),
+                taken => taken,
             }
         })?;
         let evidence = plan.log.named.evidence();
@@ -247,7 +248,7 @@ impl<'a> Plan<'a> {
             let is_old = oldest.is_some_and(|oldest| parts.at < oldest);
             if is_old && !evidence.contains_key(run) {
                 plan.old_runs.insert(*run);
-                plan.leaders.insert(parts.record);
+                plan.leaders.insert(parts.record, 0);
                 plan.let_go.extend(&parts.blobs);
                 for tree in &parts.trees {
                     plan.let_go
@@ -259,16 +260,39 @@ impl<'a> Plan<'a> {
             }
             Ok(())
         })?;
-        for digest in plan.log.named.let_go() {
-            plan.old_versions.insert(digest);
-            plan.leaders.insert(digest);
-            // It may have gone before.
-            if let Ok(parts) = store.version_parts(&digest) {
-                plan.let_go.extend(parts.blobs);
-            }
-        }
+        plan.old_versions.extend(plan.log.named.let_go());
+        plan.lead(store.subjects()?);
         plan.report.runs = plan.old_runs.len() as u64;
         Ok(plan)
+    }
+
+    /// Puts versions that do not stay in the order in which they go: each before what it depends on. They are
+    /// those of removed names, and those that something is said about.
+    fn lead(&mut self, subjects: Vec<Digest>) {
+        let (mut order, mut seen) = (Vec::new(), HashSet::new());
+        let versions = self.old_versions.iter().copied().chain(subjects);
+        let mut open: Vec<(Digest, bool)> = versions.map(|digest| (digest, false)).collect();
+        while let Some((digest, is_below_done)) = open.pop() {
+            if is_below_done {
+                order.push(digest);
+                continue;
+            }
+            // What stays keeps what it depends on.
+            if self.versions.contains(&digest) || !seen.insert(digest) {
+                continue;
+            }
+            open.push((digest, true));
+            // It may have gone before.
+            if let Ok(parts) = self.store.version_parts(&digest) {
+                open.extend(parts.depends.into_iter().map(|needed| (needed, false)));
+                if self.old_versions.contains(&digest) {
+                    self.let_go.extend(parts.blobs);
+                }
+            }
+        }
+        let places = order.into_iter().rev().enumerate();
+        self.leaders
+            .extend(places.map(|(place, digest)| (digest, place + 1)));
     }
 
     /// A version, what it depends on, and their blobs.
@@ -342,7 +366,8 @@ impl<'a> Plan<'a> {
                 victims.push(*blob);
             }
         }
-        victims.sort_by_key(|blob| !self.leaders.contains(&blob.digest));
+        let last = usize::MAX;
+        victims.sort_by_key(|blob| self.leaders.get(&blob.digest).copied().unwrap_or(last));
         victims
     }
 
@@ -372,10 +397,10 @@ impl<'a> Plan<'a> {
         }
         // A run whose record is gone must not come back.
         persist::sync_directory(&self.store.layout.runs)?;
-        let (leaders, others) =
-            victims.split_at(victims.partition_point(|blob| self.leaders.contains(&blob.digest)));
+        let (leaders, others) = victims
+            .split_at(victims.partition_point(|blob| self.leaders.contains_key(&blob.digest)));
         self.remove_blobs(leaders, &mut progress, observe)?;
-        persist::sync_directory(&self.store.layout.blobs)?;
+        self.store.forget_attachments()?;
         self.remove_blobs(others, &mut progress, observe)
     }
 
@@ -446,5 +471,83 @@ fn remove_file(path: &std::path::Path) -> Result<bool, StoreError> {
         Ok(()) => Ok(true),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(StoreError::write("remove", path, source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::WorkspacePath;
+
+    use super::*;
+    use crate::{Move, Publication, VersionContent};
+
+    fn stage(store: &Store, source: &str, depends: &[(&str, Digest)]) -> Digest {
+        let path = WorkspacePath::from_text("main.py").unwrap();
+        let depends = depends.iter();
+        let content = VersionContent {
+            entry: path.clone(),
+            description: String::new(),
+            files: vec![(path, source.as_bytes().to_vec())],
+            skills: [].into(),
+            depends: depends
+                .map(|(name, digest)| (name.parse().unwrap(), *digest))
+                .collect(),
+            egress: [].into(),
+            limits: None,
+            python: "3.13".to_owned(),
+            requirements: Vec::new(),
+        };
+        store.stage(&content).unwrap().digest()
+    }
+
+    #[test]
+    fn what_depends_goes_before_what_it_depends_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("store");
+        let store = Store::ensure(&root).unwrap();
+        let low = stage(&store, "x = 1\n", &[]);
+        let middle = stage(&store, "x = 2\n", &[("low", low)]);
+        let top = stage(&store, "x = 3\n", &[("low", low), ("middle", middle)]);
+        // The one in the middle never had a name of its own.
+        for (name, to) in [("low", low), ("top", top)] {
+            let publication = Publication {
+                moves: vec![Move {
+                    name: name.parse().unwrap(),
+                    from: None,
+                    to,
+                }],
+                at: Timestamp::UNIX_EPOCH,
+                task: None,
+                evidence: Vec::new(),
+                note: String::new(),
+            };
+            store.publish(publication).unwrap();
+            store
+                .remove(&name.parse().unwrap(), Timestamp::UNIX_EPOCH)
+                .unwrap();
+        }
+        drop(store);
+        let store = Store::ensure(&root).unwrap();
+        let options = GcOptions {
+            now: Timestamp::now(),
+            grace: Duration::ZERO,
+            runs_older_than: None,
+            dry_run: true,
+        };
+        let mut plan = Plan::new(&store, &options, &mut |_| {}).unwrap();
+        let mut blobs = store.blob_files().unwrap();
+        // However the file system lists them.
+        blobs.sort_by_key(|blob| {
+            [low, middle, top]
+                .iter()
+                .position(|one| *one == blob.digest)
+        });
+        for _ in 0..2 {
+            let victims = plan.judge(&blobs, &HashSet::new());
+            let victims: Vec<Digest> = victims.into_iter().map(|blob| blob.digest).collect();
+            assert_eq!(victims[..3], [top, middle, low]);
+            assert_eq!(victims.len(), blobs.len());
+            blobs.reverse();
+        }
     }
 }

@@ -120,6 +120,16 @@ impl Store {
         self.contains(digest)
     }
 
+    /// Keeps a blob as [`Self::hold_blob`] does, and reads it: `false` when it is not there or damaged, and so
+    /// is to be written anew.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn hold_intact(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.layout.hold([*digest])?;
+        self.layout.holds(digest, None)
+    }
+
     /// Keeps a version, and all that it depends on, for as long as this store is open, even if its name
     /// is removed and `gc` runs meanwhile.
     ///

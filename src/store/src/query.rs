@@ -144,6 +144,15 @@ impl Store {
         })
     }
 
+    /// What the subagent is called now that has this name, or had it; the name itself where none has.
+    ///
+    /// # Errors
+    /// As [`Self::heads`].
+    pub fn present_name(&self, name: &SubagentName) -> Result<SubagentName, StoreError> {
+        let found = self.ask(|view| view.subagent(name))?;
+        Ok(found.map_or_else(|| name.clone(), |found| found.name))
+    }
+
     /// The tags of a name and their versions, by tag.
     ///
     /// # Errors

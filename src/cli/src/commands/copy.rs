@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use jiff::Timestamp;
 use orchestrator::{CopyRequest, LibraryError, copy_version};
 use spec::{ByteSize, VersionRef};
 use store::Store;
@@ -11,6 +10,7 @@ use store::Store;
 use super::counted;
 use super::push::tell_missing;
 use crate::app::App;
+use crate::args::WhyFlags;
 use crate::exit::ExitCode;
 use crate::ui::{Bar, Text, Tone};
 use crate::wire::CopyJson;
@@ -18,7 +18,7 @@ use crate::wire::CopyJson;
 /// Copy a version with all that it depends on to another home, or from one
 ///
 /// Digests stay the same. The name's head moves there when it has none, or one of this version's
-/// forerunners; else the version gets a tag. An interrupted copy changed nothing, and goes on where
+/// forerunners that is not pinned; else the version gets a tag. What is damaged there is mended. An interrupted copy changed nothing, and goes on where
 /// it was when it is done again.
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
@@ -59,7 +59,7 @@ pub(crate) fn copy(app: &App, args: &CopyArgs) -> anyhow::Result<ExitCode> {
         reference: &reference,
         with_cases: args.with_cases,
         environments: Some(&environments),
-        at: Timestamp::now(),
+        act: app.act(&WhyFlags::default(), false),
     };
     let bar = Bar::new(&app.ui, "copying");
     let copied = copy_version(&request, &mut |done, all| bar.at(done, all));
@@ -83,7 +83,9 @@ pub(crate) fn copy(app: &App, args: &CopyArgs) -> anyhow::Result<ExitCode> {
     }
     let place = match &copied.tag {
         None => String::new(),
-        Some(tag) => format!(", as the tag `{tag}`: the name has another head there"),
+        Some(tag) => {
+            format!(", as the tag `{tag}`: the name has another head there, or one that is pinned")
+        }
     };
     app.ui.data(
         Text::new()

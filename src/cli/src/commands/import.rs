@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use jiff::Timestamp;
 use orchestrator::{
     ImportItem, ImportOutcome, ImportRequest, Locks, Unlocked, import_skills, unlocked,
 };
 use store::Store;
 
 use crate::app::{App, Models};
-use crate::args::SandboxFlags;
+use crate::args::{SandboxFlags, WhyFlags};
 use crate::exit::{ExitCode, Failure, Interrupted};
 use crate::ui::{Bar, Live, LiveKind, Text, Tone, Ui};
 use crate::wire::{ImportJson, ImportedJson};
@@ -20,7 +19,7 @@ use crate::wire::{ImportJson, ImportedJson};
 ///
 /// DIR is a folder with a SKILL.md and a Python file with main(query), a folder of such folders, or
 /// one that has skills/subagents. Of each, the files that its entry file needs are saved. One that is
-/// refused does not stop the others; what is saved already is not saved again. Requirements that no lock
+/// refused, such as one whose name is pinned, does not stop the others; what is saved already is not saved again. Requirements that no lock
 /// beside them answers, in the front matter or the entry file's own block (PEP 723), are resolved and locked.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -58,7 +57,7 @@ pub(crate) async fn import(app: &App, args: &ImportArgs) -> anyhow::Result<ExitC
         folder: &args.folder,
         locks,
         dry_run: args.dry_run,
-        at: Timestamp::now(),
+        act: app.act(&WhyFlags::default(), false),
     };
     let bar = Bar::new(&app.ui, "importing");
     let items = import_skills(request, &mut |done, all| bar.at(done, all));

@@ -1,13 +1,13 @@
 //! `pull`: a version comes from a registry.
 
 use clap::Args;
-use jiff::Timestamp;
 use orchestrator::share::{self, PullRequest, Pulled};
 use registry::RegistryRef;
 
 use super::push::moved;
 use super::{field, joined, shown_version};
 use crate::app::App;
+use crate::args::WhyFlags;
 use crate::exit::{ExitCode, Interrupted};
 use crate::ui::{Live, LiveKind};
 use crate::wire::{MovedJson, PullJson};
@@ -15,7 +15,7 @@ use crate::wire::{MovedJson, PullJson};
 /// Pull a version, with what it depends on and what is said about it, from an OCI registry
 ///
 /// Its digest is what it was where it was pushed. The head of its name moves only when all of it is
-/// here and right, and only if it came from the head that is here; `undo` takes that back.
+/// here and right, and only forward: if it came from the head that is here; `undo` takes that back.
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
     /// Where it is: REGISTRY/REPO:TAG or REGISTRY/REPO@DIGEST; without either, the tag latest
@@ -27,7 +27,7 @@ pub(crate) struct PullArgs {
     /// Pull the runs that speak for it too, if they were pushed
     #[arg(long)]
     with_cases: bool,
-    /// Move the head even away from a version that this one did not come from
+    /// Move the head even if it is pinned, away from a version that this one did not come from, or back
     #[arg(long)]
     force: bool,
 }
@@ -40,7 +40,7 @@ pub(crate) async fn pull(app: &App, args: &PullArgs) -> anyhow::Result<ExitCode>
         with_cases: args.with_cases,
         force: args.force,
         trust: app.trust()?,
-        at: Timestamp::now(),
+        act: app.act(&WhyFlags::default(), args.force),
     };
     let store = app.store()?;
     let live = Live::start(&app.ui, LiveKind::Build);
@@ -68,7 +68,8 @@ fn show(app: &App, pulled: Pulled) -> anyhow::Result<()> {
     let is_new = pulled.is_new();
     if pulled.refused > 0 {
         app.ui.warn(format!(
-            "{} environments were left there: they hold what the version's lock does not name",
+            "{} of what is said about it were left there: environments that hold what the version's lock does not \
+             name, or what is of another form, incomplete or too large",
             pulled.refused
         ));
     }

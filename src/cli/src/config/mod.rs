@@ -316,7 +316,14 @@ fn engine(file: EngineTable, environment: &Environment) -> EngineConfig {
 }
 
 /// Registries, with the credentials that Docker keeps.
-fn registries(table: RegistryTable, environment: &Environment) -> Result<RegistryOptions, Problem> {
+fn registries(
+    mut table: RegistryTable,
+    environment: &Environment,
+) -> Result<RegistryOptions, Problem> {
+    // A host is the same in any case.
+    for host in table.plain_http.iter_mut().chain(&mut table.tls) {
+        host.make_ascii_lowercase();
+    }
     let hosts = table.plain_http.iter().map(|host| (host, "plain_http"));
     for (host, key) in hosts.chain(table.tls.iter().map(|host| (host, "tls"))) {
         let reference = format!("{host}/x").parse::<registry::RegistryRef>();

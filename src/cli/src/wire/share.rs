@@ -58,7 +58,8 @@ pub(crate) struct PullJson {
     pub(crate) versions: usize,
     /// How many manifests about them came.
     pub(crate) attachments: usize,
-    /// How many environments were left there: they hold what no lock names.
+    /// How much of what is said about them was left there: environments that hold what no lock names, and
+    /// what is of another form, incomplete or too large.
     pub(crate) refused: usize,
     /// The runs that came.
     pub(crate) runs: Vec<RunId>,

@@ -606,3 +606,32 @@ fn a_folder_that_needs_an_engine_stops_no_other() {
     );
     assert!(stats.contains("environments 0 of that in 0,"), "{stats}");
 }
+
+#[test]
+fn an_import_leaves_what_is_pinned_and_the_log_says_who_did_it() {
+    let env = Env::new().set("USER", "ada");
+    lineage(&env);
+    env.run(["pin", "counter"]).status(0);
+    let folder = env.home().join("skills");
+    for name in ["counter", "plain"] {
+        let below = folder.join(name);
+        fs::create_dir_all(&below).unwrap();
+        fs::write(below.join("SKILL.md"), format!("---\nname: {name}\n---\n")).unwrap();
+        let source = "def main(query):\n    return {'answer': query}\n";
+        fs::write(below.join(format!("{name}.py")), source).unwrap();
+    }
+    let before = head(&env);
+    let done = env.run(["import", folder.to_str().unwrap()]).status(4);
+    for told in ["`counter` is pinned", "`unpin counter`"] {
+        assert!(done.stderr.contains(told), "{}", done.stderr);
+    }
+    assert_eq!(head(&env)["version"], before["version"]);
+    let log = env.run(["log", "plain", "--json"]).status(0).json();
+    assert_eq!(log["operations"][0]["by"], "ada");
+    let there = env.home().join("there");
+    env.run(["copy", "plain", "--to", there.to_str().unwrap()])
+        .status(0);
+    let copied = Store::ensure(&there.join("store")).unwrap();
+    let log = copied.log(None).unwrap();
+    assert_eq!(log[0].by.as_deref(), Some("ada"));
+}

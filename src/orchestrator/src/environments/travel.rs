@@ -51,7 +51,10 @@ pub(crate) fn attach(
     };
     let mut layers = Vec::new();
     for (digest, path) in wheels {
-        keep(store, &digest, &path)?;
+        // Whoever has it go along wants it to arrive.
+        if !store.hold_intact(&digest)? {
+            write(store, &digest, &path)?;
+        }
         let size = ByteSize::bytes(store.open(&digest)?.size());
         layers.push((WHEEL_TYPE.to_owned(), digest, size));
     }
@@ -99,6 +102,10 @@ pub(super) fn keep(store: &Store, digest: &Digest, path: &Path) -> Result<(), En
     if store.hold_blob(digest)? {
         return Ok(());
     }
+    write(store, digest, path)
+}
+
+fn write(store: &Store, digest: &Digest, path: &Path) -> Result<(), EnvironmentError> {
     let failed = || EnvironmentError::file("read", path);
     let mut file = File::open(path).map_err(failed())?;
     let mut writer = store.writer()?;

@@ -13,11 +13,11 @@ use crate::FactoryError;
 /// Bytes of one blob that is brought in: the largest file that a workspace can hold fits.
 const BLOB_MAX: u64 = 4 << 30;
 
-/// Copies a blob to another store, unless it is there. Gives the bytes that were written.
+/// Copies a blob to another store, unless it is there and whole. Gives the bytes that were written.
 ///
 /// What is copied is hashed on both sides; what was copied before an interruption is not copied again.
 pub(super) fn copy(from: &Store, to: &Store, blob: &BlobRef) -> Result<u64, FactoryError> {
-    if to.contains(&blob.digest)? {
+    if to.hold_intact(&blob.digest)? {
         return Ok(0);
     }
     let reader = from.open(&blob.digest)?;
@@ -25,9 +25,9 @@ pub(super) fn copy(from: &Store, to: &Store, blob: &BlobRef) -> Result<u64, Fact
     put(to, &blob.digest, reader, most)
 }
 
-/// Takes a blob of an exported folder into a store, unless it is there.
+/// Takes a blob of an exported folder into a store, unless it is there and whole.
 pub(super) fn take(dir: &Dir, digest: &Digest, to: &Store) -> Result<(), FactoryError> {
-    if to.contains(digest)? {
+    if to.hold_intact(digest)? {
         return Ok(());
     }
     let hex = digest.hex();

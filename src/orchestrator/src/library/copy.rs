@@ -1,8 +1,7 @@
 //! A version with all that it names, to another home.
 
-use jiff::Timestamp;
 use spec::{Digest, SubagentName, VersionRef};
-use store::{Attachment, BlobRef, Store};
+use store::{Act, Attachment, BlobRef, Move, Store, StoreError};
 
 use super::error::LibraryError;
 use super::{blobs, cases, publish};
@@ -23,8 +22,8 @@ pub struct CopyRequest<'a> {
     pub with_cases: bool,
     /// Where wheels are that go along; none leaves what is not attached already.
     pub environments: Option<&'a EnvironmentSettings>,
-    /// When.
-    pub at: Timestamp,
+    /// Who does it, and when.
+    pub act: Act,
 }
 
 /// What a copy did.
@@ -47,7 +46,7 @@ pub struct CopyReport {
     /// Bytes that were written: what was there already is not written again.
     pub written_bytes: u64,
     /// Whether the name's head in the other home is now this version. It is not where that home has
-    /// a head that is not one of this version's forerunners; then the version carries `tag`.
+    /// a head that is pinned, or not one of this version's forerunners; then the version carries `tag`.
     pub is_head: bool,
     /// The tag, where it is not the head.
     pub tag: Option<String>,
@@ -135,7 +134,7 @@ pub fn copy_version(
     for record in &runs {
         to.receive_run(record, &version)?;
     }
-    let tag = place(request, &name, &version)?;
+    let tag = place(request, &name, &version, || publish::head(to, &name))?;
     Ok(CopyReport {
         name,
         version,
@@ -172,37 +171,112 @@ fn blobs_of(attachment: &Attachment) -> Vec<BlobRef> {
     layers.collect()
 }
 
-/// Makes the version the head of its name, or gives it a tag where that home went another way.
+/// Makes the version the head of its name, or gives it a tag where that home went another way, or wants to keep
+/// its head. `look` says what the head is; where it has moved since, that is decided again.
 fn place(
     request: &CopyRequest<'_>,
     name: &SubagentName,
     version: &Digest,
+    mut look: impl FnMut() -> Result<Option<Digest>, StoreError>,
 ) -> Result<Option<String>, FactoryError> {
-    let (from, to) = (request.from, request.to);
-    let there = publish::head(to, name)?;
-    let may_move = match there {
-        None => true,
-        Some(there) if there == *version => return Ok(None),
-        Some(there) => {
-            let steps = from.lineage(name)?;
-            let reached = steps.iter().position(|step| step.digest == *version);
-            let before = steps.iter().take(reached.unwrap_or(0));
-            before.rev().any(|step| step.digest == there)
+    let (from, to, act) = (request.from, request.to, &request.act);
+    for attempt in 1.. {
+        let there = look()?;
+        let may_move = match there {
+            None => true,
+            Some(there) if there == *version => return Ok(None),
+            Some(there) => {
+                let steps = from.lineage(name)?;
+                let reached = steps.iter().position(|step| step.digest == *version);
+                let before = steps.iter().take(reached.unwrap_or(0));
+                before.rev().any(|step| step.digest == there)
+            }
+        };
+        if !may_move {
+            break;
         }
-    };
-    if may_move {
-        publish::publish(
-            to,
-            &[(name.clone(), *version)],
-            request.at,
-            "copied from another home",
-        )?;
-        return Ok(None);
+        let moved = Move {
+            name: name.clone(),
+            from: there,
+            to: *version,
+        };
+        match publish::publish(to, vec![moved], act, "copied from another home") {
+            Ok(()) => return Ok(None),
+            Err(StoreError::HeadMoved { .. }) if attempt < publish::ATTEMPTS => {}
+            Err(StoreError::Pinned { .. }) => break,
+            Err(error) => return Err(error.into()),
+        }
     }
     let tag = format!("copy-{}", &version.hex()[..12]);
     let tagged = to.tags(name)?;
     if !tagged.contains(&(tag.clone(), *version)) {
-        to.tag(name, &tag, version, request.at)?;
+        to.tag(name, &tag, version, act.clone())?;
     }
     Ok(Some(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use spec::WorkspacePath;
+    use store::VersionContent;
+
+    use super::*;
+
+    fn stage(store: &Store, source: &str) -> Digest {
+        let path = WorkspacePath::from_text("main.py").unwrap();
+        let content = VersionContent {
+            entry: path.clone(),
+            description: String::new(),
+            files: vec![(path, source.as_bytes().to_vec())],
+            skills: [].into(),
+            depends: [].into(),
+            egress: [].into(),
+            limits: None,
+            python: "3.13".to_owned(),
+            requirements: Vec::new(),
+        };
+        store.stage(&content).unwrap().digest()
+    }
+
+    #[test]
+    fn a_head_that_moves_meanwhile_is_not_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] =
+            ["from", "to"].map(|name| Store::ensure(&folder.path().join(name)).unwrap());
+        let name: SubagentName = "ant".parse().unwrap();
+        let act = Act::from(Timestamp::UNIX_EPOCH);
+        let publish = |store: &Store, version: Digest| {
+            let moved = Move {
+                name: name.clone(),
+                from: publish::head(store, &name).unwrap(),
+                to: version,
+            };
+            publish::publish(store, vec![moved], &act, "").unwrap();
+        };
+        let (version, theirs) = (stage(&from, "x = 1\n"), stage(&to, "x = 2\n"));
+        publish(&from, version);
+        stage(&to, "x = 1\n");
+        let request = CopyRequest {
+            from: &from,
+            to: &to,
+            reference: &"ant".parse().unwrap(),
+            with_cases: false,
+            environments: None,
+            act: act.clone(),
+        };
+        // Between the look, which finds no head, and what is decided there is one.
+        let mut looks = 0;
+        let placed = place(&request, &name, &version, || {
+            let seen = publish::head(&to, &name);
+            looks += 1;
+            if looks == 1 {
+                publish(&to, theirs);
+            }
+            seen
+        });
+        assert!(placed.unwrap().is_some());
+        assert_eq!(looks, 2);
+        assert_eq!(publish::head(&to, &name).unwrap(), Some(theirs));
+    }
 }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
-use jiff::Timestamp;
 use spec::{Digest, SubagentName};
-use store::{SourceFiles, Store, StoreErrorKind, VersionContent};
+use store::{Act, Move, SourceFiles, Store, StoreError, StoreErrorKind, VersionContent};
 use tokio_util::sync::CancellationToken;
 
 use super::error::LibraryError;
@@ -35,8 +34,8 @@ pub struct ImportRequest<'a> {
     pub locks: Locks,
     /// Whether only to say what would be done. Nothing is written to the library then.
     pub dry_run: bool,
-    /// When.
-    pub at: Timestamp,
+    /// Who does it, and when.
+    pub act: Act,
 }
 
 /// What became of one folder.
@@ -74,7 +73,7 @@ pub enum ImportOutcome {
         /// The version.
         version: Digest,
     },
-    /// It cannot be a subagent.
+    /// It cannot be a subagent, or the head of its name.
     Refused(FactoryError),
 }
 
@@ -119,7 +118,7 @@ pub fn import_skills(
             Ok(One::Taken(taken)) => {
                 let outcome = match names.get(&taken.name) {
                     Some(other) => ImportOutcome::Refused(twice(&taken.name, other)),
-                    None => outcome(request.store, &taken)?,
+                    None => outcome(request.store, &taken, &request.act)?,
                 };
                 names
                     .entry(taken.name.clone())
@@ -138,18 +137,67 @@ pub fn import_skills(
     }
     observe(folders.len(), folders.len());
     if !request.dry_run {
-        let saved = items
-            .iter()
-            .filter_map(|item| match (&item.name, &item.outcome) {
-                (Some(name), ImportOutcome::Saved { version, .. }) => {
-                    Some((name.clone(), *version))
-                }
-                _ => None,
-            });
-        let saved: Vec<_> = saved.collect();
-        publish::publish(request.store, &saved, request.at, "imported from a folder")?;
+        let mut saved: Vec<&mut ImportItem> = items.iter_mut().collect();
+        saved.retain(|item| item.moved().is_some());
+        for together in saved.chunks_mut(publish::TOGETHER) {
+            save(request.store, together, &request.act)?;
+        }
     }
     Ok(items)
+}
+
+impl ImportItem {
+    /// How the head moves that it is to be.
+    fn moved(&self) -> Option<Move> {
+        match (&self.name, &self.outcome) {
+            (
+                Some(name),
+                ImportOutcome::Saved {
+                    version, parent, ..
+                },
+            ) => Some(Move {
+                name: name.clone(),
+                from: *parent,
+                to: *version,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Moves the heads of items in one operation. Where one has moved since, all is decided again; where one may not be
+/// moved, each goes by itself.
+fn save(store: &Store, items: &mut [&mut ImportItem], act: &Act) -> Result<(), FactoryError> {
+    for attempt in 1.. {
+        let moves: Vec<Move> = items.iter().filter_map(|item| item.moved()).collect();
+        if moves.is_empty() {
+            break;
+        }
+        match publish::publish(store, moves, act, "imported from a folder") {
+            Ok(()) => break,
+            Err(StoreError::HeadMoved { .. }) if attempt < publish::ATTEMPTS => {
+                for item in &mut *items {
+                    if let (Some(name), ImportOutcome::Saved { version, runs, .. }) =
+                        (&item.name, &item.outcome)
+                    {
+                        item.outcome = outcome_of(store, name, *version, *runs, act)?;
+                    }
+                }
+            }
+            Err(error) if error.kind() != StoreErrorKind::Refused => return Err(error.into()),
+            Err(error) => {
+                if let [item] = items {
+                    item.outcome = ImportOutcome::Refused(error.into());
+                } else {
+                    for item in items.chunks_mut(1) {
+                        save(store, item, act)?;
+                    }
+                }
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether an error is about the library and not about what is imported.
@@ -174,14 +222,27 @@ struct Taken {
     runs: usize,
 }
 
-fn outcome(store: &Store, taken: &Taken) -> Result<ImportOutcome, FactoryError> {
-    let version = taken.version;
-    Ok(match publish::head(store, &taken.name)? {
-        Some(head) if head == version => ImportOutcome::Unchanged { version },
-        parent => ImportOutcome::Saved {
+fn outcome(store: &Store, taken: &Taken, act: &Act) -> Result<ImportOutcome, FactoryError> {
+    outcome_of(store, &taken.name, taken.version, taken.runs, act)
+}
+
+/// What becomes of a version, by the head that its name has now.
+fn outcome_of(
+    store: &Store,
+    name: &SubagentName,
+    version: Digest,
+    runs: usize,
+    act: &Act,
+) -> Result<ImportOutcome, FactoryError> {
+    Ok(match store.head(name)? {
+        Some(head) if head.digest == version => ImportOutcome::Unchanged { version },
+        Some(head) if head.is_pinned && !act.over_pins => {
+            ImportOutcome::Refused(StoreError::Pinned { name: head.name }.into())
+        }
+        head => ImportOutcome::Saved {
             version,
-            parent,
-            runs: taken.runs,
+            parent: head.map(|head| head.digest),
+            runs,
         },
     })
 }
@@ -562,4 +623,76 @@ fn unpack_deployed(
         },
     };
     Ok((inner, Some(known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_moved_since_it_was_looked_at_is_looked_at_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::ensure(&folder.path().join("store")).unwrap();
+        let act = Act::from(Timestamp::UNIX_EPOCH);
+        let stage = |text: &str| {
+            let path = spec::WorkspacePath::from_text("main.py").unwrap();
+            let content = VersionContent {
+                entry: path.clone(),
+                description: String::new(),
+                files: vec![(path, text.as_bytes().to_vec())],
+                skills: [].into(),
+                depends: BTreeMap::new(),
+                egress: [].into(),
+                limits: None,
+                python: "3.13".to_owned(),
+                requirements: Vec::new(),
+            };
+            store.stage(&content).unwrap().digest()
+        };
+        let item = |name: &str, version: Digest| ImportItem {
+            folder: PathBuf::new(),
+            name: Some(name.parse().unwrap()),
+            outcome: ImportOutcome::Saved {
+                version,
+                parent: None,
+                runs: 0,
+            },
+            notes: Vec::new(),
+        };
+        let [new, other, same] = ["1", "2", "3"].map(stage);
+        // All were looked at before somebody published.
+        let mut items = [
+            item("ant", new),
+            item("bee", new),
+            item("cat", same),
+            item("dog", new),
+        ];
+        for (name, version) in [("ant", other), ("cat", same), ("dog", other)] {
+            let moved = Move {
+                name: name.parse().unwrap(),
+                from: None,
+                to: version,
+            };
+            publish::publish(&store, vec![moved], &act, "").unwrap();
+        }
+        store
+            .pin(&"dog".parse().unwrap(), Timestamp::UNIX_EPOCH)
+            .unwrap();
+        let mut all: Vec<&mut ImportItem> = items.iter_mut().collect();
+        save(&store, &mut all, &act).unwrap();
+        let became = items.map(|item| match item.outcome {
+            ImportOutcome::Saved { parent, .. } => format!("over {parent:?}"),
+            ImportOutcome::Unchanged { .. } => "unchanged".to_owned(),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(became[0], format!("over {:?}", Some(other)));
+        assert_eq!(became[1], "over None");
+        assert_eq!(became[2], "unchanged");
+        assert!(became[3].contains("Pinned"), "{}", became[3]);
+        let head = |name: &str| publish::head(&store, &name.parse().unwrap()).unwrap();
+        let heads = ["ant", "bee", "cat", "dog"].map(|name| head(name).unwrap());
+        assert_eq!(heads, [new, new, same, other]);
+    }
 }

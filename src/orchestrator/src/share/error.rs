@@ -53,6 +53,16 @@ pub enum ShareError {
         /// What was pulled.
         pulled: Digest,
     },
+    /// The local head came from what was pulled: it would go back.
+    #[error("`{name}` is at {}, which came from {}", .head.short(), .pulled.short())]
+    HeadIsNewer {
+        /// The subagent.
+        name: SubagentName,
+        /// Its local head.
+        head: Digest,
+        /// What was pulled.
+        pulled: Digest,
+    },
     /// The tag would leave a version that the pushed one did not come from.
     #[error("`{reference}` is {}, from which {} did not come", .there.short(), .pushed.short())]
     TagIsNotAncestor {
@@ -104,6 +114,9 @@ impl ShareError {
             Self::NoName { .. } => "say what it is called here with --as NAME",
             Self::HeadIsNotAncestor { .. } => {
                 "nothing was moved; pull it under another name with --as NAME and compare, or move the head with --force"
+            }
+            Self::HeadIsNewer { .. } => {
+                "nothing was moved: the registry has an older version; push the newer one, or go back with --force"
             }
             Self::TagIsNotAncestor { .. } => {
                 "nothing was moved; pull that version first, push to another tag, or move the tag with --force"

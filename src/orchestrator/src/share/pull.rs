@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use registry::{Descriptor, Moved, Parts, Progress, RawManifest, RegistryRef, Repository, Target};
-use spec::{ByteSize, Digest, RunId, SubagentName, VersionRef};
+use registry::{
+    Descriptor, MANIFEST_MAX, Moved, Parts, Progress, RawManifest, RegistryError, RegistryRef,
+    Repository, Target,
+};
+use spec::{ByteSize, Digest, RunId, SubagentName};
 use store::{
-    Attachment, BlobRef, DEPENDS_MAX, Foreign, Move, Publication, RUN_MEDIA_TYPE,
-    SUBAGENT_ARTIFACT_TYPE, Store, StoreError,
+    Act, Attachment, BlobRef, DEPENDS_MAX, Foreign, Move, Publication, RUN_MEDIA_TYPE,
+    SUBAGENT_ARTIFACT_TYPE, Store, StoreError, StoreErrorKind,
 };
 
 use super::content::StoreContent;
@@ -22,7 +24,7 @@ const ENVIRONMENT_MAX: ByteSize = ByteSize::mib(4 << 10);
 const RUN_MAX: ByteSize = ByteSize::mib(1 << 10);
 /// Bytes of anything else that is said about a version.
 const DOCUMENT_MAX: ByteSize = lineage::LINEAGE_MAX;
-/// Manifests about one version that are looked at.
+/// Manifests of one type about one version that are looked at.
 const ABOUT_MAX: usize = 256;
 /// What all our own types begin with.
 const OURS: &str = "application/vnd.agentfactory.";
@@ -36,12 +38,13 @@ pub struct PullRequest {
     pub name: Option<SubagentName>,
     /// Whether the runs that speak for it come too.
     pub with_cases: bool,
-    /// Whether the head moves even where it would leave a version that this one did not come from.
+    /// Whether the head moves even where it would leave a version that this one did not come from, or go back
+    /// to one that it came from.
     pub force: bool,
     /// What is demanded of it.
     pub trust: TrustPolicy,
-    /// When.
-    pub at: Timestamp,
+    /// Who does it, and when, and whether a pinned head moves too.
+    pub act: Act,
 }
 
 /// What was pulled.
@@ -57,7 +60,8 @@ pub struct Pulled {
     pub versions: usize,
     /// How many manifests about them came.
     pub attachments: usize,
-    /// How many environments were left there, because they hold what no lock names.
+    /// How much of what is said about them was left there: environments that hold what no lock names, and what is
+    /// of another form, incomplete or too large.
     pub refused: usize,
     /// The runs that came.
     pub runs: Vec<RunId>,
@@ -76,7 +80,8 @@ impl Pulled {
 /// here and right.
 ///
 /// # Errors
-/// [`ShareError::Trust`], [`ShareError::HeadIsNotAncestor`] and [`StoreError::HeadMoved`]: it is here then, without a name.
+/// [`ShareError::Trust`], [`ShareError::HeadIsNotAncestor`], [`ShareError::HeadIsNewer`], [`StoreError::Pinned`] and
+/// [`StoreError::HeadMoved`]: it is here then, without a name.
 /// The store's and the registry's, and when what comes is no subagent or too much: then nothing of
 /// it is visible, and what was transferred is not transferred again.
 pub async fn pull(
@@ -114,10 +119,10 @@ pub async fn pull(
         Vec::new()
     };
     let (moved, refused) = (pull.moved, pull.refused);
-    let before = {
-        let (store, name, request) = (Arc::clone(store), name.clone(), request.clone());
-        let runs = runs.clone();
-        let published = move || publish(&store, &name, version, runs, &request);
+    let (name, before) = {
+        let (store, request) = (Arc::clone(store), request.clone());
+        let (runs, spellings) = (runs.clone(), repository.spellings());
+        let published = move || publish(&store, &name, version, runs, &request, &spellings);
         tokio::task::spawn_blocking(published).await??
     };
     Ok(Pulled {
@@ -142,47 +147,72 @@ fn name_of(from: &RegistryRef) -> Result<SubagentName, ShareError> {
     })
 }
 
-/// Moves the head, if that loses nothing from sight; gives what it was.
+/// Moves the head, if that loses nothing from sight; gives what the subagent is called now, and what its head was.
 fn publish(
     store: &Store,
     name: &SubagentName,
     version: Digest,
     evidence: Vec<RunId>,
     request: &PullRequest,
-) -> Result<Option<Digest>, ShareError> {
-    let repository = request.from.repository.to_string();
+    spellings: &[String],
+) -> Result<(SubagentName, Option<Digest>), ShareError> {
+    // A former name moves the head of the subagent that had it, so what is demanded of that one counts.
+    let name = store.present_name(name)?;
     request
         .trust
-        .check(store, &version, Some(name), Some(&repository))?;
-    let head = match store.resolve(&VersionRef::Head(name.clone())) {
-        Ok(resolved) => Some(resolved.digest),
-        Err(StoreError::UnknownName { .. } | StoreError::NoHead { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+        .check(store, &version, Some(&name), Some(spellings))?;
+    let head = store.head(&name)?.map(|head| head.digest);
     if head == Some(version) {
-        return Ok(head);
+        return Ok((name, head));
     }
     if let Some(head) = head.filter(|_| !request.force)
         && !lineage::ancestors(store, None, &version)?.contains(&head)
     {
         return Err(ShareError::HeadIsNotAncestor {
-            name: name.clone(),
+            name,
             head,
             pulled: version,
         });
     }
-    store.publish(Publication {
+    // What came along says whatever the registry wants; it does not take back what is known here.
+    if let Some(head) = head.filter(|_| !request.force)
+        && lineage::ancestors(store, Some(&name), &head)?.contains(&version)
+    {
+        return Err(ShareError::HeadIsNewer {
+            name,
+            head,
+            pulled: version,
+        });
+    }
+    let publication = Publication {
         moves: vec![Move {
             name: name.clone(),
             from: head,
             to: version,
         }],
-        at: request.at,
+        at: request.act.at,
         task: None,
         evidence,
         note: format!("pulled from {}", request.from),
-    })?;
-    Ok(head)
+    };
+    store.publish_by(publication, &request.act)?;
+    Ok((name, head))
+}
+
+/// Whether an error is about what somebody said about a version, and not about the version: it is left there, and
+/// keeps nothing else from coming.
+fn is_about_it(error: &ShareError) -> bool {
+    match error {
+        ShareError::TooMuch { .. }
+        | ShareError::NotASubagent { .. }
+        | ShareError::Registry(RegistryError::NotFound { .. } | RegistryError::Untrue { .. })
+        | ShareError::Store(StoreError::RunExists { .. }) => true,
+        ShareError::Store(error) => matches!(
+            error.kind(),
+            StoreErrorKind::Refused | StoreErrorKind::NotFound
+        ),
+        _ => false,
+    }
 }
 
 /// A pull that is under way.
@@ -264,40 +294,51 @@ impl Pull<'_> {
         Ok(Foreign::of_manifest(&manifest.bytes)?)
     }
 
-    /// Gets what is said about a version, and gives how much it is.
+    /// Gets what is said about a version, and gives how much it is. Anybody who may write there can say something:
+    /// what is wrong with it does not keep the version from coming.
     async fn about(&mut self, version: &Digest) -> Result<usize, ShareError> {
-        let listed = self.repository.referrers(version, None).await?;
-        let known = |one: &Descriptor| {
-            let artifact_type = one.artifact_type.as_deref();
-            artifact_type.is_some_and(|found| ALONG.contains(&found))
-        };
-        let listed = listed.into_iter().filter(known);
         let mut kept = 0;
-        for one in listed.take(ABOUT_MAX) {
-            let Some(attachment) = self.attachment(&one, version).await? else {
-                continue;
-            };
-            let limit = match attachment.artifact_type.as_str() {
-                ENVIRONMENT_TYPE => {
-                    // Anybody who may write there can say so. What the version does not name is
-                    // not fetched, and does not keep the version from coming.
-                    let (store, version) = (Arc::clone(self.store), *version);
-                    let read = move || store.version(&version);
-                    let requirements = blocking(read).await?.content.requirements;
-                    if !environments::belongs(&attachment, &requirements) {
-                        self.refused += 1;
-                        continue;
-                    }
-                    ENVIRONMENT_MAX
+        // Each type by itself: much of one hides nothing of another.
+        for artifact_type in ALONG {
+            let listed = self.repository.referrers(version, Some(*artifact_type));
+            for one in listed.await?.into_iter().take(ABOUT_MAX) {
+                match self.document(&one, version).await {
+                    Ok(is_kept) => kept += usize::from(is_kept),
+                    Err(error) if is_about_it(&error) => self.refuse(&one, &error),
+                    Err(error) => return Err(error),
                 }
-                _ => DOCUMENT_MAX,
-            };
-            self.layers(&attachment, limit).await?;
-            let store = Arc::clone(self.store);
-            blocking(move || store.receive_attachment(&attachment.bytes)).await?;
-            kept += 1;
+            }
         }
         Ok(kept)
+    }
+
+    /// Gets one thing that is said about a version; whether it is kept.
+    async fn document(
+        &mut self,
+        listed: &Descriptor,
+        version: &Digest,
+    ) -> Result<bool, ShareError> {
+        let Some(attachment) = self.attachment(listed, version).await? else {
+            return Ok(false);
+        };
+        let limit = match attachment.artifact_type.as_str() {
+            ENVIRONMENT_TYPE => {
+                // What the version does not name is not fetched.
+                let (store, version) = (Arc::clone(self.store), *version);
+                let read = move || store.version(&version);
+                let requirements = blocking(read).await?.content.requirements;
+                if !environments::belongs(&attachment, &requirements) {
+                    self.refused += 1;
+                    return Ok(false);
+                }
+                ENVIRONMENT_MAX
+            }
+            _ => DOCUMENT_MAX,
+        };
+        self.layers(&attachment, limit).await?;
+        let store = Arc::clone(self.store);
+        blocking(move || store.receive_attachment(&attachment.bytes)).await?;
+        Ok(true)
     }
 
     /// Gets the runs that speak for a version.
@@ -305,20 +346,40 @@ impl Pull<'_> {
         let listed = self.repository.referrers(version, Some(RUN_TYPE)).await?;
         let mut runs = BTreeSet::new();
         for one in listed {
-            let Some(attachment) = self.attachment(&one, version).await? else {
-                continue;
-            };
-            // Whoever wrote it names the record last.
-            let record = match attachment.layers.last() {
-                Some((media_type, digest, _)) if media_type == RUN_MEDIA_TYPE => *digest,
-                _ => return Err(self.not_a_subagent("a run that goes along has no record")),
-            };
-            self.progress.phase("pulling a run");
-            self.layers(&attachment, RUN_MAX).await?;
-            let (store, version) = (Arc::clone(self.store), *version);
-            runs.insert(blocking(move || store.receive_run(&record, &version)).await?);
+            match self.run(&one, version).await {
+                Ok(run) => runs.extend(run),
+                Err(error) if is_about_it(&error) => self.refuse(&one, &error),
+                Err(error) => return Err(error),
+            }
         }
         Ok(runs.into_iter().collect())
+    }
+
+    /// Gets one of them; none when the list names one that is gone.
+    async fn run(
+        &mut self,
+        listed: &Descriptor,
+        version: &Digest,
+    ) -> Result<Option<RunId>, ShareError> {
+        let Some(attachment) = self.attachment(listed, version).await? else {
+            return Ok(None);
+        };
+        // Whoever wrote it names the record last.
+        let record = match attachment.layers.last() {
+            Some((media_type, digest, _)) if media_type == RUN_MEDIA_TYPE => *digest,
+            _ => return Err(self.not_a_subagent("a run that goes along has no record")),
+        };
+        self.progress.phase("pulling a run");
+        self.layers(&attachment, RUN_MAX).await?;
+        let (store, version) = (Arc::clone(self.store), *version);
+        let run = blocking(move || store.receive_run(&record, &version)).await?;
+        Ok(Some(run))
+    }
+
+    /// Leaves something there.
+    fn refuse(&mut self, listed: &Descriptor, error: &ShareError) {
+        tracing::debug!(digest = %listed.digest, %error, "what is said about a version is left there");
+        self.refused += 1;
     }
 
     /// Reads a manifest about a version; none when the list names one that is gone, or that is about
@@ -328,6 +389,9 @@ impl Pull<'_> {
         listed: &Descriptor,
         version: &Digest,
     ) -> Result<Option<Attachment>, ShareError> {
+        if listed.size > MANIFEST_MAX.get() {
+            return Err(self.too_much("bytes of a manifest", MANIFEST_MAX.get()));
+        }
         let target = Target::Digest(listed.digest);
         let Some(manifest) = self.repository.find_manifest(&target).await? else {
             return Ok(None);

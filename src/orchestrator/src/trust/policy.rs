@@ -34,7 +34,7 @@ impl std::str::FromStr for Demand {
 pub struct TrustRule {
     /// Names of subagents; a `*` at the end stands for anything. None stands for all.
     pub name: Option<String>,
-    /// `REGISTRY/REPO` of what is pulled, with the same `*`. Such a rule says nothing about runs.
+    /// `REGISTRY/REPO` of what is pulled, with the same `*`, in any spelling. Such a rule says nothing about runs.
     pub registry: Option<String>,
     /// Whether signatures are demanded.
     pub demand: Demand,
@@ -55,7 +55,8 @@ pub struct TrustPolicy {
 
 impl TrustPolicy {
     /// Checks a version before it is pulled from a repository, or run where there is none, and with it
-    /// each that it depends on, which is judged under the name that it is depended on by.
+    /// each that it depends on, which is judged under the name that it is depended on by. `repository` is each
+    /// way to write where it is pulled from.
     ///
     /// # Errors
     /// [`TrustError::Unsigned`], [`TrustError::Untrusted`], [`TrustError::Dependency`], and the store's.
@@ -64,7 +65,7 @@ impl TrustPolicy {
         store: &Store,
         version: &Digest,
         name: Option<&SubagentName>,
-        repository: Option<&str>,
+        repository: Option<&[String]>,
     ) -> Result<(), TrustError> {
         if !self.demands_any() {
             return Ok(());
@@ -95,7 +96,7 @@ impl TrustPolicy {
         store: &Store,
         version: &Digest,
         name: Option<&SubagentName>,
-        repository: Option<&str>,
+        repository: Option<&[String]>,
     ) -> Result<(), TrustError> {
         let (demand, keys) = self.of(name, repository);
         match demand {
@@ -119,10 +120,27 @@ impl TrustPolicy {
         keys
     }
 
-    fn of(&self, name: Option<&SubagentName>, repository: Option<&str>) -> (Demand, &[PublicKey]) {
+    fn of(
+        &self,
+        name: Option<&SubagentName>,
+        repository: Option<&[String]>,
+    ) -> (Demand, &[PublicKey]) {
         let fits = |rule: &&TrustRule| {
-            let name = name.map(SubagentName::as_str);
-            is_like(rule.name.as_deref(), name) && is_like(rule.registry.as_deref(), repository)
+            let is_named = match (&rule.name, name) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(pattern), Some(name)) => is_like(pattern, name.as_str()),
+            };
+            let is_there = match (&rule.registry, repository) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                // Neither hosts nor paths differ by the case of their letters.
+                (Some(pattern), Some(spellings)) => {
+                    let pattern = pattern.to_ascii_lowercase();
+                    spellings.iter().any(|text| is_like(&pattern, text))
+                }
+            };
+            is_named && is_there
         };
         match self.rules.iter().find(fits) {
             Some(rule) => (rule.demand, &rule.keys),
@@ -151,15 +169,11 @@ fn demanded(store: &Store, version: &Digest, keys: &[PublicKey]) -> Result<(), T
     })
 }
 
-/// Whether a text is what a pattern says; a pattern that is there wants a text.
-fn is_like(pattern: Option<&str>, text: Option<&str>) -> bool {
-    match (pattern, text) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(pattern), Some(text)) => match pattern.strip_suffix('*') {
-            Some(begin) => text.starts_with(begin),
-            None => pattern == text,
-        },
+/// Whether a text is what a pattern says.
+fn is_like(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(begin) => text.starts_with(begin),
+        None => pattern == text,
     }
 }
 
@@ -185,8 +199,9 @@ mod tests {
         };
         let check = |name: Option<&str>, repository: Option<&str>, demand: Demand| {
             let name = name.map(|name| name.parse().unwrap());
+            let spellings = repository.map(|text| vec![text.to_owned()]);
             assert_eq!(
-                policy.of(name.as_ref(), repository).0,
+                policy.of(name.as_ref(), spellings.as_deref()).0,
                 demand,
                 "{name:?} {repository:?}"
             );
@@ -202,5 +217,33 @@ mod tests {
         );
         check(Some("other"), None, Demand::Nothing);
         check(None, None, Demand::Nothing);
+    }
+
+    #[test]
+    fn a_rule_fits_however_the_repository_is_written() {
+        let check = |pattern: &str, demand: Demand| {
+            let policy = TrustPolicy {
+                rules: vec![TrustRule {
+                    name: None,
+                    registry: Some(pattern.to_owned()),
+                    demand: Demand::Signed,
+                    keys: Vec::new(),
+                }],
+                ..TrustPolicy::default()
+            };
+            let spellings = ["registry.example.org:443/x", "registry.example.org/x"];
+            let spellings = spellings.map(str::to_owned);
+            assert_eq!(policy.of(None, Some(&spellings)).0, demand, "{pattern}");
+        };
+        for pattern in [
+            "registry.example.org/*",
+            "registry.example.org:443/*",
+            "Registry.Example.org/x",
+            "REGISTRY.example.org*",
+        ] {
+            check(pattern, Demand::Signed);
+        }
+        check("registry.example.org:80/*", Demand::Nothing);
+        check("registry.example.com/*", Demand::Nothing);
     }
 }

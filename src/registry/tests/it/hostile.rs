@@ -95,6 +95,43 @@ async fn an_interrupted_download_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn one_that_closes_after_each_byte_is_given_up() {
+    let server = ScriptedServer::start(|request| {
+        let begin = match request.headers.get("range") {
+            None => 0,
+            Some(range) => range["bytes=".len()..range.len() - 1].parse().unwrap(),
+        };
+        let said = (BLOB.len() - begin) as u64;
+        let mut reply = ServerReply::body(&BLOB[begin..=begin]).saying(said);
+        if begin > 0 {
+            reply.head = "HTTP/1.1 206 X\r\n".to_owned();
+        }
+        reply.header("Content-Range", &format!("bytes {begin}-20/21"))
+    });
+    pull(&server).await.unwrap_err();
+    assert_eq!(server.seen().len(), 5);
+}
+
+#[tokio::test]
+async fn what_is_damaged_here_comes_again() {
+    let server = ScriptedServer::start(|_| ServerReply::body(BLOB));
+    let repository = repository(server.host()).await;
+    let (here, blob) = (Memory::default(), blob());
+    for (damage, requests) in [
+        (&b"the c0ntent of a blob"[..], 1),
+        (&BLOB[..9], 2),
+        (BLOB, 2),
+        (&b""[..], 3),
+    ] {
+        here.0.lock().unwrap().insert(blob.digest, damage.to_vec());
+        let moved = repository.pull_blobs(&here, &[&blob], &()).await.unwrap();
+        assert_eq!(moved.blobs + moved.skipped, 1);
+        assert_eq!(server.seen().len(), requests);
+        assert_eq!(here.get(&blob.digest).as_deref(), Some(BLOB));
+    }
+}
+
+#[tokio::test]
 async fn a_part_that_was_not_asked_for_is_refused() {
     let why = refused(|request| {
         if !request.headers.contains_key("range") {

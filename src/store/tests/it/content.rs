@@ -72,6 +72,35 @@ fn a_blob_above_the_limit_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn what_is_damaged_is_held_and_not_intact() {
+    let home = Home::new();
+    let digest = home.store.put(b"hello").unwrap();
+    let check = |intact: bool| assert_eq!(home.again().hold_intact(&digest).unwrap(), intact);
+    check(true);
+    for damage in [b"hallo".as_slice(), b"hell", b""] {
+        fs::remove_file(home.blob(&digest)).unwrap();
+        check(false);
+        fs::write(home.blob(&digest), damage).unwrap();
+        check(false);
+        assert!(home.again().hold_blob(&digest).unwrap());
+    }
+    home.store.put(b"hello").unwrap();
+    check(true);
+    // It stays while whoever asked lives.
+    let holds = home.again();
+    let other = home.again().put(b"other").unwrap();
+    assert!(holds.hold_intact(&other).unwrap());
+    let everything = store::GcOptions {
+        now: jiff::Timestamp::now(),
+        grace: std::time::Duration::ZERO,
+        runs_older_than: None,
+        dry_run: false,
+    };
+    home.again().gc(&everything, &mut |_| {}).unwrap();
+    assert_eq!(holds.get(&other).unwrap(), b"other");
+}
+
+#[test]
 fn damage_is_seen_when_reading_and_healed_by_putting_again() {
     let home = Home::new();
     let content = vec![7; 300_000];

@@ -490,3 +490,36 @@ fn what_a_tag_of_a_removed_name_let_go_is_not_missed() {
     gc(&home.again(), all());
     home.again().version(&third).unwrap();
 }
+
+/// What a collection that was killed left of a version is not taken for it.
+#[test]
+fn a_version_without_what_it_depends_on_does_not_come_back() {
+    let home = Home::new();
+    let store = home.again();
+    let needed = store.stage(&content("x = 1\n")).unwrap().digest();
+    let mut needs = content("import bee\n");
+    needs.depends = [(name("bee"), needed)].into();
+    let needs = store.stage(&needs).unwrap().digest();
+    store.publish(publication(&[("ant", None, needs)])).unwrap();
+    store.remove(&name("ant"), at(1)).unwrap();
+    drop(store);
+    let source = home.store.version(&needed).unwrap().source;
+    for part in [needed, source] {
+        let kept = fs::read(home.blob(&part)).unwrap();
+        fs::remove_file(home.blob(&part)).unwrap();
+        let refused = home.again().undo(None, at(2));
+        assert!(
+            matches!(refused, Err(StoreError::UnknownVersion { .. })),
+            "{refused:?}"
+        );
+        fs::write(home.blob(&part), kept).unwrap();
+    }
+    // Nor does it keep others from coming back, and from being collected.
+    fs::remove_file(home.blob(&needed)).unwrap();
+    let store = home.again();
+    let other = store.stage(&content("x = 2\n")).unwrap().digest();
+    store.publish(publication(&[("ant", None, other)])).unwrap();
+    drop(store);
+    gc(&home.store, all());
+    home.store.version(&other).unwrap();
+}

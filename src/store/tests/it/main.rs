@@ -3,6 +3,8 @@
 //! `cfg(test)` is always on here; clippy looks for it to allow `unwrap`.
 
 #[cfg(test)]
+mod attached;
+#[cfg(test)]
 mod closure;
 #[cfg(test)]
 mod content;
