@@ -14,7 +14,7 @@ use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::blobs::StoreBlobs;
-use crate::compose::composed;
+use crate::compose::is_program_of;
 use crate::egress::replayed;
 use crate::error::FactoryError;
 use crate::factory::{Factory, source_files};
@@ -193,33 +193,16 @@ impl Factory {
         if let Some(version) = own {
             let name = record.name.as_ref();
             self.trust.check(&self.store, &version, name, None)?;
-            self.check_program(run, record, &version)?;
+            if !is_program_of(&self.store, &record.program, &version)? {
+                return Err(FactoryError::NotReproducible {
+                    run,
+                    why: format!(
+                        "what its record holds is not the program of {version}, which it names"
+                    ),
+                });
+            }
         }
         self.check_depends(&record.depends)
-    }
-
-    /// Checks that what ran is the version that the record names: a record may be somebody else's.
-    fn check_program(
-        &self,
-        run: RunId,
-        record: &RunRecord,
-        version: &Digest,
-    ) -> Result<(), FactoryError> {
-        let content = self.store.version(version)?.content;
-        let is_it = match &record.program {
-            RunProgram::Shell { .. } => false,
-            RunProgram::Subagent { source, entry, .. } => {
-                let files = composed(&self.store, record.name.as_ref(), &content)?;
-                *entry == content.entry && *source == self.store.put_source(&files)?
-            }
-        };
-        if is_it {
-            return Ok(());
-        }
-        Err(FactoryError::NotReproducible {
-            run,
-            why: format!("what its record holds is not the program of {version}, which it names"),
-        })
     }
 
     fn tree(&self, digest: &str) -> Result<Result<Tree, String>, FactoryError> {

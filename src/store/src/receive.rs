@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use spec::{ByteSize, Digest, RunId, SubagentName};
 
+use crate::RunProgram;
 use crate::archive::LAYER_MAX;
 use crate::version::{CONFIG_MAX, MANIFEST_MAX, chain, parse};
 use crate::wire::Manifest;
@@ -88,14 +89,20 @@ impl Store {
         Ok(version)
     }
 
-    /// Takes the record of a run of a version from elsewhere. All that it names must be in the store.
+    /// Takes the record of a run of a version from elsewhere, whose program `is_its` knows. All that it names
+    /// must be in the store. The run of what was not saved yet names no version.
     ///
     /// Taking the same again changes nothing.
     ///
     /// # Errors
     /// As [`Self::record_run`]; [`StoreError::Refused`] when the blob is not the record of a run of that
     /// version.
-    pub fn receive_run(&self, record: &Digest, version: &Digest) -> Result<RunId, StoreError> {
+    pub fn receive_run(
+        &self,
+        record: &Digest,
+        version: &Digest,
+        is_its: impl FnOnce(&RunProgram) -> bool,
+    ) -> Result<RunId, StoreError> {
         let no_record = |why: String| {
             StoreError::refused(format!("{record} is not the record of a run: {why}"))
         };
@@ -107,7 +114,8 @@ impl Store {
             })?;
         let run = content.report.run.parse::<RunId>();
         let run = run.map_err(|why| no_record(why.to_string()))?;
-        if content.report.version.as_deref() != Some(&*version.to_string()) {
+        let named = content.report.version.as_deref();
+        if named.is_some_and(|named| named != version.to_string()) || !is_its(&content.program) {
             return Err(no_record(format!(
                 "it is of another version than {version}"
             )));

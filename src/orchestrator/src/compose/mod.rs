@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use spec::{Digest, SubagentName, WorkspacePath, limits};
-use store::{SourceFiles, Store, StoreError, VersionContent};
+use store::{RunProgram, SourceFiles, Store, StoreError, VersionContent};
 
 pub use error::CompositionError;
 pub(crate) use modules::{importable, is_standard, module_name};
@@ -254,6 +254,23 @@ fn folder(name: &SubagentName, digest: &Digest) -> String {
 
 fn checked(path: Vec<u8>) -> Result<WorkspacePath, CompositionError> {
     WorkspacePath::from_bytes(path).map_err(CompositionError::Path)
+}
+
+/// Whether a recorded program is that of a version. A record may be somebody else's.
+///
+/// # Errors
+/// As [`composed`].
+pub(crate) fn is_program_of(
+    store: &Store,
+    program: &RunProgram,
+    version: &Digest,
+) -> Result<bool, crate::FactoryError> {
+    let RunProgram::Subagent { source, entry, .. } = program else {
+        return Ok(false);
+    };
+    let content = store.version(version)?.content;
+    let files = composed(store, None, &content)?;
+    Ok(*entry == content.entry && *source == store.put_source(&files)?)
 }
 
 /// The files that run for a version: its own, and all that it depends on.

@@ -6,6 +6,7 @@ use store::{Act, Attachment, BlobRef, Move, Store, StoreError};
 use super::error::LibraryError;
 use super::{blobs, cases, publish};
 use crate::FactoryError;
+use crate::compose::is_program_of;
 use crate::environments::{self, ENVIRONMENT_TYPE, EnvironmentSettings};
 use crate::share::ALONG;
 
@@ -132,7 +133,9 @@ pub fn copy_version(
         }
     }
     for record in &runs {
-        to.receive_run(record, &version)?;
+        to.receive_run(record, &version, |program| {
+            is_program_of(to, program, &version).unwrap_or(false)
+        })?;
     }
     let tag = place(request, &name, &version, || publish::head(to, &name))?;
     Ok(CopyReport {

@@ -13,7 +13,7 @@ use super::error::LibraryError;
 use super::export::About;
 use super::{BLOBS, FORMAT, OWN, VERSION, blobs, folder, publish, skill};
 use crate::FactoryError;
-use crate::compose::Dependencies;
+use crate::compose::{Dependencies, is_program_of};
 use crate::environments::{EnvironmentError, Prepared};
 use crate::factory::Factory;
 use crate::watch::Watcher;
@@ -357,7 +357,9 @@ fn look(store: &Store, into: &Store, path: &Path) -> Result<Looked, FactoryError
             let content = into.version(&version)?.content;
             check(store, into, &about.name, &content)?;
             for record in &about.runs {
-                into.receive_run(record, &version)?;
+                into.receive_run(record, &version, |program| {
+                    is_program_of(into, program, &version).unwrap_or(false)
+                })?;
             }
             return Ok(Looked::Exact(Taken {
                 name: about.name,

@@ -15,6 +15,7 @@ use store::{
 
 use super::content::StoreContent;
 use super::{ALONG, RUN_TYPE, ShareError, blocking, lineage};
+use crate::compose::is_program_of;
 use crate::environments::{self, ENVIRONMENT_TYPE};
 use crate::trust::TrustPolicy;
 
@@ -372,7 +373,11 @@ impl Pull<'_> {
         self.progress.phase("pulling a run");
         self.layers(&attachment, RUN_MAX).await?;
         let (store, version) = (Arc::clone(self.store), *version);
-        let run = blocking(move || store.receive_run(&record, &version)).await?;
+        let receive = move || {
+            let is_its = |program: &_| is_program_of(&store, program, &version).unwrap_or(false);
+            store.receive_run(&record, &version, is_its)
+        };
+        let run = blocking(receive).await?;
         Ok(Some(run))
     }
 

@@ -38,13 +38,22 @@ fn a_record_from_elsewhere_is_of_the_version_that_it_comes_with() {
     let own = record(&home.store, run_id(1), Some(version));
     let digest = home.store.record_run(&own).unwrap();
     assert_eq!(
-        home.store.receive_run(&digest, &version).unwrap(),
+        home.store.receive_run(&digest, &version, |_| true).unwrap(),
         run_id(1)
     );
-    let nobodys = record(&home.store, run_id(2), None);
-    let nobodys = home.store.record_run(&nobodys).unwrap();
-    for (record, version) in [(digest, other), (nobodys, version)] {
-        let error = home.store.receive_run(&record, &version).unwrap_err();
+    let draft = record(&home.store, run_id(2), None);
+    let draft = home.store.record_run(&draft).unwrap();
+    assert_eq!(
+        home.store.receive_run(&draft, &version, |_| true).unwrap(),
+        run_id(2)
+    );
+    for (record, version, is_its) in [
+        (digest, other, true),
+        (digest, version, false),
+        (draft, version, false),
+    ] {
+        let received = home.store.receive_run(&record, &version, |_| is_its);
+        let error = received.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
     }
 }
