@@ -9,7 +9,7 @@ use brush_parser::ast::{
 
 use crate::findings::shorten;
 use crate::judge::{Unreadable, parse};
-use crate::state::State;
+use crate::state::{Function, State};
 use crate::value::{Output, Value};
 use crate::{Context, Decision, Finding, Verdict};
 
@@ -215,8 +215,11 @@ impl<'a> Walk<'a> {
             }
             Command::Function(function) => {
                 let name = function.fname.value.clone();
-                let body = Rc::new(function.body.clone());
-                self.state.functions.insert(name, body);
+                let function = Function {
+                    bodies: vec![Rc::new(function.body.clone())],
+                    may_be_program: false,
+                };
+                self.state.functions.insert(name, function);
                 Output::Nothing
             }
             Command::ExtendedTest(test, redirects) => self.redirected(redirects.as_ref(), |walk| {

@@ -1,14 +1,17 @@
 //! Simple commands, assignments, and calls of functions.
 
 use brush_parser::ast::{
-    Assignment, AssignmentName, AssignmentValue, CommandPrefixOrSuffixItem, IoRedirect,
-    SimpleCommand, Word,
+    Assignment, AssignmentName, AssignmentValue, CommandPrefixOrSuffixItem, FunctionBody,
+    IoRedirect, SimpleCommand, Word,
 };
 
-use crate::commands::is_shell;
+use crate::commands::{is_shell, quote};
 use crate::shell::{DEPTH_MAX, Walk};
-use crate::state::Variable;
+use crate::state::{Function, Variable};
 use crate::value::{Output, Value};
+
+/// Bodies that a function may have.
+const BODIES_MAX: usize = 8;
 
 /// Whether a command runs what is running: `$0`, or a shell with it.
 fn starts_itself(simple: &SimpleCommand) -> bool {
@@ -102,10 +105,10 @@ impl Walk<'_> {
             return self.written(into, Output::Nothing);
         }
         self.without_end(simple);
-        let mut output = self.run(&argv);
+        let mut output = self.invoke(&argv);
         // The word that names the program may be one of several.
         for other in 1..names.min(8) {
-            output = output.then(self.run(&argv[other..]));
+            output = output.then(self.invoke(&argv[other..]));
         }
         for (name, known) in before {
             match known {
@@ -218,24 +221,71 @@ impl Walk<'_> {
         self.whole(&word.value)
     }
 
+    /// A command of the shell: a function or an alias, where the name is one, or a program.
+    fn invoke(&mut self, argv: &[Value]) -> Output {
+        let Some((name, arguments)) = argv.split_first() else {
+            return Output::Nothing;
+        };
+        let Some(name) = name.exact() else {
+            return self.run(argv);
+        };
+        let Some(function) = self.state.functions.get(&name).cloned() else {
+            return self.aliased(&name, argv);
+        };
+        let call = |walk: &mut Self| walk.call(&name, &function, arguments);
+        // A name that is a path is a function for some shells only.
+        if function.may_be_program || name.contains('/') {
+            self.either(call, |walk| walk.run_if_known(argv))
+        } else {
+            call(self)
+        }
+    }
+
+    /// Shells that read a script expand aliases, or do not; both count.
+    fn aliased(&mut self, name: &str, argv: &[Value]) -> Output {
+        let Some(text) = self.state.aliases.get(name).cloned() else {
+            return self.run(argv);
+        };
+        // It does not expand itself.
+        self.state.aliases.remove(name);
+        let rest: Vec<String> = argv[1..].iter().map(|it| quote(&it.shown())).collect();
+        let script = format!("{text} {}", rest.join(" "));
+        let output = self.either(|walk| walk.script(&script), |walk| walk.run_if_known(argv));
+        self.state.aliases.insert(name.to_owned(), text);
+        output
+    }
+
     /// Calls a function.
-    pub(crate) fn call(&mut self, name: &str, arguments: &[Value]) -> Option<Output> {
-        let body = self.state.functions.get(name)?.clone();
+    fn call(&mut self, name: &str, function: &Function, arguments: &[Value]) -> Output {
         if self.state.calls.iter().any(|known| known == name) {
             if self.state.is_parallel {
                 self.refuse(name, "starts itself again and again, without end");
             }
-            return Some(Output::Unknown(format!("the function {name}")));
+            return Output::Unknown(format!("the function {name}"));
         }
-        if self.state.calls.len() >= DEPTH_MAX {
+        if self.state.calls.len() >= DEPTH_MAX || function.bodies.len() > BODIES_MAX {
             self.ask(name, "functions call each other deeply");
-            return Some(Output::Unknown(format!("the function {name}")));
+            return Output::Unknown(format!("the function {name}"));
         }
         let positional = self.state.positional.replace(arguments.to_vec());
         self.state.calls.push(name.to_owned());
-        let output = self.redirected(body.1.as_ref(), |walk| walk.compound(&body.0));
+        let enter = |walk: &mut Self, body: &FunctionBody| {
+            walk.redirected(body.1.as_ref(), |walk| walk.compound(&body.0))
+        };
+        let before = self.state.clone();
+        let mut output = Output::Nothing;
+        for (at, body) in function.bodies.iter().enumerate() {
+            if at == 0 {
+                output = enter(self, body);
+            } else {
+                let after = std::mem::replace(&mut self.state, before.clone());
+                let other = enter(self, body);
+                output = output.or(other);
+                self.merge(after);
+            }
+        }
         self.state.calls.pop();
         self.state.positional = positional;
-        Some(output)
+        output
     }
 }

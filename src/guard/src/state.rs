@@ -22,6 +22,15 @@ pub(crate) struct Variable {
     pub(crate) is_list: bool,
 }
 
+/// What a name of a function stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    /// The bodies that it may have.
+    pub(crate) bodies: Vec<Rc<FunctionBody>>,
+    /// Whether the name may mean a program all the same.
+    pub(crate) may_be_program: bool,
+}
+
 /// What a shell knows at one point.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
@@ -33,7 +42,7 @@ pub(crate) struct State {
     pub(crate) positional: Option<Vec<Value>>,
     pub(crate) stdin: Output,
     pub(crate) aliases: HashMap<String, String>,
-    pub(crate) functions: HashMap<String, Rc<FunctionBody>>,
+    pub(crate) functions: HashMap<String, Function>,
     /// Links that the command made: from where, to where.
     pub(crate) links: HashMap<String, String>,
     /// Files that the command wrote, and what is in them.
@@ -168,13 +177,57 @@ impl Walk<'_> {
             }
         }
         self.state.aliases.extend(other.aliases);
-        self.state.functions.extend(other.functions);
+        self.merge_functions(other.functions);
         self.keep(other.links, other.files);
+    }
+
+    fn merge_functions(&mut self, mut others: HashMap<String, Function>) {
+        for (name, known) in &mut self.state.functions {
+            let Some(other) = others.remove(name) else {
+                known.may_be_program = true;
+                continue;
+            };
+            known.may_be_program |= other.may_be_program;
+            for body in other.bodies {
+                if !known.bodies.iter().any(|known| Rc::ptr_eq(known, &body)) {
+                    known.bodies.push(body);
+                }
+            }
+        }
+        for (name, mut other) in others {
+            other.may_be_program = true;
+            self.state.functions.insert(name, other);
+        }
     }
 
     pub(crate) fn keep(&mut self, links: HashMap<String, String>, files: HashMap<String, Output>) {
         self.state.links.extend(links);
         self.state.files.extend(files);
+    }
+
+    /// Does something in another shell, which knows the functions of this one only where they were
+    /// exported.
+    pub(crate) fn in_other_shell<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.apart(|walk| {
+            for function in walk.state.functions.values_mut() {
+                function.may_be_program = true;
+            }
+            work(walk)
+        })
+    }
+
+    /// Does two things of which either may be what happens.
+    pub(crate) fn either(
+        &mut self,
+        one: impl FnOnce(&mut Self) -> Output,
+        other: impl FnOnce(&mut Self) -> Output,
+    ) -> Output {
+        let before = self.state.clone();
+        let first = one(self);
+        let after = std::mem::replace(&mut self.state, before);
+        let second = other(self);
+        self.merge(after);
+        first.or(second)
     }
 
     /// Does something in a shell of its own: only the files that it writes remain.

@@ -177,6 +177,19 @@ impl Output {
         }
     }
 
+    /// This or that.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (first, second) if first == second => first,
+            (Self::Nothing, other) | (other, Self::Nothing) => other,
+            (first, second) => {
+                let mut items = first.values();
+                items.extend(second.values());
+                Self::Items(items)
+            }
+        }
+    }
+
     /// Its lines.
     pub(crate) fn items(&self) -> Vec<Value> {
         match self {

@@ -70,17 +70,27 @@ pub(crate) fn shown(argv: &[Value]) -> String {
 impl Walk<'_> {
     /// Judges one command line: the program first.
     pub(crate) fn run(&mut self, argv: &[Value]) -> Output {
+        self.run_as(argv, true)
+    }
+
+    /// Judges a program that a function or an alias may hide. One that is not known is likely to be
+    /// none.
+    pub(crate) fn run_if_known(&mut self, argv: &[Value]) -> Output {
+        self.run_as(argv, false)
+    }
+
+    fn run_as(&mut self, argv: &[Value], is_program: bool) -> Output {
         if self.running >= RUNS_MAX {
             self.ask(&shown(argv), "it is deeply nested");
             return Output::Unknown("a command".to_owned());
         }
         self.running += 1;
-        let output = self.run_one(argv);
+        let output = self.run_one(argv, is_program);
         self.running -= 1;
         output
     }
 
-    fn run_one(&mut self, argv: &[Value]) -> Output {
+    fn run_one(&mut self, argv: &[Value], is_program: bool) -> Output {
         let Some((first, arguments)) = argv.split_first() else {
             return Output::Nothing;
         };
@@ -98,9 +108,6 @@ impl Walk<'_> {
             }
             return unknown(&line);
         };
-        if let Some(output) = self.call(&program, arguments) {
-            return output;
-        }
         let name = program.rsplit('/').next().unwrap_or_default();
         let name = if name.starts_with("ld-linux") || name.starts_with("ld-musl") {
             // What loads programs can be told to run one.
@@ -111,17 +118,6 @@ impl Walk<'_> {
         } else {
             name.to_owned()
         };
-        if let Some(text) = self.state.aliases.get(&program).cloned() {
-            // It does not expand itself.
-            self.state.aliases.remove(&program);
-            let rest: Vec<String> = arguments
-                .iter()
-                .map(|value| quote(&value.shown()))
-                .collect();
-            let output = self.script(&format!("{text} {}", rest.join(" ")));
-            self.state.aliases.insert(program, text);
-            return output;
-        }
         let line = Line {
             name: &name,
             arguments,
@@ -132,7 +128,12 @@ impl Walk<'_> {
         {
             return output;
         }
-        self.known(&line).unwrap_or_else(|| unknown(&line.shown))
+        let before = (!is_program).then(|| self.findings.clone());
+        let output = self.known(&line);
+        if let (None, Some(before)) = (&output, before) {
+            self.findings = before;
+        }
+        output.unwrap_or_else(|| unknown(&line.shown))
     }
 
     /// A program of the workspace. What one that was there before does is not known, and it does it
@@ -173,7 +174,7 @@ impl Walk<'_> {
             self.code(language, text, line.arguments, &line.shown)
         } else {
             let arguments = line.arguments.to_vec();
-            self.apart(|walk| {
+            self.in_other_shell(|walk| {
                 walk.state.positional = Some(arguments);
                 walk.script(text)
             })
@@ -383,7 +384,12 @@ impl Walk<'_> {
                 Some(Output::Nothing)
             }
             "unalias" => {
-                self.state.aliases.clear();
+                if line.has(&["-a"]) {
+                    self.state.aliases.clear();
+                }
+                for name in arguments.iter().filter_map(Value::exact) {
+                    self.state.aliases.remove(&name);
+                }
                 Some(Output::Nothing)
             }
             "set" => {
@@ -412,10 +418,21 @@ impl Walk<'_> {
                 Some(Output::Nothing)
             }
             "unset" => {
+                let is_of_functions = line.has(&["-f"]);
                 for value in arguments {
                     self.subscript(value);
-                    if let Some(name) = value.exact() {
+                    let Some(name) = value.exact() else {
+                        // Any of them may be gone.
+                        for function in self.state.functions.values_mut() {
+                            function.may_be_program = true;
+                        }
+                        continue;
+                    };
+                    let is_variable = !is_of_functions && self.state.variables.contains_key(&name);
+                    if is_variable {
                         self.state.variables.remove(&name);
+                    } else if !line.has(&["-v"]) {
+                        self.state.functions.remove(&name);
                     }
                 }
                 Some(Output::Nothing)

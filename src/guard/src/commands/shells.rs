@@ -71,7 +71,7 @@ impl Walk<'_> {
                 return self.text_as_script(text, line);
             };
             let arguments = arguments.to_vec();
-            return self.apart(|walk| {
+            return self.in_other_shell(|walk| {
                 let mut script = script;
                 // `$0` is the first of them, and no positional parameter.
                 if let Some(zero) = arguments.first() {
@@ -94,7 +94,7 @@ impl Walk<'_> {
                 unknown(&line.shown)
             }
             Output::Nothing | Output::File => unknown(&line.shown),
-            Output::Text(text) => self.apart(|walk| {
+            Output::Text(text) => self.in_other_shell(|walk| {
                 walk.state.stdin = Output::Nothing;
                 walk.script(&text)
             }),
@@ -129,7 +129,7 @@ impl Walk<'_> {
         match path.and_then(|path| self.state.files.get(&path).cloned()) {
             Some(Output::Text(text)) => {
                 let arguments = arguments.to_vec();
-                self.apart(|walk| {
+                self.in_other_shell(|walk| {
                     walk.state.positional = Some(arguments);
                     walk.script(&text)
                 })
