@@ -2,7 +2,7 @@
 
 use brush_parser::ast::{
     Assignment, AssignmentName, AssignmentValue, CommandPrefixOrSuffixItem, FunctionBody,
-    IoRedirect, SimpleCommand, Word,
+    IoFileRedirectKind, IoFileRedirectTarget, IoRedirect, SimpleCommand, Word,
 };
 
 use crate::commands::{is_shell, quote};
@@ -73,11 +73,15 @@ impl Walk<'_> {
         let stdin = self.state.stdin.clone();
         let into = self.redirects(&redirects);
         if argv.is_empty() {
+            let output = match redirects.as_slice() {
+                [redirect] if assignments.is_empty() => self.read_in(redirect),
+                _ => Output::Nothing,
+            };
             for assignment in assignments {
                 self.assignment(assignment);
             }
             self.state.stdin = stdin;
-            return self.written(into, Output::Nothing);
+            return self.written(into, output);
         }
         let before = self.shadowed(&assignments);
         for assignment in assignments {
@@ -118,6 +122,21 @@ impl Walk<'_> {
         }
         self.state.stdin = stdin;
         self.written(into, output)
+    }
+
+    /// `$(<FILE)`: the file's text.
+    fn read_in(&mut self, redirect: &IoRedirect) -> Output {
+        let IoRedirect::File(
+            None | Some(0),
+            IoFileRedirectKind::Read,
+            IoFileRedirectTarget::Filename(word),
+        ) = redirect
+        else {
+            return Output::Nothing;
+        };
+        let mut argv = vec![Value::text("cat")];
+        argv.extend(self.expand(&word.value).0);
+        self.run(&argv)
     }
 
     /// Whether a command starts what is running, beside itself.
