@@ -31,9 +31,11 @@ impl Walk<'_> {
         let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
         let mut argv: Vec<Value> = Vec::new();
         let mut names = 0;
+        let mut is_forked = false;
         if let Some(word) = &simple.word_or_name {
             let (values, forked) = self.expand(&word.value);
             names = if forked { values.len() } else { 0 };
+            is_forked = forked;
             argv = values;
         }
         let mut assignments: Vec<&Assignment> = Vec::new();
@@ -52,7 +54,11 @@ impl Walk<'_> {
         for item in suffix {
             match item {
                 CommandPrefixOrSuffixItem::IoRedirect(redirect) => redirects.push(redirect),
-                CommandPrefixOrSuffixItem::Word(word) => argv.extend(self.expand(&word.value).0),
+                CommandPrefixOrSuffixItem::Word(word) => {
+                    let (values, forked) = self.expand(&word.value);
+                    is_forked |= forked;
+                    argv.extend(values);
+                }
                 CommandPrefixOrSuffixItem::AssignmentWord(assignment, word) => {
                     declared.push(assignment);
                     argv.extend(self.expand(&word.value).0);
@@ -92,23 +98,12 @@ impl Walk<'_> {
             first.as_deref(),
             Some("export" | "declare" | "local" | "readonly" | "typeset")
         ) {
-            for assignment in &declared {
-                self.assignment(assignment);
-            }
-            self.declared(&argv);
-            let is_reference = argv.iter().any(|value| {
-                let text = value.prefix();
-                text.starts_with('-') && text.contains('n')
-            });
-            for assignment in declared {
-                if is_reference && let AssignmentName::VariableName(name) = &assignment.name {
-                    self.assign(name, vec![Value::unknown(format!("${name}"))], false);
-                }
-            }
+            self.declare(&argv, &declared);
             self.state.stdin = stdin;
             return self.written(into, Output::Nothing);
         }
         self.without_end(simple);
+        self.is_forked = is_forked;
         let mut output = self.invoke(&argv);
         // The word that names the program may be one of several.
         for other in 1..names.min(8) {
@@ -137,6 +132,53 @@ impl Walk<'_> {
         let mut argv = vec![Value::text("cat")];
         argv.extend(self.expand(&word.value).0);
         self.run(&argv)
+    }
+
+    /// `export`, `declare` and their kin.
+    fn declare(&mut self, argv: &[Value], declared: &[&Assignment]) {
+        let is_global = argv.iter().any(|it| it.prefix().starts_with("-g"));
+        if !self.state.calls.is_empty()
+            && !is_global
+            && matches!(
+                argv[0].exact().as_deref(),
+                Some("declare" | "local" | "typeset")
+            )
+        {
+            self.declare_local(argv, declared);
+        } else {
+            for assignment in declared {
+                self.assignment(assignment);
+            }
+        }
+        self.declared(argv);
+        let is_reference = argv.iter().any(|value| {
+            let text = value.prefix();
+            text.starts_with('-') && text.contains('n')
+        });
+        for assignment in declared {
+            if is_reference && let AssignmentName::VariableName(name) = &assignment.name {
+                self.assign(name, vec![Value::unknown(format!("${name}"))], false);
+            }
+        }
+    }
+
+    /// Names that are declared within a function are its own.
+    fn declare_local(&mut self, argv: &[Value], declared: &[&Assignment]) {
+        let names = argv[1..].iter().filter_map(Value::exact);
+        for name in names.filter(|name| !name.starts_with(['-', '+']) && !name.contains('=')) {
+            self.make_local(&name);
+        }
+        for assignment in declared {
+            let (AssignmentName::VariableName(name) | AssignmentName::ArrayElementName(name, _)) =
+                &assignment.name;
+            // What it gets may come from the one outside.
+            let outer = self.state.variables.get(name).cloned();
+            self.make_local(name);
+            if let Some(outer) = outer {
+                self.state.variables.insert(name.clone(), outer);
+            }
+            self.assignment(assignment);
+        }
     }
 
     /// Whether a command starts what is running, beside itself.
@@ -286,25 +328,31 @@ impl Walk<'_> {
             self.ask(name, "functions call each other deeply");
             return Output::Unknown(format!("the function {name}"));
         }
-        let positional = self.state.positional.replace(arguments.to_vec());
+        let positional = self.state.positional.take();
+        let locals = std::mem::take(&mut self.state.locals);
+        self.pass(arguments.to_vec());
         self.state.calls.push(name.to_owned());
-        let enter = |walk: &mut Self, body: &FunctionBody| {
-            walk.redirected(body.1.as_ref(), |walk| walk.compound(&body.0))
-        };
         let before = self.state.clone();
-        let mut output = Output::Nothing;
-        for (at, body) in function.bodies.iter().enumerate() {
-            if at == 0 {
-                output = enter(self, body);
-            } else {
-                let after = std::mem::replace(&mut self.state, before.clone());
-                let other = enter(self, body);
-                output = output.or(other);
-                self.merge(after);
-            }
+        let mut output: Option<Output> = None;
+        for body in &function.bodies {
+            let enter = |walk: &mut Self| {
+                let FunctionBody(compound, redirects) = &*body.tree;
+                walk.redirected(redirects.as_ref(), |walk| walk.compound(compound))
+            };
+            output = Some(match output {
+                None => enter(self),
+                Some(output) => {
+                    let after = std::mem::replace(&mut self.state, before.clone());
+                    let other = enter(self);
+                    self.merge(after);
+                    output.or(other)
+                }
+            });
         }
+        self.end_locals();
         self.state.calls.pop();
+        self.state.locals = locals;
         self.state.positional = positional;
-        output
+        output.unwrap_or(Output::Nothing)
     }
 }

@@ -175,7 +175,7 @@ impl Walk<'_> {
         } else {
             let arguments = line.arguments.to_vec();
             self.in_other_shell(|walk| {
-                walk.state.positional = Some(arguments);
+                walk.pass(arguments);
                 walk.script(text)
             })
         }
@@ -393,27 +393,42 @@ impl Walk<'_> {
                 Some(Output::Nothing)
             }
             "set" => {
-                let at = arguments
-                    .iter()
-                    .position(|value| value.exact().as_deref() == Some("--"));
-                if let Some(at) = at {
-                    self.state.positional = Some(arguments[at + 1..].to_vec());
-                } else if arguments
-                    .first()
-                    .is_some_and(|value| !value.prefix().starts_with(['-', '+']))
+                let mut rest = arguments;
+                while let Some((first, others)) = rest.split_first()
+                    && first.prefix().starts_with(['-', '+'])
                 {
-                    self.state.positional = Some(arguments.to_vec());
+                    rest = others;
+                    if first.exact().as_deref() == Some("--") {
+                        self.pass(rest.to_vec());
+                        return Some(Output::Nothing);
+                    }
+                    // `-o` is followed by a name.
+                    if first.prefix().ends_with('o') {
+                        rest = rest.get(1..).unwrap_or_default();
+                    }
+                }
+                if !rest.is_empty() {
+                    self.pass(rest.to_vec());
                 }
                 Some(Output::Nothing)
             }
             "shift" => {
-                // By how many is not followed: what is left is any of them.
-                if let Some(values) = &mut self.state.positional
-                    && !values.is_empty()
-                {
-                    let by = arguments.first().and_then(Value::exact);
-                    let by = by.and_then(|by| by.parse().ok()).unwrap_or(1);
-                    values.drain(..std::cmp::min(by, values.len()));
+                let by = match arguments {
+                    [] => Some(1),
+                    [by] => by.exact().and_then(|by| by.parse::<usize>().ok()),
+                    _ => None,
+                };
+                if let Some(positional) = &mut self.state.positional {
+                    match by {
+                        Some(by) if !positional.is_any => {
+                            // By more than there are it does nothing.
+                            if by <= positional.values.len() {
+                                positional.values.drain(..by);
+                            }
+                        }
+                        // What is left is any of them.
+                        _ => positional.is_any = true,
+                    }
                 }
                 Some(Output::Nothing)
             }

@@ -80,7 +80,7 @@ impl Walk<'_> {
                     script = script.replace("${0}", "${GUARD_ZERO}");
                     script = script.replace("$0", "${GUARD_ZERO}");
                 }
-                walk.state.positional = Some(arguments.get(1..).unwrap_or_default().to_vec());
+                walk.pass(arguments.get(1..).unwrap_or_default().to_vec());
                 walk.script(&script)
             });
         }
@@ -130,7 +130,7 @@ impl Walk<'_> {
             Some(Output::Text(text)) => {
                 let arguments = arguments.to_vec();
                 self.in_other_shell(|walk| {
-                    walk.state.positional = Some(arguments);
+                    walk.pass(arguments);
                     walk.script(&text)
                 })
             }

@@ -15,9 +15,12 @@ impl Walk<'_> {
         match parameter {
             Parameter::Positional(0) => (vec![Value::name()], false, Some(true)),
             Parameter::Positional(number) => match &self.state.positional {
-                Some(values) => {
+                Some(positional) if positional.is_any => {
+                    (positional.values.clone(), false, Some(true))
+                }
+                Some(positional) => {
                     let index = usize::try_from(*number).unwrap_or(usize::MAX);
-                    match values.get(index.wrapping_sub(1)) {
+                    match positional.values.get(index.wrapping_sub(1)) {
                         Some(value) => (vec![value.clone()], false, Some(true)),
                         None => (vec![Value::default()], false, Some(false)),
                     }
@@ -26,7 +29,11 @@ impl Walk<'_> {
             },
             Parameter::Special(SpecialParameter::AllPositionalParameters { .. }) => {
                 match &self.state.positional {
-                    Some(values) => (values.clone(), true, Some(!values.is_empty())),
+                    Some(positional) => {
+                        let values = positional.values.clone();
+                        let is_set = !values.is_empty();
+                        (values, true, Some(is_set))
+                    }
                     None => unknown("$@".to_owned()),
                 }
             }
