@@ -136,7 +136,9 @@ impl Walk<'_> {
 
     /// `export`, `declare` and their kin.
     fn declare(&mut self, argv: &[Value], declared: &[&Assignment]) {
-        let is_global = argv.iter().any(|it| it.prefix().starts_with("-g"));
+        let is_global = argv
+            .iter()
+            .any(|it| it.prefix().starts_with('-') && it.prefix().contains('g'));
         if !self.state.calls.is_empty()
             && !is_global
             && matches!(
@@ -226,39 +228,51 @@ impl Walk<'_> {
             }
             return;
         }
-        let (mut values, mut is_list) = match &assignment.value {
-            AssignmentValue::Scalar(word) => (self.scalar(word), is_element),
+        let mut variable = match &assignment.value {
+            AssignmentValue::Scalar(word) => Variable {
+                values: self.scalar(word),
+                is_list: is_element,
+                is_any: is_element,
+                ..Variable::default()
+            },
             AssignmentValue::Array(elements) => {
-                let mut values = Vec::new();
+                let mut list = Variable {
+                    is_list: true,
+                    ..Variable::default()
+                };
                 for (key, word) in elements {
                     if let Some(key) = key {
                         drop(self.whole(&key.value));
+                        list.is_any = true;
                     }
-                    values.extend(self.expand(&word.value).0);
+                    let (values, is_forked) = self.expand(&word.value);
+                    list.values.extend(values);
+                    list.is_any |= is_forked;
                 }
-                (values, true)
+                list
             }
         };
         if let Some(known) = self.state.variables.get(name) {
-            if is_element || (assignment.append && is_list) {
+            if is_element || (assignment.append && variable.is_list) {
                 // Which one it replaces does not matter: each of them is possible.
                 let mut all = known.values.clone();
-                all.append(&mut values);
-                values = all;
-                is_list = true;
+                all.append(&mut variable.values);
+                variable.values = all;
+                variable.is_list = true;
+                variable.is_any |= known.is_any || known.may_be_unset;
             } else if assignment.append {
                 let mut all = Vec::new();
                 for first in &known.values {
-                    for second in &values {
+                    for second in &variable.values {
                         let mut value = first.clone();
                         value.extend(second);
                         all.push(value);
                     }
                 }
-                values = all;
+                variable.values = all;
             }
         }
-        self.assign(name, values, is_list);
+        self.assign_variable(name, variable);
     }
 
     /// Names that are declared: with `-i` their values are arithmetic.
