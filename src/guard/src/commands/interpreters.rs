@@ -128,7 +128,7 @@ impl Walk<'_> {
             .filter(|file| file.exact().as_deref() != Some("-"));
         let content = match file {
             Some(file) => self.script_text(file),
-            None if line.has(&["--version", "-V", "-v", "--help", "-h"]) => None,
+            None if line.has_option(&["--version", "-V", "-v", "--help", "-h"]) => None,
             None => Some(self.state.stdin.clone()),
         };
         if let Some(file) = file {

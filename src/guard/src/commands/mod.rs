@@ -45,6 +45,33 @@ impl Line<'_> {
         self.arguments.iter().map(Value::shown).collect()
     }
 
+    /// What comes before `--`.
+    fn before_end(&self) -> impl Iterator<Item = &Value> {
+        let is_end = |value: &&Value| value.exact().as_deref() == Some("--");
+        self.arguments
+            .iter()
+            .take_while(move |value| !is_end(value))
+    }
+
+    /// Whether one of these options is there: before `--`, and not where it may be the value of the
+    /// option in front of it.
+    fn has_option(&self, words: &[&str]) -> bool {
+        let mut may_be_value = false;
+        for value in self.before_end() {
+            let text = value.exact().unwrap_or_default();
+            if !may_be_value && words.contains(&text.as_str()) {
+                return true;
+            }
+            may_be_value = text.len() > 1 && text.starts_with('-') && !text.contains('=');
+        }
+        false
+    }
+
+    /// Whether it only says how it is used.
+    fn is_about_itself(&self) -> bool {
+        self.has_option(&["--help", "--version"])
+    }
+
     fn has(&self, words: &[&str]) -> bool {
         self.arguments
             .iter()

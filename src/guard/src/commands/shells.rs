@@ -84,7 +84,7 @@ impl Walk<'_> {
                 walk.script(&script)
             });
         }
-        if line.has(&["--version", "--help"]) {
+        if line.is_about_itself() {
             return unknown(&line.shown);
         }
         let stdin = self.state.stdin.clone();

@@ -620,7 +620,7 @@ impl Walk<'_> {
                     self.done(*does, &value, line);
                 }
             }
-            if !stops && line.has(&["--help", "--version"]) {
+            if !stops && line.is_about_itself() {
                 continue;
             }
             let operands = options.operands.as_slice();

@@ -117,7 +117,7 @@ impl Walk<'_> {
                     rest => self.run(rest),
                 }
             }
-            "script" | "su" | "runuser" if !line.has(&["--help", "--version"]) => {
+            "script" | "su" | "runuser" if !line.is_about_itself() => {
                 let options = line.options("cmtEsgGIOBTu", &["command", "shell"]);
                 if line.name == "script" {
                     self.each(Act::Write, &options.operands, line);

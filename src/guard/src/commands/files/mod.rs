@@ -17,7 +17,7 @@ use crate::value::{Output, Value};
 impl Walk<'_> {
     /// Judges a program that changes files, if this is one.
     pub(crate) fn changes(&mut self, line: &Line<'_>) -> bool {
-        if line.has(&["--help", "--version"]) {
+        if line.is_about_itself() {
             return false;
         }
         match line.name {
