@@ -92,18 +92,30 @@ impl Walk<'_> {
 
     /// What is in a file, where the command wrote it.
     fn input_of(&self, file: &Value) -> Output {
-        let known = self.path(file);
-        let known = known.and_then(|path| self.state.files.get(&path).cloned());
-        known.unwrap_or_else(|| Output::Unknown("a line of a file".to_owned()))
+        self.script_text(file)
+            .unwrap_or_else(|| Output::Unknown("a line of a file".to_owned()))
+    }
+
+    /// `::: ARGUMENT...` and `:::: FILE...`, one behind the other.
+    fn sources(&self, words: &[Value]) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut are_files = false;
+        for word in words {
+            match word.exact().as_deref() {
+                Some(":::" | ":::+") => are_files = false,
+                Some("::::" | "::::+") => are_files = true,
+                _ if are_files => all.extend(self.input_of(word).items()),
+                _ => all.push(word.clone()),
+            }
+        }
+        all
     }
 
     pub(super) fn parallel(&mut self, line: &Line<'_>) -> Output {
-        let at = line
-            .arguments
-            .iter()
-            .position(|value| value.exact().is_some_and(|text| text.starts_with(":::")));
+        let is_mark = |value: &Value| value.exact().is_some_and(|text| text.starts_with(":::"));
+        let at = line.arguments.iter().position(is_mark);
         let (command, items) = match at {
-            Some(at) => (&line.arguments[..at], line.arguments[at + 1..].to_vec()),
+            Some(at) => (&line.arguments[..at], self.sources(&line.arguments[at..])),
             None => (line.arguments, self.state.stdin.items()),
         };
         let options = super::Options::parse(

@@ -9,6 +9,64 @@ use crate::value::{Output, Part, Value};
 /// Links of one command that are carried along when a directory is moved.
 const LINKS_MAX: usize = 64;
 
+/// Words of options of `rsync` that take a value.
+const RSYNC_VALUES: &[&str] = &[
+    "address",
+    "backup-dir",
+    "block-size",
+    "bwlimit",
+    "checksum-choice",
+    "checksum-seed",
+    "chmod",
+    "chown",
+    "compare-dest",
+    "compress-choice",
+    "compress-level",
+    "contimeout",
+    "copy-as",
+    "copy-dest",
+    "debug",
+    "early-input",
+    "exclude",
+    "exclude-from",
+    "files-from",
+    "filter",
+    "groupmap",
+    "iconv",
+    "include",
+    "include-from",
+    "info",
+    "link-dest",
+    "log-file",
+    "log-file-format",
+    "max-alloc",
+    "max-delete",
+    "max-size",
+    "min-size",
+    "modify-window",
+    "only-write-batch",
+    "out-format",
+    "outbuf",
+    "partial-dir",
+    "password-file",
+    "port",
+    "protocol",
+    "read-batch",
+    "remote-option",
+    "rsh",
+    "rsync-path",
+    "skip-compress",
+    "sockopts",
+    "stderr",
+    "stop-after",
+    "stop-at",
+    "suffix",
+    "temp-dir",
+    "timeout",
+    "usermap",
+    "write-batch",
+];
+
 impl Walk<'_> {
     pub(super) fn moved(&mut self, line: &Line<'_>) {
         let options = line.options("tS", &["target-directory", "suffix"]);
@@ -127,35 +185,25 @@ impl Walk<'_> {
     }
 
     pub(super) fn synchronised(&mut self, line: &Line<'_>) {
-        let options = line.options(
-            "efTBMPiFlocJS",
-            &[
-                "rsh",
-                "rsync-path",
-                "exclude",
-                "include",
-                "filter",
-                "files-from",
-                "log-file",
-                "backup-dir",
-                "exclude-from",
-            ],
-        );
         let is_rsync = line.name == "rsync";
+        let short = if is_rsync { "efTBM@" } else { "cDFiJloPSX" };
+        let options = line.options(short, RSYNC_VALUES);
         if is_rsync {
             for program in options.values(&["e", "rsh"]) {
                 self.text_as_script(&program, line);
             }
-            let logs = options.values(&["log-file", "backup-dir"]);
-            self.each(Act::Write, &logs, line);
+            let written = options.values(&[
+                "log-file",
+                "backup-dir",
+                "partial-dir",
+                "temp-dir",
+                "T",
+                "write-batch",
+                "only-write-batch",
+            ]);
+            self.each(Act::Write, &written, line);
         }
-        // `-P` and `-i` of rsync take no value.
-        let mut operands = line
-            .arguments
-            .iter()
-            .filter(|value| !value.prefix().starts_with('-'))
-            .cloned()
-            .collect::<Vec<_>>();
+        let mut operands = options.operands.clone();
         let Some(target) = operands.pop() else { return };
         let is_remote = |value: &Value| {
             let text = value.prefix();
@@ -174,7 +222,7 @@ impl Walk<'_> {
             self.act(act, &target, &line.shown);
             self.remember(&[target], &Output::Unknown("what was copied".to_owned()));
         }
-        if options.has(&["remove-source-files"]) {
+        if options.has(&["remove-source-files", "remove-sent-files"]) {
             self.each(Act::Remove, &operands, line);
         }
     }
