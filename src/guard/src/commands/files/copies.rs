@@ -97,16 +97,28 @@ impl Walk<'_> {
         let mut options = line.options("tS", &["target-directory", "suffix"]);
         let into = options.values(&["t", "target-directory"]);
         let mut sources = std::mem::take(&mut options.operands);
-        let links = matches!(line.name, "ln" | "link" | "symlink");
+        let is_ln = matches!(line.name, "ln" | "link" | "symlink");
+        let is_symbolic =
+            options.has(&["s", "symbolic", "symbolic-link"]) || line.name == "symlink";
+        let is_link = is_ln || is_symbolic || options.has(&["l", "link"]);
+        // Several come into one directory, each under its name.
+        let mut is_directory = !into.is_empty();
         let target = match into.into_iter().next() {
             Some(target) => Some(target),
             // `ln TARGET` makes a link here.
-            None if links && sources.len() == 1 => Some(Value::text(".")),
+            None if is_ln && sources.len() == 1 => Some(Value::text(".")),
             None => sources.pop(),
         };
         let Some(target) = target else { return };
+        is_directory |=
+            sources.len() > 1 || target.prefix() == "." || target.prefix().ends_with('/');
         self.act(Act::Write, &target, &line.shown);
-        if !links {
+        if is_link {
+            for source in &sources {
+                self.link(source, &target, is_symbolic, is_directory, line);
+            }
+        }
+        if !is_ln {
             let keeps_links = options.has(&[
                 "a",
                 "d",
@@ -118,30 +130,35 @@ impl Walk<'_> {
                 "recursive",
             ]) && !options.has(&["L", "dereference"]);
             self.carry(&sources, &target, keeps_links);
-            return;
         }
-        let [source] = sources.as_slice() else { return };
-        let (Some(mut to), Some(mut from)) = (source.exact(), self.path(&target)) else {
+    }
+
+    /// A link is made, at this path or in this directory.
+    fn link(
+        &mut self,
+        source: &Value,
+        target: &Value,
+        is_symbolic: bool,
+        is_directory: bool,
+        line: &Line<'_>,
+    ) {
+        let (Some(mut to), Some(mut from)) = (source.exact(), self.path(target)) else {
             if source.mystery().is_some() {
                 self.ask(&line.shown, "where the link leads is not known");
             }
             return;
         };
-        if !options
-            .flags
-            .iter()
-            .any(|(name, _)| name == "s" || name == "symbolic")
-        {
+        if !is_symbolic {
             // A hard link leads where it says from here.
             to = self.path(source).unwrap_or(to);
         }
-        if target.prefix() == "." || target.prefix().ends_with('/') {
+        if is_directory {
             let name = to
                 .trim_end_matches('/')
                 .rsplit('/')
                 .next()
                 .unwrap_or_default();
-            from = format!("{from}/{name}");
+            from = format!("{}/{name}", from.trim_end_matches('/'));
         }
         self.state.links.insert(from, to);
     }
