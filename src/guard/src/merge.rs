@@ -17,8 +17,8 @@ const ROUNDS_MAX: usize = 12;
 impl State {
     /// Takes another state that is possible at the same point into this one.
     pub(crate) fn merge(&mut self, other: Self) {
-        union(&mut self.cwd, other.cwd);
-        union(&mut self.cwd_before, other.cwd_before);
+        either(&mut self.cwd, other.cwd);
+        either(&mut self.cwd_before, other.cwd_before);
         self.merge_directories(other.directories);
         self.merge_variables(other.variables);
         self.positional = match (self.positional.take(), other.positional) {
@@ -43,14 +43,14 @@ impl State {
     fn merge_directories(&mut self, other: Vec<Directories>) {
         if self.directories.len() == other.len() {
             for (known, other) in self.directories.iter_mut().zip(other) {
-                union(known, other);
+                either(known, other);
             }
             return;
         }
         // How many there are is not known: each of them may be at any place.
         let count = self.directories.len().max(other.len());
-        let mut all = self.directories.concat();
-        union(&mut all, other.concat());
+        let mut all = every(&self.directories);
+        either(&mut all, every(&other));
         self.directories = vec![all; count];
     }
 
@@ -127,11 +127,10 @@ impl State {
     fn widen(&mut self, before: &Self) {
         widen_directories(&mut self.cwd, &before.cwd);
         widen_directories(&mut self.cwd_before, &before.cwd_before);
-        let (all, count) = (before.directories.concat(), before.directories.len());
         if self.directories != before.directories {
-            let mut every = self.directories.concat();
-            widen_directories(&mut every, &all);
-            self.directories = vec![every; count];
+            let mut all = every(&self.directories);
+            widen_directories(&mut all, &every(&before.directories));
+            self.directories = vec![all; before.directories.len()];
         }
         for (name, variable) in &mut self.variables {
             let Some(known) = before.variables.get(name) else {
@@ -204,11 +203,6 @@ impl Walk<'_> {
     /// Takes two states together that are possible at the same point.
     pub(crate) fn merge(&mut self, other: State) {
         self.state.merge(other);
-        for directories in [&mut self.state.cwd, &mut self.state.cwd_before] {
-            if directories.len() > ALTERNATIVES_MAX {
-                *directories = vec![None];
-            }
-        }
     }
 
     /// A loop's body: not at all, once, or again after what it did, until it does nothing new.
@@ -246,6 +240,23 @@ fn union<T: PartialEq>(all: &mut Vec<T>, others: Vec<T>) {
             all.push(one);
         }
     }
+}
+
+/// One of these directories, or of those.
+fn either(all: &mut Directories, others: Directories) {
+    union(all, others);
+    if all.len() > ALTERNATIVES_MAX {
+        *all = vec![None];
+    }
+}
+
+/// Every directory of a stack.
+fn every(directories: &[Directories]) -> Directories {
+    let mut all = Directories::new();
+    for one in directories {
+        either(&mut all, one.clone());
+    }
+    all
 }
 
 /// Directories of a loop: below one that was there before it leads no further out.
