@@ -33,7 +33,7 @@ impl State {
         self.links.extend(other.links);
         for (path, content) in other.files {
             let content = match self.files.remove(&path) {
-                Some(known) => known.or(content),
+                Some(known) => longer(known, content),
                 None => content,
             };
             self.files.insert(path, content);
@@ -231,6 +231,16 @@ impl Walk<'_> {
             Output::Text(_) => Output::Items(output.items()),
             other => other,
         }
+    }
+}
+
+/// One content of a file or the other: what only adds lines to the other does what that does too.
+fn longer(one: Output, other: Output) -> Output {
+    let adds = |long: &str, short: &str| short.ends_with('\n') && long.starts_with(short);
+    match (&one, &other) {
+        (Output::Text(a), Output::Text(b)) if adds(a, b) => one,
+        (Output::Text(a), Output::Text(b)) if adds(b, a) => other,
+        _ => one.or(other),
     }
 }
 

@@ -202,14 +202,21 @@ impl Walk<'_> {
         self.kept <= KEPT_MAX
     }
 
-    /// Keeps what is written into a file of the command's own.
-    pub(crate) fn keep_file(&mut self, path: String, content: Output) {
+    /// Keeps what is written into a file, behind what the command has written there before.
+    pub(crate) fn write_file(&mut self, path: String, content: Output, appends: bool) {
         let content = if self.can_keep(content.size() + path.len()) {
             content
         } else {
             Output::Unknown("a long text".to_owned())
         };
+        let before = self.state.files.remove(&path).filter(|_| appends);
+        let content = before.unwrap_or(Output::Nothing).then(content);
         self.state.files.insert(path, content);
+    }
+
+    /// Keeps what is written into a file of the command's own.
+    pub(crate) fn keep_file(&mut self, path: String, content: Output) {
+        self.write_file(path, content, false);
     }
 
     /// Goes to a directory; several are possible.
