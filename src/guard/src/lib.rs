@@ -13,6 +13,7 @@ mod depth;
 mod environment;
 mod findings;
 mod judge;
+mod merge;
 mod place;
 mod redirect;
 mod shell;

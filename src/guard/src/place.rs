@@ -32,7 +32,7 @@ pub(crate) type Directories = Vec<Option<String>>;
 /// Links of links that are followed.
 const LINKS_MAX: usize = 8;
 
-fn is_below(path: &str, root: &str) -> bool {
+pub(crate) fn is_below(path: &str, root: &str) -> bool {
     path == root
         || path
             .strip_prefix(root)

@@ -6,6 +6,12 @@ use crate::findings::{Act, shorten};
 use crate::shell::Walk;
 use crate::value::{Output, Part, Value};
 
+/// Where standard output goes.
+pub(crate) struct Into {
+    files: Vec<Value>,
+    appends: bool,
+}
+
 impl Walk<'_> {
     pub(crate) fn redirected(
         &mut self,
@@ -20,18 +26,18 @@ impl Walk<'_> {
         self.written(into, output)
     }
 
-    pub(crate) fn written(&mut self, into: Option<Vec<Value>>, output: Output) -> Output {
+    pub(crate) fn written(&mut self, into: Option<Into>, output: Output) -> Output {
         let Some(into) = into else { return output };
-        for value in into {
+        for value in into.files {
             if let Some(path) = self.path(&value) {
-                self.keep_file(path, output.clone());
+                self.write_file(path, output.clone(), into.appends);
             }
         }
         Output::Nothing
     }
 
     /// Carries out redirections: sets standard input, and gives where standard output goes.
-    pub(crate) fn redirects(&mut self, redirects: &[&IoRedirect]) -> Option<Vec<Value>> {
+    pub(crate) fn redirects(&mut self, redirects: &[&IoRedirect]) -> Option<Into> {
         let mut into = None;
         for redirect in redirects {
             let shown = shorten(&redirect.to_string());
@@ -92,7 +98,10 @@ impl Walk<'_> {
                         }
                     }
                     if writes && fd.is_none_or(|fd| fd == 1) && !values.is_empty() {
-                        into = Some(values);
+                        into = Some(Into {
+                            files: values,
+                            appends: matches!(kind, IoFileRedirectKind::Append),
+                        });
                     }
                 }
                 IoRedirect::HereDocument(_, document) => {
@@ -114,12 +123,15 @@ impl Walk<'_> {
                     let values = self.whole(&word.value);
                     self.state.stdin = text_of(&values).then(Output::Text("\n".to_owned()));
                 }
-                IoRedirect::OutputAndError(word, _) => {
+                IoRedirect::OutputAndError(word, appends) => {
                     let values = self.expand(&word.value).0;
                     for value in &values {
                         self.act(Act::Write, value, shown);
                     }
-                    into = Some(values);
+                    into = Some(Into {
+                        files: values,
+                        appends: *appends,
+                    });
                 }
             }
         }

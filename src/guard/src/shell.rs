@@ -1,15 +1,13 @@
 //! Walks a command as a shell would, with values that may be unknown.
 
-use std::rc::Rc;
-
 use brush_parser::ast::{
-    AndOr, BinaryPredicate, Command, CompoundCommand, CompoundList, ExtendedTestExpr, Pipeline,
-    Program, SeparatorOperator, UnaryPredicate,
+    AndOr, AndOrList, BinaryPredicate, CaseItemPostAction, Command, CompoundCommand, CompoundList,
+    ExtendedTestExpr, Pipeline, Program, SeparatorOperator, UnaryPredicate,
 };
 
 use crate::findings::shorten;
 use crate::judge::{Unreadable, parse};
-use crate::state::State;
+use crate::state::{Body, Function, State};
 use crate::value::{Output, Value};
 use crate::{Context, Decision, Finding, Verdict};
 
@@ -34,6 +32,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) running: usize,
     pub(crate) streams: usize,
     pub(crate) kept: usize,
+    /// Whether some word of the command that is looked at stands for several, of which one is there.
+    pub(crate) is_forked: bool,
     /// Texts that are carried out at the end.
     traps: Vec<String>,
 }
@@ -49,6 +49,7 @@ impl<'a> Walk<'a> {
             running: 0,
             streams: 0,
             kept: 0,
+            is_forked: false,
             traps: Vec::new(),
         }
     }
@@ -167,18 +168,41 @@ impl<'a> Walk<'a> {
             let is_background = matches!(item.1, SeparatorOperator::Async);
             let was_parallel = self.state.is_parallel;
             self.state.is_parallel |= is_background;
-            output = output.then(self.pipeline(&item.0.first));
-            for next in &item.0.additional {
-                match next {
-                    AndOr::And(pipeline) => output = output.then(self.pipeline(pipeline)),
-                    AndOr::Or(pipeline) => {
-                        let before = self.state.clone();
-                        output = output.then(self.pipeline(pipeline));
-                        self.merge(before);
+            output = output.then(self.and_or(&item.0));
+            self.state.is_parallel = was_parallel;
+        }
+        output
+    }
+
+    /// What follows `&&` is left out where something has failed, and what follows `||` where not.
+    fn and_or(&mut self, list: &AndOrList) -> Output {
+        let mut output = self.pipeline(&list.first);
+        // What is known where the list has failed so far, if it is not the same.
+        let mut failed: Option<State> = None;
+        for next in &list.additional {
+            if self.is_exhausted() {
+                break;
+            }
+            let before = self.state.clone();
+            match next {
+                AndOr::And(pipeline) => {
+                    output = output.then(self.pipeline(pipeline));
+                    let mut either = failed.unwrap_or(before);
+                    either.merge(self.state.clone());
+                    failed = Some(either);
+                }
+                AndOr::Or(pipeline) => {
+                    if let Some(failed) = failed {
+                        self.state = failed;
                     }
+                    output = output.then(self.pipeline(pipeline));
+                    failed = Some(self.state.clone());
+                    self.merge(before);
                 }
             }
-            self.state.is_parallel = was_parallel;
+        }
+        if let Some(failed) = failed {
+            self.merge(failed);
         }
         output
     }
@@ -215,8 +239,11 @@ impl<'a> Walk<'a> {
             }
             Command::Function(function) => {
                 let name = function.fname.value.clone();
-                let body = Rc::new(function.body.clone());
-                self.state.functions.insert(name, body);
+                let function = Function {
+                    bodies: vec![Body::new(&function.body)],
+                    may_be_program: false,
+                };
+                self.state.functions.insert(name, function);
                 Output::Nothing
             }
             Command::ExtendedTest(test, redirects) => self.redirected(redirects.as_ref(), |walk| {
@@ -296,7 +323,7 @@ impl<'a> Walk<'a> {
                         }
                     }
                     None => match &self.state.positional {
-                        Some(positional) => values.clone_from(positional),
+                        Some(positional) => values.clone_from(&positional.values),
                         None => values.push(Value::unknown("$@")),
                     },
                 }
@@ -310,6 +337,8 @@ impl<'a> Walk<'a> {
             CompoundCommand::CaseClause(clause) => {
                 drop(self.whole(&clause.value.value));
                 let before = self.state.clone();
+                // What an item leaves to the next one.
+                let mut fallen: Option<State> = None;
                 let mut output = Output::Nothing;
                 for case in &clause.cases {
                     for pattern in &case.patterns {
@@ -317,7 +346,13 @@ impl<'a> Walk<'a> {
                     }
                     if let Some(list) = &case.cmd {
                         let others = std::mem::replace(&mut self.state, before.clone());
+                        if let Some(fallen) = fallen.take() {
+                            self.merge(fallen);
+                        }
                         output = output.then(self.list(list));
+                        if !matches!(case.post_action, CaseItemPostAction::ExitCase) {
+                            fallen = Some(self.state.clone());
+                        }
                         self.merge(others);
                     }
                 }
@@ -325,21 +360,23 @@ impl<'a> Walk<'a> {
             }
             CompoundCommand::IfClause(clause) => {
                 let mut output = self.list(&clause.condition);
-                let before = self.state.clone();
+                // What is known where no condition has held so far.
+                let mut otherwise = self.state.clone();
                 output = output.then(self.list(&clause.then));
                 let mut has_else = false;
                 for other in clause.elses.iter().flatten() {
-                    let then = std::mem::replace(&mut self.state, before.clone());
+                    let others = std::mem::replace(&mut self.state, otherwise.clone());
                     if let Some(condition) = &other.condition {
                         output = output.then(self.list(condition));
+                        otherwise = self.state.clone();
                     } else {
                         has_else = true;
                     }
                     output = output.then(self.list(&other.body));
-                    self.merge(then);
+                    self.merge(others);
                 }
                 if !has_else {
-                    self.merge(before);
+                    self.merge(otherwise);
                 }
                 output
             }
@@ -384,20 +421,6 @@ impl<'a> Walk<'a> {
                     finding.path,
                 );
             }
-        }
-    }
-
-    /// A loop's body: not at all, once, or again after what it did.
-    fn repeated(&mut self, mut body: impl FnMut(&mut Self) -> Output) -> Output {
-        let before = self.state.clone();
-        let mut output = body(self);
-        self.merge(before.clone());
-        output = output.then(body(self));
-        self.merge(before);
-        match output {
-            // How often is not known.
-            Output::Text(_) => Output::Items(output.items()),
-            other => other,
         }
     }
 }

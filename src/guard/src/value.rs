@@ -177,6 +177,39 @@ impl Output {
         }
     }
 
+    /// This or that.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (first, second) if first == second => first,
+            (Self::Nothing, other) | (other, Self::Nothing) => other,
+            (first, second) => {
+                let mut items = first.values();
+                items.extend(second.values());
+                Self::Items(items)
+            }
+        }
+    }
+
+    /// This, and perhaps that, line by line.
+    pub(crate) fn also(self, other: Self) -> Self {
+        match (self, other) {
+            (first, second) if first == second => first,
+            (
+                first @ (Self::Text(_) | Self::Items(_)),
+                second @ (Self::Text(_) | Self::Items(_)),
+            ) => {
+                let mut items = first.items();
+                for item in second.items() {
+                    if !items.contains(&item) {
+                        items.push(item);
+                    }
+                }
+                Self::Items(items)
+            }
+            (first, second) => first.then(second),
+        }
+    }
+
     /// Its lines.
     pub(crate) fn items(&self) -> Vec<Value> {
         match self {

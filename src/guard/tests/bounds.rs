@@ -127,6 +127,56 @@ fn text_that_would_exhaust_the_parser_or_the_walk_is_judged_in_time() {
 }
 
 #[test]
+fn states_that_come_together_many_times_are_judged_in_time() {
+    let x = |text: &str, count: usize| text.repeat(count);
+    let each = |count: usize, one: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(|at| one(at) + " ").collect()
+    };
+    for command in [
+        each(200, &|at| format!("X{at}=$X{}a &&", at + 1)) + "rm x",
+        each(200, &|at| format!("X{at}=$X{}a ||", at + 1)) + "rm x",
+        each(200, &|_| "cd a && cd .. ||".to_owned()) + "rm x",
+        each(200, &|at| format!("{at}) X=$X{at} ;&")).replacen("0)", "case x in 0)", 1) + "esac",
+        each(100, &|at| format!("f{at}() {{ f{0}; f{0}; }};", at + 1)) + "f0",
+        each(100, &|at| format!("f{at}() {{")) + "rm x; " + &x("}; ", 100) + "f0",
+        each(38, &|at| format!("f{at}() {{")) + "rm x; " + &x("}; ", 38) + "f0",
+        each(60, &|at| {
+            let next = at + 1;
+            format!("if a; then f{at}() {{ f{next}; }}; else f{at}() {{ f{next}; :; }}; fi;")
+        }) + "f0",
+        each(60, &|at| format!("alias a{at}='a{0} && a{0}';", at + 1)) + "a0",
+        x("for i in a b; do ", 50) + "rm x; " + &x("done; ", 50),
+        x("for i in a b; do ", 30) + "X=$X/..; cd ..; rm x; " + &x("done; ", 30),
+        x("while a; do ", 30) + "X=$X/..; cd $X; set -- \"$@\" $X; " + &x("done; ", 30),
+        "while a; do ".to_owned() + &each(40, &|at| format!("A{at}=$A{};", at + 1)) + "done",
+        // The stack of directories grows in each round.
+        x("for d in a b c; do pushd $d && make && popd; done; ", 20),
+        x("while a; do pushd a; pushd b || popd; cd -; done; ", 20),
+        x(
+            "f() { while a; do shift; set -- \"$@\" \"$1\" x; f \"$@\"; done; }; f a b c; ",
+            20,
+        ),
+        "echo ".to_owned() + &x("$(<", 30) + "x" + &x(")", 30),
+        format!("python3 -c 'd = []\n{}'", x("d.append(d)\n", 3_000)),
+        format!(
+            "python3 -c 'd = []\n{}'",
+            x("d.append([d, d])\nd.extend(d)\n", 1_500)
+        ),
+        format!(
+            "python3 -c 'd = []\ndef f(a):\n a.append(a)\n d.append(a)\n{}'",
+            x("f(d)\n", 3_000)
+        ),
+        each(40, &|at| {
+            x(" ", at) + "while x:\n" + &x(" ", at + 1) + "d.append(1)\n"
+        })
+        .replacen("while", "python3 -c 'd = []\nwhile", 1)
+            + "'",
+    ] {
+        judged(&command);
+    }
+}
+
+#[test]
 fn what_exceeds_a_bound_is_not_allowed() {
     let x = |text: &str, count: usize| text.repeat(count);
     let long = |text: &str| text.repeat((LENGTH_MAX - 100) / text.len());

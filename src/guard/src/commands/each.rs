@@ -3,23 +3,51 @@
 use super::{Line, plain_text, unknown};
 use crate::findings::Act;
 use crate::shell::Walk;
-use crate::value::{Output, Part, Value};
+use crate::value::{Output, Part, VALUES_MAX, Value};
+use crate::words::unescaped;
+
+/// Arguments that come in and are told apart.
+fn few(mut items: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut all: Vec<Value> = items.by_ref().take(VALUES_MAX).collect();
+    if items.next().is_some() {
+        all.push(Value::unknown("one of many arguments"));
+    }
+    all
+}
+
+/// The arguments that `xargs` takes from a text: quotes and backslashes are as a shell has them. Those
+/// of a mark are whole lines.
+fn words(text: &str, are_lines: bool) -> impl Iterator<Item = Value> {
+    let mut chars = text.chars();
+    std::iter::from_fn(move || {
+        let mut word = String::new();
+        let (mut has_begun, mut quote) = (false, None);
+        for c in chars.by_ref() {
+            match (quote, c) {
+                (Some('\\'), c) => {
+                    word.push(c);
+                    quote = None;
+                }
+                (Some(open), c) if open == c => quote = None,
+                (Some(_), c) => word.push(c),
+                (None, '\'' | '"' | '\\') => {
+                    has_begun = true;
+                    quote = Some(c);
+                }
+                (None, '\n' | '\0') if has_begun => break,
+                (None, ' ' | '\t') if has_begun && !are_lines => break,
+                (None, ' ' | '\t' | '\n' | '\0') if !has_begun => {}
+                (None, c) => {
+                    has_begun = true;
+                    word.push(c);
+                }
+            }
+        }
+        has_begun.then(|| Value::text(word))
+    })
+}
 
 impl Walk<'_> {
-    /// What comes in as arguments.
-    pub(super) fn incoming(&self) -> Vec<Value> {
-        match &self.state.stdin {
-            Output::Text(text) => {
-                let words = text.split([' ', '\t', '\n', '\0']);
-                let words = words.filter(|word| !word.is_empty()).take(64);
-                words
-                    .map(|word| Value::text(word.trim_matches(['"', '\''])))
-                    .collect()
-            }
-            other => other.items(),
-        }
-    }
-
     pub(super) fn xargs(&mut self, line: &Line<'_>) -> Output {
         let long = [
             "arg-file",
@@ -39,38 +67,55 @@ impl Walk<'_> {
         if mark.is_none() && options.has(&["i", "replace"]) {
             mark = Some("{}".to_owned());
         }
-        let is_split = options.has(&["0", "null", "d", "delimiter"]);
-        let items = if let [file] = options.values(&["a", "arg-file"]).as_slice() {
-            self.lines_of(file)
-        } else if mark.is_some() || is_split {
+        let is_split = options.has(&["0", "null"]);
+        let input = match options.values(&["a", "arg-file"]).as_slice() {
+            [file] => self.input_of(file),
+            _ => self.state.stdin.clone(),
+        };
+        let delimiter = match options.values(&["d", "delimiter"]).as_slice() {
+            [] => None,
+            [text, ..] => Some(text.exact().map(|text| unescaped(&text))),
+        };
+        let items = match (&input, delimiter) {
+            (Output::Text(text), Some(Some(delimiter))) => {
+                let mut items = few(text.split(delimiter.as_str()).map(Value::text));
+                items.retain(|item| !item.0.is_empty());
+                items
+            }
+            (Output::Text(_), Some(None)) => vec![Value::unknown("a part of a text")],
+            (Output::Text(text), None) if !is_split => few(words(text, mark.is_some())),
             // Each line is one argument.
-            self.state.stdin.items()
-        } else {
-            self.incoming()
+            (input, _) => input.items(),
         };
         self.applied(&options.operands, &items, mark.as_deref(), line)
     }
 
-    /// The lines of a file, where the command wrote it.
-    pub(super) fn lines_of(&self, file: &Value) -> Vec<Value> {
-        let known = self.path(file);
-        let known = known.and_then(|path| self.state.files.get(&path));
-        known.map_or_else(
-            || vec![Value::unknown("a line of a file")],
-            |content| match content {
-                Output::Text(text) => text.split_whitespace().map(Value::text).collect(),
-                other => other.items(),
-            },
-        )
+    /// What is in a file, where the command wrote it.
+    fn input_of(&self, file: &Value) -> Output {
+        self.script_text(file)
+            .unwrap_or_else(|| Output::Unknown("a line of a file".to_owned()))
+    }
+
+    /// `::: ARGUMENT...` and `:::: FILE...`, one behind the other.
+    fn sources(&self, words: &[Value]) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut are_files = false;
+        for word in words {
+            match word.exact().as_deref() {
+                Some(":::" | ":::+") => are_files = false,
+                Some("::::" | "::::+") => are_files = true,
+                _ if are_files => all.extend(self.input_of(word).items()),
+                _ => all.push(word.clone()),
+            }
+        }
+        all
     }
 
     pub(super) fn parallel(&mut self, line: &Line<'_>) -> Output {
-        let at = line
-            .arguments
-            .iter()
-            .position(|value| value.exact().is_some_and(|text| text.starts_with(":::")));
+        let is_mark = |value: &Value| value.exact().is_some_and(|text| text.starts_with(":::"));
+        let at = line.arguments.iter().position(is_mark);
         let (command, items) = match at {
-            Some(at) => (&line.arguments[..at], line.arguments[at + 1..].to_vec()),
+            Some(at) => (&line.arguments[..at], self.sources(&line.arguments[at..])),
             None => (line.arguments, self.state.stdin.items()),
         };
         let options = super::Options::parse(
@@ -80,7 +125,7 @@ impl Walk<'_> {
             true,
         );
         let items = match options.values(&["a", "arg-file"]).as_slice() {
-            [file] => self.lines_of(file),
+            [file] => self.input_of(file).items(),
             _ => items,
         };
         let operands = options.operands;

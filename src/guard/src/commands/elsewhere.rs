@@ -14,7 +14,7 @@ impl Walk<'_> {
         let published = PUBLISHERS
             .iter()
             .find(|(names, _)| names.contains(&line.name));
-        let is_dry = line.arguments.iter().any(|value| {
+        let is_dry = line.before_end().any(|value| {
             let text = value.prefix();
             (text.starts_with("--dry-run") && text != "--dry-run=none")
                 || matches!(text, "--dryrun" | "--help" | "--what-if")
@@ -74,7 +74,8 @@ impl Walk<'_> {
             .filter(|_| of_pod)
             .map_or(&[][..], |at| &line.arguments[at + 1..]);
         let in_pod: Vec<String> = in_pod.iter().map(Value::shown).collect();
-        let reads = is_dry || client.reads(&words, &line.texts()) || only_reads(&in_pod.join(" "));
+        let options: Vec<String> = line.before_end().map(Value::shown).collect();
+        let reads = is_dry || client.reads(&words, &options) || only_reads(&in_pod.join(" "));
         let takes_out = is_command("cp") && words.get(1).is_some_and(|from| from.contains(':'));
         if !reads && !takes_out {
             self.refuse(&line.shown, client.does);

@@ -6,6 +6,52 @@ use crate::findings::Act;
 use crate::shell::Walk;
 use crate::value::{Output, Value};
 
+/// What Python is started with.
+enum Start<'a> {
+    /// `-c CODE`, and its arguments.
+    Code(Value, &'a [Value]),
+    /// `-m MODULE`, and its arguments.
+    Module(Value, &'a [Value]),
+    /// A file and its arguments, or nothing.
+    File(&'a [Value]),
+}
+
+impl<'a> Start<'a> {
+    fn of(arguments: &'a [Value]) -> Self {
+        let mut rest = arguments;
+        while let Some((first, mut after)) = rest.split_first() {
+            let text = first.prefix();
+            if text == "--" {
+                return Self::File(after);
+            }
+            if text.len() < 2 || !text.starts_with('-') {
+                return Self::File(rest);
+            }
+            if let Some(at) = text
+                .find(['c', 'm', 'W', 'X'])
+                .filter(|_| !text.starts_with("--"))
+            {
+                let mut value = first.after(at + 1);
+                if value.shown().is_empty() {
+                    let Some((next, others)) = after.split_first() else {
+                        return Self::File(&[]);
+                    };
+                    (value, after) = (next.clone(), others);
+                }
+                match &text[at..=at] {
+                    "c" => return Self::Code(value, after),
+                    "m" => return Self::Module(value, after),
+                    _ => {}
+                }
+            } else if text == "--check-hash-based-pycs" {
+                after = after.get(1..).unwrap_or_default();
+            }
+            rest = after;
+        }
+        Self::File(rest)
+    }
+}
+
 impl Walk<'_> {
     /// A makefile that the command itself wrote: its recipes are lines for a shell.
     pub(super) fn makefile(&mut self, options: &super::Options, line: &Line<'_>) {
@@ -50,40 +96,28 @@ impl Walk<'_> {
         if language == Language::Awk {
             return Some(self.awk(line));
         }
-        if line.name.starts_with("python") && line.has(&["-m"]) {
-            return Some(self.python_module(line));
+        if language == Language::Python {
+            return Some(self.python(line));
         }
         let flags: &[&str] = match language {
-            Language::Python => &["c"],
             Language::Perl | Language::Ruby | Language::Lua | Language::R => &["e", "E"],
             Language::Julia => &["e", "E", "eval", "print"],
             Language::Node => &["e", "p", "eval", "print"],
             Language::Php => &["r"],
-            Language::Awk => &[],
+            Language::Python | Language::Awk => &[],
         };
         let short = match language {
-            Language::Python => "cWXm",
             Language::Perl => "eEI",
             Language::Ruby => "erIC",
             Language::Lua | Language::R => "el",
             Language::Julia => "eELpt",
             Language::Node => "epr",
             Language::Php => "rdfBRE",
-            Language::Awk => "",
+            Language::Python | Language::Awk => "",
         };
-        let stops = matches!(language, Language::Python | Language::Node | Language::Php);
+        let stops = matches!(language, Language::Node | Language::Php);
         let options = if stops && !line.has(&["-c"]) {
             line.leading(short, &["eval", "print", "require"])
-        } else if language == Language::Python {
-            // What follows the code is its own.
-            let at = line
-                .arguments
-                .iter()
-                .position(|value| value.prefix().starts_with("-c"));
-            let end = at
-                .map_or(line.arguments.len(), |at| at + 2)
-                .min(line.arguments.len());
-            super::Options::parse(&line.arguments[..end], short, &[], true)
         } else {
             line.options(short, &["eval", "print", "require"])
         };
@@ -96,13 +130,6 @@ impl Walk<'_> {
         }
         let arguments: Vec<Value> = if codes.is_empty() {
             options.operands.iter().skip(1).cloned().collect()
-        } else if language == Language::Python {
-            let at = line
-                .arguments
-                .iter()
-                .position(|value| value.prefix() == "-c");
-            let after = at.and_then(|at| line.arguments.get(at + 2..));
-            after.unwrap_or_default().to_vec()
         } else {
             options.operands.clone()
         };
@@ -122,28 +149,50 @@ impl Walk<'_> {
             }
             return Some(unknown(&line.shown));
         }
-        let file = options
-            .operands
+        Some(self.program_of(language, &options.operands, line))
+    }
+
+    /// `python`, with code, a module or a file; what follows is that one's own.
+    fn python(&mut self, line: &Line<'_>) -> Output {
+        match Start::of(line.arguments) {
+            Start::Code(code, arguments) => match plain_text(&code) {
+                Some(text) => {
+                    drop(self.code(Language::Python, &text, arguments, &line.shown));
+                }
+                None => self.ask(&line.shown, "it runs a text that is not known"),
+            },
+            Start::Module(module, arguments) => {
+                return self.python_module(&module, arguments, line);
+            }
+            Start::File(operands) => return self.program_of(Language::Python, operands, line),
+        }
+        unknown(&line.shown)
+    }
+
+    /// An interpreter with a file and its arguments, or with code that it reads.
+    fn program_of(&mut self, language: Language, operands: &[Value], line: &Line<'_>) -> Output {
+        let arguments = operands.get(1..).unwrap_or_default();
+        let file = operands
             .first()
             .filter(|file| file.exact().as_deref() != Some("-"));
         let content = match file {
             Some(file) => self.script_text(file),
-            None if line.has(&["--version", "-V", "-v", "--help", "-h"]) => None,
+            None if line.has_option(&["--version", "-V", "-v", "--help", "-h"]) => None,
             None => Some(self.state.stdin.clone()),
         };
         if let Some(file) = file {
-            self.set_up(file, &arguments, line);
+            self.set_up(file, arguments, line);
         }
         match content {
             Some(Output::Text(text)) => {
-                drop(self.code(language, &text, &arguments, &line.shown));
+                drop(self.code(language, &text, arguments, &line.shown));
             }
             Some(Output::Items(_) | Output::Unknown(_)) => {
                 self.ask(&line.shown, "it runs a text that is not known");
             }
             Some(Output::Nothing | Output::File) | None => {}
         }
-        Some(unknown(&line.shown))
+        unknown(&line.shown)
     }
 
     /// `setup.py install`: where to, when it is told.
@@ -163,18 +212,33 @@ impl Walk<'_> {
         }
     }
 
-    /// `-m MODULE`.
-    fn python_module(&mut self, line: &Line<'_>) -> Output {
-        let at = line
-            .arguments
-            .iter()
-            .position(|value| value.exact().as_deref() == Some("-m"));
-        let rest = at
-            .and_then(|at| line.arguments.get(at + 1..))
-            .unwrap_or_default();
-        let Some((module, arguments)) = rest.split_first() else {
-            return unknown(&line.shown);
+    /// A module that the command itself wrote, if it is one.
+    fn written_module(&mut self, module: &Value, arguments: &[Value], line: &Line<'_>) -> bool {
+        let Some(name) = module.exact() else {
+            return false;
         };
+        let path = name.replace('.', "/");
+        let mut is_written = false;
+        for file in [".py", "/__init__.py", "/__main__.py"] {
+            match self.script_text(&Value::text(format!("{path}{file}"))) {
+                Some(Output::Text(text)) => {
+                    drop(self.code(Language::Python, &text, arguments, &line.shown));
+                }
+                Some(Output::Items(_) | Output::Unknown(_)) => {
+                    self.ask(&line.shown, "it runs a text that is not known");
+                }
+                Some(Output::Nothing | Output::File) | None => continue,
+            }
+            is_written = true;
+        }
+        is_written
+    }
+
+    /// `-m MODULE`.
+    fn python_module(&mut self, module: &Value, arguments: &[Value], line: &Line<'_>) -> Output {
+        if self.written_module(module, arguments, line) {
+            return unknown(&line.shown);
+        }
         match module.exact().as_deref() {
             Some("pip" | "pip3") => {
                 let mut argv = vec![Value::text("pip")];

@@ -106,7 +106,12 @@ impl Walk<'_> {
                 Output::Items(vec![Value(vec![Part::Job])])
             }
             "realpath" | "readlink" => {
-                let operands = line.options("", &[]).operands;
+                let mut operands = line.options("", &["relative-to", "relative-base"]).operands;
+                operands.retain(|operand| !operand.0.is_empty());
+                for operand in &mut operands {
+                    // What is at the end of a link is meant.
+                    operand.push(Part::Text("/".to_owned()));
+                }
                 self.located(&operands, line)
             }
             "ls" | "du" => {

@@ -239,7 +239,7 @@ pub(super) fn names_own_program(line: &Line<'_>) -> bool {
 impl Walk<'_> {
     /// Judges programs that change the machine, if this is one.
     pub(crate) fn system(&mut self, line: &Line<'_>) -> bool {
-        if line.has(&["--help", "--version"]) {
+        if line.is_about_itself() {
             return false;
         }
         // What some of them are asked, and `logrotate -d`.
@@ -349,7 +349,13 @@ impl Walk<'_> {
             if !names.contains(&line.name) {
                 continue;
             }
-            let dry = line.has(&["--dry-run", "-s", "--simulate", "--help", "--version"]);
+            let dry = line.is_about_itself()
+                || line.before_end().any(|word| {
+                    matches!(
+                        word.exact().as_deref(),
+                        Some("--dry-run" | "-s" | "--simulate")
+                    )
+                });
             let changes = words.iter().any(|word| {
                 changing.contains(&word.as_str())
                     || (word.starts_with('-')

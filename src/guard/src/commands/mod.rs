@@ -45,6 +45,33 @@ impl Line<'_> {
         self.arguments.iter().map(Value::shown).collect()
     }
 
+    /// What comes before `--`.
+    fn before_end(&self) -> impl Iterator<Item = &Value> {
+        let is_end = |value: &&Value| value.exact().as_deref() == Some("--");
+        self.arguments
+            .iter()
+            .take_while(move |value| !is_end(value))
+    }
+
+    /// Whether one of these options is there: before `--`, and not where it may be the value of the
+    /// option in front of it.
+    fn has_option(&self, words: &[&str]) -> bool {
+        let mut may_be_value = false;
+        for value in self.before_end() {
+            let text = value.exact().unwrap_or_default();
+            if !may_be_value && words.contains(&text.as_str()) {
+                return true;
+            }
+            may_be_value = text.len() > 1 && text.starts_with('-') && !text.contains('=');
+        }
+        false
+    }
+
+    /// Whether it only says how it is used.
+    fn is_about_itself(&self) -> bool {
+        self.has_option(&["--help", "--version"])
+    }
+
     fn has(&self, words: &[&str]) -> bool {
         self.arguments
             .iter()
@@ -70,17 +97,27 @@ pub(crate) fn shown(argv: &[Value]) -> String {
 impl Walk<'_> {
     /// Judges one command line: the program first.
     pub(crate) fn run(&mut self, argv: &[Value]) -> Output {
+        self.run_as(argv, true)
+    }
+
+    /// Judges a program that a function or an alias may hide. One that is not known is likely to be
+    /// none.
+    pub(crate) fn run_if_known(&mut self, argv: &[Value]) -> Output {
+        self.run_as(argv, false)
+    }
+
+    fn run_as(&mut self, argv: &[Value], is_program: bool) -> Output {
         if self.running >= RUNS_MAX {
             self.ask(&shown(argv), "it is deeply nested");
             return Output::Unknown("a command".to_owned());
         }
         self.running += 1;
-        let output = self.run_one(argv);
+        let output = self.run_one(argv, is_program);
         self.running -= 1;
         output
     }
 
-    fn run_one(&mut self, argv: &[Value]) -> Output {
+    fn run_one(&mut self, argv: &[Value], is_program: bool) -> Output {
         let Some((first, arguments)) = argv.split_first() else {
             return Output::Nothing;
         };
@@ -98,9 +135,6 @@ impl Walk<'_> {
             }
             return unknown(&line);
         };
-        if let Some(output) = self.call(&program, arguments) {
-            return output;
-        }
         let name = program.rsplit('/').next().unwrap_or_default();
         let name = if name.starts_with("ld-linux") || name.starts_with("ld-musl") {
             // What loads programs can be told to run one.
@@ -111,17 +145,6 @@ impl Walk<'_> {
         } else {
             name.to_owned()
         };
-        if let Some(text) = self.state.aliases.get(&program).cloned() {
-            // It does not expand itself.
-            self.state.aliases.remove(&program);
-            let rest: Vec<String> = arguments
-                .iter()
-                .map(|value| quote(&value.shown()))
-                .collect();
-            let output = self.script(&format!("{text} {}", rest.join(" ")));
-            self.state.aliases.insert(program, text);
-            return output;
-        }
         let line = Line {
             name: &name,
             arguments,
@@ -132,7 +155,12 @@ impl Walk<'_> {
         {
             return output;
         }
-        self.known(&line).unwrap_or_else(|| unknown(&line.shown))
+        let before = (!is_program).then(|| self.findings.clone());
+        let output = self.known(&line);
+        if let (None, Some(before)) = (&output, before) {
+            self.findings = before;
+        }
+        output.unwrap_or_else(|| unknown(&line.shown))
     }
 
     /// A program of the workspace. What one that was there before does is not known, and it does it
@@ -173,8 +201,8 @@ impl Walk<'_> {
             self.code(language, text, line.arguments, &line.shown)
         } else {
             let arguments = line.arguments.to_vec();
-            self.apart(|walk| {
-                walk.state.positional = Some(arguments);
+            self.in_other_shell(|walk| {
+                walk.pass(arguments);
                 walk.script(text)
             })
         }
@@ -383,39 +411,70 @@ impl Walk<'_> {
                 Some(Output::Nothing)
             }
             "unalias" => {
-                self.state.aliases.clear();
+                if line.has(&["-a"]) {
+                    self.state.aliases.clear();
+                }
+                for name in arguments.iter().filter_map(Value::exact) {
+                    self.state.aliases.remove(&name);
+                }
                 Some(Output::Nothing)
             }
             "set" => {
-                let at = arguments
-                    .iter()
-                    .position(|value| value.exact().as_deref() == Some("--"));
-                if let Some(at) = at {
-                    self.state.positional = Some(arguments[at + 1..].to_vec());
-                } else if arguments
-                    .first()
-                    .is_some_and(|value| !value.prefix().starts_with(['-', '+']))
+                let mut rest = arguments;
+                while let Some((first, others)) = rest.split_first()
+                    && first.prefix().starts_with(['-', '+'])
                 {
-                    self.state.positional = Some(arguments.to_vec());
+                    rest = others;
+                    if first.exact().as_deref() == Some("--") {
+                        self.pass(rest.to_vec());
+                        return Some(Output::Nothing);
+                    }
+                    // `-o` is followed by a name.
+                    if first.prefix().ends_with('o') {
+                        rest = rest.get(1..).unwrap_or_default();
+                    }
+                }
+                if !rest.is_empty() {
+                    self.pass(rest.to_vec());
                 }
                 Some(Output::Nothing)
             }
             "shift" => {
-                // By how many is not followed: what is left is any of them.
-                if let Some(values) = &mut self.state.positional
-                    && !values.is_empty()
-                {
-                    let by = arguments.first().and_then(Value::exact);
-                    let by = by.and_then(|by| by.parse().ok()).unwrap_or(1);
-                    values.drain(..std::cmp::min(by, values.len()));
+                let by = match arguments {
+                    [] => Some(1),
+                    [by] => by.exact().and_then(|by| by.parse::<usize>().ok()),
+                    _ => None,
+                };
+                if let Some(positional) = &mut self.state.positional {
+                    match by {
+                        Some(by) if !positional.is_any => {
+                            // By more than there are it does nothing.
+                            if by <= positional.values.len() {
+                                positional.values.drain(..by);
+                            }
+                        }
+                        // What is left is any of them.
+                        _ => positional.is_any = true,
+                    }
                 }
                 Some(Output::Nothing)
             }
             "unset" => {
+                let is_of_functions = line.has(&["-f"]);
                 for value in arguments {
                     self.subscript(value);
-                    if let Some(name) = value.exact() {
+                    let Some(name) = value.exact() else {
+                        // Any of them may be gone.
+                        for function in self.state.functions.values_mut() {
+                            function.may_be_program = true;
+                        }
+                        continue;
+                    };
+                    let is_variable = !is_of_functions && self.state.variables.contains_key(&name);
+                    if is_variable {
                         self.state.variables.remove(&name);
+                    } else if !line.has(&["-v"]) {
+                        self.state.functions.remove(&name);
                     }
                 }
                 Some(Output::Nothing)

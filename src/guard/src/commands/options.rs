@@ -9,6 +9,8 @@ pub(crate) struct Options {
     pub(crate) flags: Vec<(String, Option<Value>)>,
     /// Everything else.
     pub(crate) operands: Vec<Value>,
+    /// How many of the operands came before each of the options.
+    before: Vec<usize>,
 }
 
 impl Options {
@@ -32,7 +34,7 @@ impl Options {
                     None if long.contains(&name) => rest.next().cloned(),
                     value => value,
                 };
-                options.flags.push((name.to_owned(), value));
+                options.flag(name, value);
             } else if text.len() > 1 && text.starts_with('-') {
                 for (at, letter) in text.char_indices().skip(1) {
                     let end = at + letter.len_utf8();
@@ -44,10 +46,10 @@ impl Options {
                         } else {
                             rest.next().cloned()
                         };
-                        options.flags.push((letter.to_string(), value));
+                        options.flag(&letter.to_string(), value);
                         break;
                     }
-                    options.flags.push((letter.to_string(), None));
+                    options.flag(&letter.to_string(), None);
                 }
             } else {
                 options.operands.push(argument.clone());
@@ -58,6 +60,19 @@ impl Options {
             }
         }
         options
+    }
+
+    fn flag(&mut self, name: &str, value: Option<Value>) {
+        self.flags.push((name.to_owned(), value));
+        self.before.push(self.operands.len());
+    }
+
+    /// Values of these options that come before an operand, and behind the one before it.
+    pub(crate) fn values_before(&self, names: &[&str], operand: usize) -> Vec<Value> {
+        let places = self.flags.iter().zip(&self.before);
+        let found = places
+            .filter(|((name, _), before)| **before == operand && names.contains(&name.as_str()));
+        found.filter_map(|((_, value), _)| value.clone()).collect()
     }
 
     /// Whether one of these options is there.

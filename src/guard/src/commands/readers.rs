@@ -113,7 +113,7 @@ fn reads(name: &str) -> bool {
 impl Walk<'_> {
     /// A program that is not known: what it does with a path outside is not known either.
     pub(super) fn not_known(&mut self, line: &Line<'_>) {
-        if reads(line.name) || line.has(&["--help", "--version", "-h", "-V"]) {
+        if reads(line.name) || line.has_option(&["--help", "--version", "-h", "-V"]) {
             return;
         }
         let mut before = "";

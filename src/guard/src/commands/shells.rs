@@ -71,7 +71,7 @@ impl Walk<'_> {
                 return self.text_as_script(text, line);
             };
             let arguments = arguments.to_vec();
-            return self.apart(|walk| {
+            return self.in_other_shell(|walk| {
                 let mut script = script;
                 // `$0` is the first of them, and no positional parameter.
                 if let Some(zero) = arguments.first() {
@@ -80,11 +80,11 @@ impl Walk<'_> {
                     script = script.replace("${0}", "${GUARD_ZERO}");
                     script = script.replace("$0", "${GUARD_ZERO}");
                 }
-                walk.state.positional = Some(arguments.get(1..).unwrap_or_default().to_vec());
+                walk.pass(arguments.get(1..).unwrap_or_default().to_vec());
                 walk.script(&script)
             });
         }
-        if line.has(&["--version", "--help"]) {
+        if line.is_about_itself() {
             return unknown(&line.shown);
         }
         let stdin = self.state.stdin.clone();
@@ -94,7 +94,7 @@ impl Walk<'_> {
                 unknown(&line.shown)
             }
             Output::Nothing | Output::File => unknown(&line.shown),
-            Output::Text(text) => self.apart(|walk| {
+            Output::Text(text) => self.in_other_shell(|walk| {
                 walk.state.stdin = Output::Nothing;
                 walk.script(&text)
             }),
@@ -129,8 +129,8 @@ impl Walk<'_> {
         match path.and_then(|path| self.state.files.get(&path).cloned()) {
             Some(Output::Text(text)) => {
                 let arguments = arguments.to_vec();
-                self.apart(|walk| {
-                    walk.state.positional = Some(arguments);
+                self.in_other_shell(|walk| {
+                    walk.pass(arguments);
                     walk.script(&text)
                 })
             }

@@ -114,13 +114,8 @@ const KINDS: &[Kind] = &[
         &[],
         All(Create),
     ),
-    kind(
-        &["truncate", "fallocate"],
-        "srlo",
-        &["size", "reference", "length", "offset"],
-        &[],
-        All(Write),
-    ),
+    kind(&["truncate"], "sr", &["size", "reference"], &[], All(Write)),
+    kind(&["fallocate"], "lo", &["length", "offset"], &[], All(Write)),
     kind(&["uniq"], "fsw", &[], &[], At(1, Write)),
     kind(
         &["sort"],
@@ -620,7 +615,7 @@ impl Walk<'_> {
                     self.done(*does, &value, line);
                 }
             }
-            if !stops && line.has(&["--help", "--version"]) {
+            if !stops && line.is_about_itself() {
                 continue;
             }
             let operands = options.operands.as_slice();

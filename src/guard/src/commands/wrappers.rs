@@ -117,7 +117,7 @@ impl Walk<'_> {
                     rest => self.run(rest),
                 }
             }
-            "script" | "su" | "runuser" if !line.has(&["--help", "--version"]) => {
+            "script" | "su" | "runuser" if !line.is_about_itself() => {
                 let options = line.options("cmtEsgGIOBTu", &["command", "shell"]);
                 if line.name == "script" {
                     self.each(Act::Write, &options.operands, line);
@@ -260,7 +260,7 @@ impl Walk<'_> {
     pub(super) fn words_as_script(&mut self, words: &[Value], line: &Line<'_>) -> Output {
         let texts: Option<Vec<String>> = words.iter().map(plain_text).collect();
         if let Some(texts) = texts {
-            self.apart(|walk| walk.script(&texts.join(" ")))
+            self.in_other_shell(|walk| walk.script(&texts.join(" ")))
         } else {
             self.ask(&line.shown, "it runs a text that is not known");
             unknown(&line.shown)
@@ -286,7 +286,7 @@ impl Walk<'_> {
 
     /// Does what a program that is no shell would run.
     pub(crate) fn within_program<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        self.apart(|walk| {
+        self.in_other_shell(|walk| {
             walk.state.is_within_program = true;
             work(walk)
         })

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod builder;
 mod parameter;
+mod pattern;
 mod text;
 
 use brush_parser::word::{TildeExpr, WordPiece, WordPieceWithSource};
@@ -12,6 +13,7 @@ use crate::judge::options;
 use crate::shell::Walk;
 use crate::value::{Part, Value};
 use builder::{Builder, patterns};
+use parameter::Shape;
 pub(crate) use text::unescaped;
 use text::{BRACES_MAX, has_long_number, unfolded};
 
@@ -122,8 +124,9 @@ impl Walk<'_> {
             }
             WordPiece::TildeExpansion(tilde) => builder.push(&self.tilde(tilde)),
             WordPiece::ParameterExpansion(expr) => {
-                let (values, list) = self.parameter(expr);
-                self.insert(&values, list, quoted, builder);
+                let (values, shape) = self.parameter(expr);
+                builder.forked |= shape == Shape::Any;
+                self.insert(&values, shape != Shape::One, quoted, builder);
             }
             WordPiece::CommandSubstitution(text) => {
                 let values = self.substitution(text).values();

@@ -5,71 +5,166 @@ use brush_parser::word::{
     SubstringMatchKind,
 };
 
+use super::pattern::{PATTERN, cut};
+use super::text::unescaped;
+use crate::commands::quote;
 use crate::shell::Walk;
 use crate::value::{Part, Value};
 
+/// What the values of a parameter are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One word, which is one of them.
+    One,
+    /// A word for each of them.
+    List,
+    /// A word for each of them, of which it is not known where it stands.
+    Any,
+}
+
+/// Whether a parameter is set to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IsSet {
+    Yes,
+    No,
+    /// On some of the ways to this point, or it is not known to what.
+    Perhaps,
+    /// Nobody has set it here: in a sandbox it is not set.
+    Unheard,
+}
+
+impl IsSet {
+    fn of(values: &[Value]) -> Self {
+        let may_be_empty =
+            |value: &Value| value.0.iter().all(|part| matches!(part, Part::Unknown(_)));
+        if values.iter().all(|value| value.0.is_empty()) {
+            Self::No
+        } else if values.iter().any(may_be_empty) {
+            Self::Perhaps
+        } else {
+            Self::Yes
+        }
+    }
+}
+
+/// What is known of a parameter.
+struct Found {
+    values: Vec<Value>,
+    shape: Shape,
+    set: IsSet,
+}
+
+impl Found {
+    fn of(values: Vec<Value>, shape: Shape) -> Self {
+        let set = IsSet::of(&values);
+        Self { values, shape, set }
+    }
+
+    /// A number, or a name.
+    fn name() -> Self {
+        Self::of(vec![Value::name()], Shape::One)
+    }
+
+    fn unset() -> Self {
+        Self::of(vec![Value::default()], Shape::One)
+    }
+
+    fn unheard(shown: String) -> Self {
+        Self {
+            values: vec![Value::unknown(shown)],
+            shape: Shape::One,
+            set: IsSet::Unheard,
+        }
+    }
+
+    fn but_perhaps_unset(mut self, may_be_unset: bool) -> Self {
+        if may_be_unset && self.set == IsSet::Yes {
+            self.set = IsSet::Perhaps;
+        }
+        self
+    }
+}
+
 impl Walk<'_> {
-    /// The values of a parameter, whether they are a list, and whether it is set.
-    fn lookup(&mut self, parameter: &Parameter) -> (Vec<Value>, bool, Option<bool>) {
-        let unknown = |shown: String| (vec![Value::unknown(shown)], false, None);
+    fn lookup(&mut self, parameter: &Parameter) -> Found {
         match parameter {
-            Parameter::Positional(0) => (vec![Value::name()], false, Some(true)),
+            Parameter::Positional(0) => Found::name(),
             Parameter::Positional(number) => match &self.state.positional {
-                Some(values) => {
+                Some(positional) if positional.is_any => {
+                    Found::of(positional.values.clone(), Shape::One).but_perhaps_unset(true)
+                }
+                Some(positional) => {
                     let index = usize::try_from(*number).unwrap_or(usize::MAX);
-                    match values.get(index.wrapping_sub(1)) {
-                        Some(value) => (vec![value.clone()], false, Some(true)),
-                        None => (vec![Value::default()], false, Some(false)),
+                    match positional.values.get(index.wrapping_sub(1)) {
+                        Some(value) => Found::of(vec![value.clone()], Shape::One),
+                        None => Found::unset(),
                     }
                 }
-                None => unknown(format!("${number}")),
+                None => Found::unheard(format!("${number}")),
             },
             Parameter::Special(SpecialParameter::AllPositionalParameters { .. }) => {
                 match &self.state.positional {
-                    Some(values) => (values.clone(), true, Some(!values.is_empty())),
-                    None => unknown("$@".to_owned()),
+                    Some(positional) => {
+                        let shape = if positional.is_any {
+                            Shape::Any
+                        } else {
+                            Shape::List
+                        };
+                        Found::of(positional.values.clone(), shape)
+                            .but_perhaps_unset(positional.is_any)
+                    }
+                    None => Found::unheard("$@".to_owned()),
                 }
             }
             Parameter::Special(SpecialParameter::LastBackgroundProcessId) => {
-                (vec![Value(vec![Part::Job])], false, Some(true))
+                Found::of(vec![Value(vec![Part::Job])], Shape::One)
             }
-            Parameter::Special(_) => (vec![Value::name()], false, Some(true)),
+            Parameter::Special(_) => Found::name(),
             Parameter::Named(name) => self.named(name),
             Parameter::NamedWithIndex { name, index } => {
                 self.arithmetic(index);
                 if name == "BASH_SOURCE" && !self.state.variables.contains_key(name) {
                     // The script's own name, as `$0` is.
-                    return (vec![Value::name()], false, Some(true));
+                    return Found::name();
                 }
-                let variable = self.state.variables.get(name);
-                match (variable, index.parse::<usize>()) {
-                    (Some(variable), Ok(index)) if variable.is_list => {
+                let Some(variable) = self.state.variables.get(name) else {
+                    return Found::unheard(format!("${{{name}[{index}]}}"));
+                };
+                match index.parse::<usize>() {
+                    Ok(index) if variable.is_list && !variable.is_any => {
                         match variable.values.get(index) {
-                            Some(value) => (vec![value.clone()], false, Some(true)),
-                            None => (vec![Value::default()], false, Some(false)),
+                            Some(value) => Found::of(vec![value.clone()], Shape::One)
+                                .but_perhaps_unset(variable.may_be_unset),
+                            None => Found::unset(),
                         }
                     }
                     // One of them.
-                    (Some(variable), _) => (variable.values.clone(), false, Some(true)),
-                    (None, _) => unknown(format!("${{{name}[{index}]}}")),
+                    _ => Found::of(variable.values.clone(), Shape::One).but_perhaps_unset(true),
                 }
             }
             Parameter::NamedWithAllIndices { name, .. } => match self.state.variables.get(name) {
-                Some(variable) => (variable.values.clone(), true, Some(true)),
-                None => unknown(format!("${{{name}[@]}}")),
+                Some(variable) => {
+                    let shape = if variable.is_any {
+                        Shape::Any
+                    } else {
+                        Shape::List
+                    };
+                    Found::of(variable.values.clone(), shape)
+                        .but_perhaps_unset(variable.may_be_unset)
+                }
+                None => Found::unheard(format!("${{{name}[@]}}")),
             },
         }
     }
 
-    fn named(&self, name: &str) -> (Vec<Value>, bool, Option<bool>) {
+    fn named(&self, name: &str) -> Found {
         if let Some(variable) = self.state.variables.get(name) {
-            let values = if variable.is_list {
+            let values = if variable.is_list && !variable.is_any {
                 variable.values.iter().take(1).cloned().collect()
             } else {
                 variable.values.clone()
             };
-            let empty = values.iter().all(|value| value.0.is_empty());
-            return (values, false, Some(!empty));
+            return Found::of(values, Shape::One).but_perhaps_unset(variable.may_be_unset);
         }
         match name {
             "PWD" | "OLDPWD" => {
@@ -82,34 +177,41 @@ impl Walk<'_> {
                     Some(directory) => Value::text(directory.clone()),
                     None => Value::unknown(format!("${name}")),
                 });
-                (values.collect(), false, Some(true))
+                Found {
+                    values: values.collect(),
+                    shape: Shape::One,
+                    set: IsSet::Yes,
+                }
             }
-            "IFS" => (vec![Value::text(" \t\n")], false, Some(true)),
-            "TMPDIR" => (vec![Value::text("/tmp")], false, None),
+            "IFS" => Found::of(vec![Value::text(" \t\n")], Shape::One),
+            "TMPDIR" => Found {
+                set: IsSet::Unheard,
+                ..Found::of(vec![Value::text("/tmp")], Shape::One)
+            },
             "RANDOM" | "SECONDS" | "LINENO" | "UID" | "EUID" | "PPID" | "BASHPID" | "HOSTNAME"
-            | "SHLVL" | "BASH_SOURCE" | "EPOCHSECONDS" => (vec![Value::name()], false, Some(true)),
-            _ => (vec![Value::unknown(format!("${name}"))], false, None),
+            | "SHLVL" | "BASH_SOURCE" | "EPOCHSECONDS" => Found::name(),
+            _ => Found::unheard(format!("${name}")),
         }
     }
 
-    /// What an expansion of a parameter gives, and whether it is a list of words.
+    /// What an expansion of a parameter gives, and as what.
     #[expect(
         clippy::too_many_lines,
         reason = "one arm for each kind, a table in essence"
     )]
-    pub(super) fn parameter(&mut self, expr: &ParameterExpr) -> (Vec<Value>, bool) {
+    pub(super) fn parameter(&mut self, expr: &ParameterExpr) -> (Vec<Value>, Shape) {
         match expr {
             ParameterExpr::Parameter {
                 parameter,
                 indirect: false,
             } => {
-                let (values, list, _) = self.lookup(parameter);
-                (values, list)
+                let found = self.lookup(parameter);
+                (found.values, found.shape)
             }
             ParameterExpr::Parameter {
                 parameter,
                 indirect: true,
-            } => (self.indirect(parameter), false),
+            } => (self.indirect(parameter), Shape::One),
             ParameterExpr::UseDefaultValues {
                 parameter,
                 indirect,
@@ -127,22 +229,32 @@ impl Walk<'_> {
                 if *indirect {
                     let mut values = self.indirect(parameter);
                     values.extend(default);
-                    return (values, false);
+                    return (values, Shape::One);
                 }
-                let (mut values, list, set) = self.lookup(parameter);
-                match set {
-                    Some(true) => return (values, list),
+                let found = self.lookup(parameter);
+                let mut values = found.values;
+                match found.set {
+                    IsSet::Yes => return (values, found.shape),
+                    IsSet::Perhaps => values.extend(default.clone()),
                     // What is set to nothing keeps it, where only being set is asked for.
-                    Some(false) if matches!(test_type, ParameterTestType::Unset) => {
+                    IsSet::No if matches!(test_type, ParameterTestType::Unset) => {
                         values.extend(default.clone());
                     }
-                    // In a sandbox a variable that nobody has set is not set.
-                    Some(false) | None => values.clone_from(&default),
+                    IsSet::No | IsSet::Unheard => values.clone_from(&default),
                 }
                 if assigns && let Parameter::Named(name) = parameter {
-                    self.assign(name, default, false);
+                    let values = match found.set {
+                        IsSet::Perhaps => values.clone(),
+                        IsSet::Yes | IsSet::No | IsSet::Unheard => default,
+                    };
+                    self.assign(name, values, false);
                 }
-                (values, false)
+                let shape = match (found.set, found.shape) {
+                    // The words of the list, or the default.
+                    (IsSet::Perhaps, Shape::List | Shape::Any) => Shape::Any,
+                    _ => Shape::One,
+                };
+                (values, shape)
             }
             ParameterExpr::IndicateErrorIfNullOrUnset {
                 parameter,
@@ -150,8 +262,8 @@ impl Walk<'_> {
                 ..
             } => {
                 drop(self.whole(error_message.as_deref().unwrap_or_default()));
-                let (values, list, _) = self.lookup(parameter);
-                (values, list)
+                let found = self.lookup(parameter);
+                (found.values, found.shape)
             }
             ParameterExpr::UseAlternativeValue {
                 parameter,
@@ -159,15 +271,14 @@ impl Walk<'_> {
                 ..
             } => {
                 let mut values = self.whole(alternative_value.as_deref().unwrap_or_default());
-                let (_, _, set) = self.lookup(parameter);
-                match set {
-                    Some(true) => {}
-                    Some(false) => values = vec![Value::default()],
-                    None => values.push(Value::default()),
+                match self.lookup(parameter).set {
+                    IsSet::Yes => {}
+                    IsSet::No => values = vec![Value::default()],
+                    IsSet::Perhaps | IsSet::Unheard => values.push(Value::default()),
                 }
-                (values, false)
+                (values, Shape::One)
             }
-            ParameterExpr::ParameterLength { .. } => (vec![Value::name()], false),
+            ParameterExpr::ParameterLength { .. } => (vec![Value::name()], Shape::One),
             ParameterExpr::RemoveSmallestSuffixPattern {
                 parameter, pattern, ..
             } => self.trimmed(parameter, pattern.as_deref(), |text, pattern| {
@@ -196,21 +307,41 @@ impl Walk<'_> {
                 ..
             } => {
                 let to = self.whole(replacement.as_deref().unwrap_or_default());
-                let to = match to.as_slice() {
+                let exact = match to.as_slice() {
                     [one] => one.exact(),
                     _ => None,
                 };
-                self.trimmed(parameter, Some(pattern), |text, pattern| {
-                    let to = to.as_ref()?;
-                    if pattern.contains(['*', '?', '[']) {
+                let (values, shape) = self.trimmed(parameter, Some(pattern), |text, pattern| {
+                    let to = exact.as_ref()?;
+                    if pattern.contains(PATTERN) {
                         return None;
                     }
                     Some(match match_kind {
                         SubstringMatchKind::Anywhere => text.replace(pattern, to),
                         SubstringMatchKind::FirstOccurrence => text.replacen(pattern, to, 1),
-                        SubstringMatchKind::Prefix | SubstringMatchKind::Suffix => return None,
+                        SubstringMatchKind::Prefix => match text.strip_prefix(pattern) {
+                            Some(rest) => format!("{to}{rest}"),
+                            None => text.to_owned(),
+                        },
+                        SubstringMatchKind::Suffix => match text.strip_suffix(pattern) {
+                            Some(rest) => format!("{rest}{to}"),
+                            None => text.to_owned(),
+                        },
                     })
-                })
+                });
+                let leads_nowhere = to.iter().all(|to| match to.exact() {
+                    Some(to) => to.is_empty() || (!to.contains('/') && to.contains(|c| c != '.')),
+                    None => false,
+                });
+                let is_known = |value: &Value| leads_nowhere || value.exact().is_some();
+                let replaced = values.into_iter().map(|value| {
+                    if is_known(&value) {
+                        value
+                    } else {
+                        Value::unknown(format!("${{{parameter}}} with other parts"))
+                    }
+                });
+                (replaced.collect(), shape)
             }
             ParameterExpr::Substring {
                 parameter,
@@ -227,6 +358,10 @@ impl Walk<'_> {
                     }
                     None => Some(usize::MAX),
                 };
+                let found = self.lookup(parameter);
+                if found.shape != Shape::One {
+                    return part_of_list(found, parameter, from, count);
+                }
                 self.trimmed(parameter, None, |text, _| {
                     Some(text.chars().skip(from?).take(count?).collect())
                 })
@@ -246,7 +381,7 @@ impl Walk<'_> {
                 op: ParameterTransformOp::PromptExpand,
                 ..
             } => {
-                let (values, list, _) = self.lookup(parameter);
+                let Found { values, shape, .. } = self.lookup(parameter);
                 for text in values.iter().filter_map(Value::exact) {
                     self.prompt(&text);
                 }
@@ -254,8 +389,35 @@ impl Walk<'_> {
                     Some(text) if !text.contains(['$', '`', '\\']) => value,
                     _ => Value::unknown("a prompt"),
                 });
-                (shown.collect(), list)
+                (shown.collect(), shape)
             }
+            ParameterExpr::Transform {
+                parameter,
+                op: ParameterTransformOp::ExpandEscapeSequences,
+                ..
+            } => {
+                let Found { values, shape, .. } = self.lookup(parameter);
+                let shown = values.into_iter().map(|value| match value.exact() {
+                    Some(text) => Value::text(unescaped(&text)),
+                    None => Value::unknown(format!("${{{parameter}@E}}")),
+                });
+                (shown.collect(), shape)
+            }
+            ParameterExpr::Transform {
+                parameter,
+                op: ParameterTransformOp::Quoted,
+                ..
+            } => self.trimmed(parameter, None, |text, _| Some(quote(text))),
+            ParameterExpr::Transform {
+                parameter,
+                op: ParameterTransformOp::ToUpperCase,
+                ..
+            } => self.trimmed(parameter, None, |text, _| Some(text.to_uppercase())),
+            ParameterExpr::Transform {
+                parameter,
+                op: ParameterTransformOp::ToLowerCase,
+                ..
+            } => self.trimmed(parameter, None, |text, _| Some(text.to_lowercase())),
             ParameterExpr::UppercaseFirstChar { parameter, .. }
             | ParameterExpr::UppercasePattern { parameter, .. }
             | ParameterExpr::LowercaseFirstChar { parameter, .. }
@@ -264,16 +426,16 @@ impl Walk<'_> {
                 self.trimmed(parameter, None, |_, _| None)
             }
             ParameterExpr::VariableNames { .. } | ParameterExpr::MemberKeys { .. } => {
-                (vec![Value::name()], false)
+                (vec![Value::name()], Shape::One)
             }
         }
     }
 
     fn indirect(&mut self, parameter: &Parameter) -> Vec<Value> {
-        let (names, _, _) = self.lookup(parameter);
+        let names = self.lookup(parameter).values;
         match names.as_slice() {
             [name] => match name.exact() {
-                Some(name) => self.named(&name).0,
+                Some(name) => self.named(&name).values,
                 None => vec![Value::unknown(format!("${{!{parameter}}}"))],
             },
             _ => vec![Value::unknown("an indirect variable".to_owned())],
@@ -286,7 +448,7 @@ impl Walk<'_> {
         parameter: &Parameter,
         pattern: Option<&str>,
         change: impl Fn(&str, &str) -> Option<String>,
-    ) -> (Vec<Value>, bool) {
+    ) -> (Vec<Value>, Shape) {
         let pattern = match pattern {
             None => Some(String::new()),
             Some(raw) => match self.whole(raw).as_slice() {
@@ -294,7 +456,7 @@ impl Walk<'_> {
                 _ => None,
             },
         };
-        let (values, list, _) = self.lookup(parameter);
+        let Found { values, shape, .. } = self.lookup(parameter);
         let changed = values.into_iter().map(|value| {
             let changed = pattern
                 .as_deref()
@@ -304,13 +466,19 @@ impl Walk<'_> {
                 None => self.roughly(value, pattern.as_deref() == Some("*/")),
             }
         });
-        (changed.collect(), list)
+        (changed.collect(), shape)
     }
 
     /// What is left to know of a value that was cut somewhere.
     fn roughly(&self, value: Value, is_last_part: bool) -> Value {
+        let is_text = |part: &Part| matches!(part, Part::Text(text) | Part::Glob(text) if text.contains(".."));
+        let is_absolute = value.prefix().starts_with('/') && value.exact().is_some();
+        if value.0.iter().any(is_text) || (is_absolute && !is_last_part) {
+            // A part of it may lead upwards, or to what it lies in.
+            return Value::unknown(format!("a part of {}", value.shown()));
+        }
         let plain = value.0.iter().all(|part| match part {
-            Part::Text(text) | Part::Glob(text) => !text.contains('/') && text != "..",
+            Part::Text(text) | Part::Glob(text) => !text.contains('/'),
             Part::Name | Part::Job => true,
             Part::Below | Part::Unknown(_) => false,
         });
@@ -328,53 +496,23 @@ impl Walk<'_> {
     }
 }
 
-/// Takes off what a pattern matches at one end: as little as possible, or as much. Patterns other
-/// than `*` between literal texts are not understood.
-fn cut(text: &str, pattern: &str, front: bool, most: bool) -> Option<String> {
-    if pattern.contains(['?', '[', '\\']) {
-        return None;
-    }
-    let fits = |piece: &str| matches(piece, pattern);
-    let ends: Vec<usize> = text
-        .char_indices()
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .collect();
-    if ends.len() > 4_096 {
-        return None;
-    }
-    let longest_first = front == most;
-    let mut order: Vec<usize> = ends;
-    if longest_first {
-        order.reverse();
-    }
-    for at in order {
-        let (head, tail) = text.split_at(at);
-        if front && fits(head) {
-            return Some(tail.to_owned());
-        }
-        if !front && fits(tail) {
-            return Some(head.to_owned());
-        }
-    }
-    Some(text.to_owned())
-}
-
-fn matches(text: &str, pattern: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let first = pieces.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
+/// Some elements of a list: all of them where it is not known which.
+fn part_of_list(
+    found: Found,
+    parameter: &Parameter,
+    from: Option<usize>,
+    count: Option<usize>,
+) -> (Vec<Value>, Shape) {
+    let (Shape::List, Some(from), Some(count)) = (found.shape, from, count) else {
+        return (found.values, Shape::Any);
     };
-    let pieces: Vec<&str> = pieces.collect();
-    let Some((last, middle)) = pieces.split_last() else {
-        return rest.is_empty();
+    let is_array = matches!(parameter, Parameter::NamedWithAllIndices { .. });
+    // Before the first parameter comes `$0`.
+    let (from, count) = match from {
+        from if is_array => (from, count),
+        0 => (0, count.saturating_sub(1)),
+        from => (from - 1, count),
     };
-    for piece in middle {
-        match rest.find(piece) {
-            Some(at) => rest = &rest[at + piece.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+    let part = found.values.into_iter().skip(from).take(count);
+    (part.collect(), Shape::List)
 }

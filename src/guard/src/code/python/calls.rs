@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr, ExprCall};
 use super::effects::PATH;
 use super::library::{self, Does};
 use super::value::{Function, Val};
-use super::{CALLS_MAX, Python};
+use super::{CALLS_MAX, Python, dotted};
 use crate::value::Value;
 
 /// The arguments of a call.
@@ -64,7 +64,26 @@ impl Python<'_, '_> {
                 given.named.push((name.to_string(), value));
             }
         }
-        self.call(&function, &given)
+        let since = self.added.len();
+        let result = self.call(&function, &given);
+        if let Val::Function(function) = &function {
+            // Lists that were passed, and have grown there.
+            let names = call.arguments.args.iter().map(dotted);
+            let passed: Vec<(String, String)> = function
+                .positional()
+                .into_iter()
+                .zip(names)
+                .filter_map(|(parameter, name)| Some((parameter, name?)))
+                .collect();
+            for (parameter, value) in std::mem::take(&mut self.of_parameters) {
+                for (_, name) in passed.iter().filter(|(known, _)| *known == parameter) {
+                    self.add_to(name.clone(), value.clone());
+                }
+            }
+        } else if self.added.len() == since {
+            self.added(call, &given);
+        }
+        result
     }
 
     /// Calls something.
@@ -154,6 +173,7 @@ impl Python<'_, '_> {
     /// Walks a function's body; without arguments its parameters decide nothing.
     pub(super) fn enter_function(&mut self, function: &Function, given: Option<&Given>) -> Val {
         let before = self.scope.clone();
+        let since = self.added.len();
         let mut values = given
             .map(|given| given.all.clone())
             .unwrap_or_default()
@@ -208,7 +228,7 @@ impl Python<'_, '_> {
             .filter(|(name, _)| name.starts_with("self."))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        self.scope = before;
+        self.of_parameters = self.go_back(before, &function.all_parameters(), since);
         self.scope.extend(kept);
         result
     }

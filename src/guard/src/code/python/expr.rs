@@ -190,6 +190,7 @@ impl Python<'_, '_> {
 
     fn comprehension(&mut self, generators: &[Comprehension], parts: &[&Expr]) -> Val {
         let before = self.scope.clone();
+        let since = self.added.len();
         for generator in generators {
             let items = self.eval(&generator.iter);
             let count = match &items {
@@ -207,12 +208,12 @@ impl Python<'_, '_> {
                     self.bind(&generator.target, item.clone());
                     all.push(self.eval(part));
                 }
-                self.scope = before;
+                self.go_back(before, &[], since);
                 return Val::List(all);
             }
         }
         let values: Vec<Val> = parts.iter().map(|part| self.eval(part)).collect();
-        self.scope = before;
+        self.go_back(before, &[], since);
         Val::List(values.into_iter().next_back().into_iter().collect())
     }
 

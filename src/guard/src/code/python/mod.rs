@@ -8,6 +8,7 @@ mod effects;
 mod expr;
 mod files;
 mod library;
+mod lists;
 mod runs;
 mod text;
 mod value;
@@ -16,11 +17,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ruff_python_ast::token::TokenKind;
-use ruff_python_ast::{Expr, Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr, Stmt, StmtFor, StmtFunctionDef};
 use ruff_python_parser::{Mode, lexer};
 
 use crate::shell::Walk;
 use crate::value::Value;
+use lists::Added;
 use value::{Function, Val};
 
 /// Bytes of code that are read.
@@ -58,6 +60,10 @@ struct Python<'w, 'a> {
     methods: HashMap<String, Rc<Function>>,
     calls: Vec<String>,
     returned: Option<Val>,
+    /// What lists have got, in its order.
+    added: Vec<Added>,
+    /// What those of the function that ended last have got that are its parameters.
+    of_parameters: Vec<(String, Val)>,
     depth: usize,
     steps: usize,
     /// Whether this point lies in a branch or a loop.
@@ -94,6 +100,8 @@ fn judge_in(walk: &mut Walk<'_>, text: &str, scope: Scope, shown: &str) -> Optio
         methods: HashMap::new(),
         calls: Vec::new(),
         returned: None,
+        added: Vec::new(),
+        of_parameters: Vec::new(),
         depth: 0,
         steps: 0,
         branches: 0,
@@ -169,6 +177,19 @@ impl Python<'_, '_> {
                 return;
             }
             self.statement(statement);
+        }
+    }
+
+    /// The body of a loop: once more where lists have grown in it.
+    fn round(&mut self, body: &[Stmt], of: Option<&StmtFor>) {
+        let count = self.added.len();
+        self.block(body);
+        if self.added.len() > count {
+            if let Some(of) = of {
+                let items = self.eval(&of.iter);
+                self.bind(&of.target, items.element());
+            }
+            self.block(body);
         }
     }
 
@@ -254,7 +275,7 @@ impl Python<'_, '_> {
                     }
                     items => {
                         self.bind(&it.target, items.element());
-                        self.block(&it.body);
+                        self.round(&it.body, Some(it));
                     }
                 }
                 self.block(&it.orelse);
@@ -263,7 +284,9 @@ impl Python<'_, '_> {
             Stmt::While(it) => {
                 self.eval(&it.test);
                 self.loops += 1;
-                self.branch(&it.body);
+                self.branches += 1;
+                self.round(&it.body, None);
+                self.branches -= 1;
                 self.loops -= 1;
                 self.branch(&it.orelse);
             }
@@ -400,15 +423,7 @@ impl Python<'_, '_> {
                 }
                 // One more value of the collection.
                 if let Some(name) = dotted(&it.value) {
-                    let before = self.scope.get(&name).cloned();
-                    let all = match before {
-                        Some(Val::List(mut items)) if items.len() < 64 => {
-                            items.push(value);
-                            Val::List(items)
-                        }
-                        _ => return,
-                    };
-                    self.scope.insert(name, all);
+                    self.add_to(name, value);
                 }
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 use super::Python;
 use super::calls::Given;
+use super::lists::ELEMENTS_MAX;
 use super::value::{Val, join, parent};
 use crate::findings::Act;
 use crate::value::{Output, Part, Value};
@@ -51,14 +52,12 @@ impl Python<'_, '_> {
             },
             ("split" | "rsplit", Some(text)) => {
                 let parts: Vec<Val> = match &first {
-                    Some(mark) if !mark.is_empty() => {
-                        text.split(mark.as_str()).take(64).map(Val::text).collect()
-                    }
-                    _ => text.split_whitespace().take(64).map(Val::text).collect(),
+                    Some(mark) if !mark.is_empty() => few(text.split(mark.as_str())),
+                    _ => few(text.split_whitespace()),
                 };
                 Val::List(parts)
             }
-            ("splitlines", Some(text)) => Val::List(text.lines().take(64).map(Val::text).collect()),
+            ("splitlines", Some(text)) => Val::List(few(text.lines())),
             ("format", Some(format)) => {
                 let mut all = Val::text("");
                 let mut rest = format.as_str();
@@ -131,4 +130,13 @@ impl Python<'_, '_> {
             },
         }
     }
+}
+
+/// Parts of a text; what is beyond a number of them is not told apart.
+fn few<'a>(mut parts: impl Iterator<Item = &'a str>) -> Vec<Val> {
+    let mut all: Vec<Val> = parts.by_ref().take(ELEMENTS_MAX).map(Val::text).collect();
+    if parts.next().is_some() {
+        all.push(Val::unknown("one of many values"));
+    }
+    all
 }

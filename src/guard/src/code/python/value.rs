@@ -47,6 +47,30 @@ pub(super) struct Function {
     pub(super) defaults: HashMap<String, Val>,
 }
 
+impl Function {
+    /// Its parameters that are passed by their places.
+    pub(super) fn positional(&self) -> Vec<String> {
+        let parameters = self.parameters.iter();
+        let all = parameters.flat_map(|it| it.posonlyargs.iter().chain(&it.args));
+        all.map(|it| it.parameter.name.to_string()).collect()
+    }
+
+    /// All of its parameters.
+    pub(super) fn all_parameters(&self) -> Vec<String> {
+        let mut all = self.positional();
+        if let Some(parameters) = &self.parameters {
+            let named = parameters.kwonlyargs.iter().map(|it| &it.parameter);
+            let rest = parameters.vararg.iter().chain(&parameters.kwarg);
+            all.extend(
+                named
+                    .chain(rest.map(|it| &**it))
+                    .map(|it| it.name.to_string()),
+            );
+        }
+        all
+    }
+}
+
 /// Values within one value, and stretches of 64 bytes of its texts.
 const SIZE_MAX: usize = 1_000;
 

@@ -5,6 +5,9 @@ use crate::findings::Act;
 use crate::shell::Walk;
 use crate::value::Value;
 
+/// Letters of options of `tar` that take a value.
+const TAR_VALUES: &str = "fCITXbHgKLNVF";
+
 impl Walk<'_> {
     /// Judges a program that packs or unpacks, if this is one.
     pub(super) fn packed(&mut self, line: &Line<'_>) -> bool {
@@ -91,15 +94,23 @@ impl Walk<'_> {
         true
     }
 
-    pub(super) fn archived(&mut self, line: &Line<'_>) {
-        let mut arguments = line.arguments.to_vec();
-        // `tar xzf a.tgz`: the first word needs no dash.
-        if let Some(first) = arguments.first_mut()
-            && !first.prefix().starts_with('-')
-            && let Some(text) = first.exact()
-        {
-            *first = Value::text(format!("-{text}"));
+    /// What `tar` removes when it has packed it: each from the directory that was named last.
+    fn packed_away(&mut self, options: &Options, line: &Line<'_>) {
+        if options.has(&["T", "files-from"]) {
+            self.ask(&line.shown, "which files it removes is not known");
         }
+        self.apart(|walk| {
+            for (at, operand) in options.operands.iter().enumerate() {
+                for directory in options.values_before(&["C", "directory"], at) {
+                    walk.change_directory(&directory);
+                }
+                walk.act(Act::Remove, operand, &line.shown);
+            }
+        });
+    }
+
+    pub(super) fn archived(&mut self, line: &Line<'_>) {
+        let arguments = with_dashes(line.arguments);
         let long = [
             "file",
             "directory",
@@ -116,7 +127,7 @@ impl Walk<'_> {
             "owner",
             "group",
         ];
-        let options = Options::parse(&arguments, "fCITXbHgKLNVF", &long, false);
+        let options = Options::parse(&arguments, TAR_VALUES, &long, false);
         for program in options.values(&[
             "to-command",
             "use-compress-program",
@@ -146,7 +157,7 @@ impl Walk<'_> {
         if creates {
             self.each(Act::Write, &archives, line);
             if options.has(&["remove-files"]) {
-                self.each(Act::Remove, &options.operands, line);
+                self.packed_away(&options, line);
             }
         }
         if extracts && !options.has(&["O", "to-stdout"]) {
@@ -163,4 +174,22 @@ impl Walk<'_> {
             self.each(Act::Write, &into, line);
         }
     }
+}
+
+/// `tar xzf a.tgz`: the first word needs no dash, and the values of its letters follow in their order.
+fn with_dashes(arguments: &[Value]) -> Vec<Value> {
+    let letters = arguments.first().and_then(Value::exact);
+    let Some(letters) = letters.filter(|text| !text.starts_with('-')) else {
+        return arguments.to_vec();
+    };
+    let mut rest = arguments[1..].iter().cloned();
+    let mut all = Vec::new();
+    for letter in letters.chars() {
+        all.push(Value::text(format!("-{letter}")));
+        if TAR_VALUES.contains(letter) {
+            all.extend(rest.next());
+        }
+    }
+    all.extend(rest);
+    all
 }

@@ -9,6 +9,64 @@ use crate::value::{Output, Part, Value};
 /// Links of one command that are carried along when a directory is moved.
 const LINKS_MAX: usize = 64;
 
+/// Words of options of `rsync` that take a value.
+const RSYNC_VALUES: &[&str] = &[
+    "address",
+    "backup-dir",
+    "block-size",
+    "bwlimit",
+    "checksum-choice",
+    "checksum-seed",
+    "chmod",
+    "chown",
+    "compare-dest",
+    "compress-choice",
+    "compress-level",
+    "contimeout",
+    "copy-as",
+    "copy-dest",
+    "debug",
+    "early-input",
+    "exclude",
+    "exclude-from",
+    "files-from",
+    "filter",
+    "groupmap",
+    "iconv",
+    "include",
+    "include-from",
+    "info",
+    "link-dest",
+    "log-file",
+    "log-file-format",
+    "max-alloc",
+    "max-delete",
+    "max-size",
+    "min-size",
+    "modify-window",
+    "only-write-batch",
+    "out-format",
+    "outbuf",
+    "partial-dir",
+    "password-file",
+    "port",
+    "protocol",
+    "read-batch",
+    "remote-option",
+    "rsh",
+    "rsync-path",
+    "skip-compress",
+    "sockopts",
+    "stderr",
+    "stop-after",
+    "stop-at",
+    "suffix",
+    "temp-dir",
+    "timeout",
+    "usermap",
+    "write-batch",
+];
+
 impl Walk<'_> {
     pub(super) fn moved(&mut self, line: &Line<'_>) {
         let options = line.options("tS", &["target-directory", "suffix"]);
@@ -39,16 +97,28 @@ impl Walk<'_> {
         let mut options = line.options("tS", &["target-directory", "suffix"]);
         let into = options.values(&["t", "target-directory"]);
         let mut sources = std::mem::take(&mut options.operands);
-        let links = matches!(line.name, "ln" | "link" | "symlink");
+        let is_ln = matches!(line.name, "ln" | "link" | "symlink");
+        let is_symbolic =
+            options.has(&["s", "symbolic", "symbolic-link"]) || line.name == "symlink";
+        let is_link = is_ln || is_symbolic || options.has(&["l", "link"]);
+        // Several come into one directory, each under its name.
+        let mut is_directory = !into.is_empty();
         let target = match into.into_iter().next() {
             Some(target) => Some(target),
             // `ln TARGET` makes a link here.
-            None if links && sources.len() == 1 => Some(Value::text(".")),
+            None if is_ln && sources.len() == 1 => Some(Value::text(".")),
             None => sources.pop(),
         };
         let Some(target) = target else { return };
+        is_directory |=
+            sources.len() > 1 || target.prefix() == "." || target.prefix().ends_with('/');
         self.act(Act::Write, &target, &line.shown);
-        if !links {
+        if is_link {
+            for source in &sources {
+                self.link(source, &target, is_symbolic, is_directory, line);
+            }
+        }
+        if !is_ln {
             let keeps_links = options.has(&[
                 "a",
                 "d",
@@ -60,30 +130,35 @@ impl Walk<'_> {
                 "recursive",
             ]) && !options.has(&["L", "dereference"]);
             self.carry(&sources, &target, keeps_links);
-            return;
         }
-        let [source] = sources.as_slice() else { return };
-        let (Some(mut to), Some(mut from)) = (source.exact(), self.path(&target)) else {
+    }
+
+    /// A link is made, at this path or in this directory.
+    fn link(
+        &mut self,
+        source: &Value,
+        target: &Value,
+        is_symbolic: bool,
+        is_directory: bool,
+        line: &Line<'_>,
+    ) {
+        let (Some(mut to), Some(mut from)) = (source.exact(), self.path(target)) else {
             if source.mystery().is_some() {
                 self.ask(&line.shown, "where the link leads is not known");
             }
             return;
         };
-        if !options
-            .flags
-            .iter()
-            .any(|(name, _)| name == "s" || name == "symbolic")
-        {
+        if !is_symbolic {
             // A hard link leads where it says from here.
             to = self.path(source).unwrap_or(to);
         }
-        if target.prefix() == "." || target.prefix().ends_with('/') {
+        if is_directory {
             let name = to
                 .trim_end_matches('/')
                 .rsplit('/')
                 .next()
                 .unwrap_or_default();
-            from = format!("{from}/{name}");
+            from = format!("{}/{name}", from.trim_end_matches('/'));
         }
         self.state.links.insert(from, to);
     }
@@ -127,35 +202,25 @@ impl Walk<'_> {
     }
 
     pub(super) fn synchronised(&mut self, line: &Line<'_>) {
-        let options = line.options(
-            "efTBMPiFlocJS",
-            &[
-                "rsh",
-                "rsync-path",
-                "exclude",
-                "include",
-                "filter",
-                "files-from",
-                "log-file",
-                "backup-dir",
-                "exclude-from",
-            ],
-        );
         let is_rsync = line.name == "rsync";
+        let short = if is_rsync { "efTBM@" } else { "cDFiJloPSX" };
+        let options = line.options(short, RSYNC_VALUES);
         if is_rsync {
             for program in options.values(&["e", "rsh"]) {
                 self.text_as_script(&program, line);
             }
-            let logs = options.values(&["log-file", "backup-dir"]);
-            self.each(Act::Write, &logs, line);
+            let written = options.values(&[
+                "log-file",
+                "backup-dir",
+                "partial-dir",
+                "temp-dir",
+                "T",
+                "write-batch",
+                "only-write-batch",
+            ]);
+            self.each(Act::Write, &written, line);
         }
-        // `-P` and `-i` of rsync take no value.
-        let mut operands = line
-            .arguments
-            .iter()
-            .filter(|value| !value.prefix().starts_with('-'))
-            .cloned()
-            .collect::<Vec<_>>();
+        let mut operands = options.operands.clone();
         let Some(target) = operands.pop() else { return };
         let is_remote = |value: &Value| {
             let text = value.prefix();
@@ -174,7 +239,7 @@ impl Walk<'_> {
             self.act(act, &target, &line.shown);
             self.remember(&[target], &Output::Unknown("what was copied".to_owned()));
         }
-        if options.has(&["remove-source-files"]) {
+        if options.has(&["remove-source-files", "remove-sent-files"]) {
             self.each(Act::Remove, &operands, line);
         }
     }

@@ -17,7 +17,7 @@ use crate::value::{Output, Value};
 impl Walk<'_> {
     /// Judges a program that changes files, if this is one.
     pub(crate) fn changes(&mut self, line: &Line<'_>) -> bool {
-        if line.has(&["--help", "--version"]) {
+        if line.is_about_itself() {
             return false;
         }
         match line.name {
@@ -48,7 +48,12 @@ impl Walk<'_> {
                 let options = line.options("", &[]);
                 self.each(Act::Write, &options.operands, line);
                 let content = self.state.stdin.clone();
-                self.remember(&options.operands, &content);
+                let appends = options.has(&["a", "append"]);
+                for file in &options.operands {
+                    if let Some(path) = self.path(file) {
+                        self.write_file(path, content.clone(), appends);
+                    }
+                }
             }
             "chmod" | "chown" | "chgrp" | "setfacl" | "chattr" | "chcon" | "setcap" => {
                 let options = line.options("mMxXp", &["reference", "from", "modify", "remove"]);
