@@ -291,14 +291,10 @@ impl Walk<'_> {
             }),
             ParameterExpr::RemoveSmallestPrefixPattern {
                 parameter, pattern, ..
-            } => self.trimmed(parameter, pattern.as_deref(), |text, pattern| {
-                cut(text, pattern, true, false)
-            }),
+            } => self.without_front(parameter, pattern.as_deref(), false),
             ParameterExpr::RemoveLargestPrefixPattern {
                 parameter, pattern, ..
-            } => self.trimmed(parameter, pattern.as_deref(), |text, pattern| {
-                cut(text, pattern, true, true)
-            }),
+            } => self.without_front(parameter, pattern.as_deref(), true),
             ParameterExpr::ReplaceSubstring {
                 parameter,
                 pattern,
@@ -440,6 +436,34 @@ impl Walk<'_> {
             },
             _ => vec![Value::unknown("an indirect variable".to_owned())],
         }
+    }
+
+    /// A parameter's values without what a pattern matches in front.
+    fn without_front(
+        &mut self,
+        parameter: &Parameter,
+        pattern: Option<&str>,
+        most: bool,
+    ) -> (Vec<Value>, Shape) {
+        let text = self.whole(pattern.unwrap_or_default());
+        let text = match text.as_slice() {
+            [one] => one.exact().filter(|text| !text.contains(PATTERN)),
+            _ => None,
+        };
+        let before = self.lookup(parameter).values;
+        let (mut values, shape) = self.trimmed(parameter, pattern, |text, pattern| {
+            cut(text, pattern, true, most)
+        });
+        // A value that is known only in front: what is left of that.
+        for (value, before) in values.iter_mut().zip(&before) {
+            if let Some(text) = &text
+                && before.exact().is_none()
+                && before.prefix().starts_with(text.as_str())
+            {
+                *value = before.after(text.len());
+            }
+        }
+        (values, shape)
     }
 
     /// A parameter's values after a change of their text.

@@ -7,6 +7,7 @@ mod calls;
 mod effects;
 mod expr;
 mod files;
+mod imports;
 mod library;
 mod lists;
 mod runs;
@@ -327,6 +328,11 @@ impl Python<'_, '_> {
             Stmt::Import(it) => {
                 for alias in &it.names {
                     let name = alias.name.to_string();
+                    let as_module = alias
+                        .asname
+                        .as_ref()
+                        .map_or(name.clone(), ToString::to_string);
+                    self.imported(&name, &as_module);
                     let first = name.split('.').next().unwrap_or_default().to_owned();
                     let (as_name, real) = match &alias.asname {
                         Some(other) => (other.to_string(), name),
@@ -338,6 +344,7 @@ impl Python<'_, '_> {
             Stmt::ImportFrom(it) => {
                 let module = it.module.as_ref().map(ToString::to_string);
                 let module = module.unwrap_or_default();
+                let written = self.written_module(&module);
                 for alias in &it.names {
                     let name = alias.name.to_string();
                     if name == "*" {
@@ -345,13 +352,23 @@ impl Python<'_, '_> {
                             let real = Val::Named(format!("{module}.{known}"));
                             self.scope.insert((*known).to_owned(), real);
                         }
+                        for (name, value) in written.clone() {
+                            self.set(name, value);
+                        }
                         continue;
                     }
                     let as_name = alias
                         .asname
                         .as_ref()
                         .map_or(name.clone(), ToString::to_string);
-                    let real = Val::Named(format!("{module}.{name}"));
+                    let module = [module.as_str(), &name].join(".");
+                    // A name in it, or a module below it.
+                    let real = if let Some(value) = written.get(&name) {
+                        value.clone()
+                    } else {
+                        self.imported(module.trim_start_matches('.'), &as_name);
+                        Val::Named(module)
+                    };
                     self.scope.insert(as_name, real);
                 }
             }
