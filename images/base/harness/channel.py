@@ -102,9 +102,10 @@ class Channel:
         write_all(self.fd_out, MESSAGE.pack(kind, request, len(body)), body)
 
     def end(self, status, claim):
-        """Says what the program claims, if that is not said, and the last word, and leaves the processor to PID 1, which ends this process. Ending by
-        itself would keep the processor for longer than everything that is left to do. Where PID 1 does
-        not get to read it, because requests that nobody waits for are before it, this process ends.
+        """Says what the program claims, if that is not said, and the last word, and leaves the processor to
+        PID 1, which ends this process. Ending by itself would keep the processor for longer than everything
+        that is left to do. Where PID 1 does not get to read it, because requests that nobody waits for are
+        before it, this process ends.
         """
         said = MESSAGE.pack(CHILD_CLAIM, 0, len(claim)) + claim if claim else b""
         write_all(self.fd_out, said + MESSAGE.pack(CHILD_END, status, 0))

@@ -701,13 +701,8 @@ async fn what_is_damaged_here_is_mended_by_pulling_it_again() {
     }
 }
 
-/// Somebody who may write there says things that are of no use.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_said_wrongly_keeps_nothing_from_coming() {
-    let Some(server) = RegistryServer::start("") else {
-        return;
-    };
-    let (here, mut there) = (Home::new(), Home::new());
+/// Has one home demand a signature by a key of the other, `release`.
+fn demanded(here: &Home, there: &mut Home) -> KeyFolder {
     let keys = KeyFolder::new(here.folder.path());
     let key = keys.generate("release").unwrap().public;
     there.trust = TrustPolicy {
@@ -715,6 +710,17 @@ async fn what_is_said_wrongly_keeps_nothing_from_coming() {
         keys: vec![key],
         ..TrustPolicy::default()
     };
+    keys
+}
+
+/// Somebody who may write there says things that are of no use.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_wrongly_keeps_nothing_from_coming() {
+    let Some(server) = RegistryServer::start("") else {
+        return;
+    };
+    let (here, mut there) = (Home::new(), Home::new());
+    let keys = demanded(&here, &mut there);
     let version = here.publish("counter", "def main(query): return {}\n", &[]);
     let place = format!("{}/counter", server.host());
     here.push("counter", &place).await.unwrap();
@@ -770,13 +776,7 @@ async fn a_signature_is_found_among_a_thousand_other_things() {
         return;
     };
     let (here, mut there) = (Home::new(), Home::new());
-    let keys = KeyFolder::new(here.folder.path());
-    let key = keys.generate("release").unwrap().public;
-    there.trust = TrustPolicy {
-        demand: Demand::Signed,
-        keys: vec![key],
-        ..TrustPolicy::default()
-    };
+    let keys = demanded(&here, &mut there);
     let version = here.publish("counter", "def main(query): return {}\n", &[]);
     let signed = trust::sign(&here.store, &keys, "release", &version).unwrap();
     let place = format!("{}/counter", server.host());

@@ -22,6 +22,13 @@ pub(super) enum Shape {
     Any,
 }
 
+impl Shape {
+    /// Of all that a list holds.
+    fn of_all(is_any: bool) -> Self {
+        if is_any { Self::Any } else { Self::List }
+    }
+}
+
 /// Whether a parameter is set to something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IsSet {
@@ -105,12 +112,7 @@ impl Walk<'_> {
             Parameter::Special(SpecialParameter::AllPositionalParameters { .. }) => {
                 match &self.state.positional {
                     Some(positional) => {
-                        let shape = if positional.is_any {
-                            Shape::Any
-                        } else {
-                            Shape::List
-                        };
-                        Found::of(positional.values.clone(), shape)
+                        Found::of(positional.values.clone(), Shape::of_all(positional.is_any))
                             .but_perhaps_unset(positional.is_any)
                     }
                     None => Found::unheard("$@".to_owned()),
@@ -144,12 +146,7 @@ impl Walk<'_> {
             }
             Parameter::NamedWithAllIndices { name, .. } => match self.state.variables.get(name) {
                 Some(variable) => {
-                    let shape = if variable.is_any {
-                        Shape::Any
-                    } else {
-                        Shape::List
-                    };
-                    Found::of(variable.values.clone(), shape)
+                    Found::of(variable.values.clone(), Shape::of_all(variable.is_any))
                         .but_perhaps_unset(variable.may_be_unset)
                 }
                 None => Found::unheard(format!("${{{name}[@]}}")),
