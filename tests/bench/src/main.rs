@@ -53,6 +53,9 @@ struct Arguments {
     /// Measure the library alone, with so many versions [default: 100000]; no engine is needed
     #[arg(long, value_name = "VERSIONS", num_args = 0..=1, default_missing_value = "100000")]
     library: Option<usize>,
+    /// Measure only rows whose name has this in it, and no load; may be given again
+    #[arg(long, value_name = "TEXT")]
+    row: Vec<String>,
     /// Leave out what loads the machine: burst, sustained rate, open loop
     #[arg(long)]
     quick: bool,
@@ -120,7 +123,7 @@ async fn measure(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     rows::measure(arguments, ours, report).await?;
-    if !arguments.quick {
+    if !arguments.quick && arguments.row.is_empty() {
         load::measure(arguments, ours, report).await?;
     }
     compare(arguments, report);

@@ -118,6 +118,8 @@ pub(crate) async fn measure(
             move || llm_sandbox(python, image),
         ));
     }
+    let is_asked_for = |name: &str| arguments.row.iter().any(|part| name.contains(part));
+    rows.retain(|row| arguments.row.is_empty() || is_asked_for(row.name));
     rounds_of(&mut rows, rounds, ours).await?;
     for Row { name, samples, .. } in rows {
         report.row(name, samples);
