@@ -107,7 +107,6 @@ class Parent:
         self.status = None
         self.claim = None
         self.has_said_end = False  # The child has, and need not have ended yet.
-        self.is_drained = False  # Nothing of its output can be left.
         self.from_child = bytearray()
         self.to_child = bytearray()
         self.requests = set()
@@ -209,7 +208,6 @@ class Parent:
         tick_ms = 100 if self.pidfd is not None else 5
         while self.status is None:
             events = self.poll.poll(self.waiting_ms() if self.started is None else tick_ms)
-            is_quiet = all(fd == self.child_out for fd, _ in events)
             for fd, mask in events:
                 if fd == 0:
                     self.on_host()
@@ -225,7 +223,6 @@ class Parent:
                     self.discarded = None
                 elif self.relay is not None and fd != self.pidfd:
                     self.on_relay(fd, mask)
-            self.is_drained = is_quiet and self.has_said_end and self.claim is not None
             if not events and self.started is None:
                 self.look_awake()
             is_late = not events and self.started is not None
@@ -297,9 +294,7 @@ class Parent:
                 continue
             header, rest = split_control(payload)
             if kind == FILE:
-                if self.deferred is not None:
-                    self.restore_deferred()
-                    self.restore.end()
+                self.restore_deferred()
                 if header["root"] == "code":
                     self.sources += 1
                     whole = len(rest) == header["size"] <= INLINE_MAX
@@ -321,6 +316,7 @@ class Parent:
             header, self.deferred = self.deferred, None
             self.restore.begin(header)
             self.restore.write(self.source)
+            self.restore.end()
 
     def look_awake(self):
         """Uses what a run uses, and now and then has the child do so."""
@@ -394,7 +390,6 @@ class Parent:
                 if IS_GVISOR and self.source:
                     self.restore_deferred()
                     self.tell(CHILD_GO, 0, b"")
-                    self.restore.end()
             # The program is on its way meanwhile; what it says comes after this.
             self.frames.message(STARTED, {})
             self.program = None
@@ -605,7 +600,7 @@ class Parent:
             self.poll = select.poll()
             for fd in (self.child_out, *self.outputs):
                 self.poll.register(fd, select.POLLIN)
-            held = set() if self.is_drained else {fd for fd, _ in self.poll.poll(0)}
+            held = {fd for fd, _ in self.poll.poll(0)}
             self.take_messages()
             while self.child_out in held and self.on_child():
                 pass

@@ -18,6 +18,9 @@ use tokio::task::JoinSet;
 use crate::RunnerError;
 use crate::docker::container::Container;
 
+/// When it looks first. Most runs are over by then, and finding the process takes the engine and the
+/// machine's processors as long as such a run.
+const FIRST: Duration = Duration::from_millis(25);
 /// How often it looks.
 const PERIOD: Duration = Duration::from_millis(50);
 /// What the sandbox's own kernel takes for itself: its heap, its caches of the image's files, and
@@ -70,6 +73,7 @@ pub(crate) fn judge(report: &mut Result<RunReport, RunnerError>, limits: &Limits
 }
 
 async fn watch(container: Container, most: u64, exceeded: Arc<AtomicBool>) {
+    tokio::time::sleep(FIRST).await;
     let (id, pid) = match container.process().await {
         Ok(Some(found)) => found,
         // It has ended.
@@ -85,7 +89,6 @@ async fn watch(container: Container, most: u64, exceeded: Arc<AtomicBool>) {
         return;
     };
     loop {
-        tokio::time::sleep(PERIOD).await;
         let path = process.clone();
         let used = match tokio::task::spawn_blocking(move || used(&path)).await {
             Ok(Ok(used)) => used,
@@ -101,6 +104,7 @@ async fn watch(container: Container, most: u64, exceeded: Arc<AtomicBool>) {
             container.kill().await;
             return;
         }
+        tokio::time::sleep(PERIOD).await;
     }
 }
 
