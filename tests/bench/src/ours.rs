@@ -214,11 +214,12 @@ impl Ours {
     }
 
     /// One run in a sandbox of the pool, or in one that is started for it.
-    pub(crate) async fn pooled(&self, job: &Job) -> anyhow::Result<Duration> {
+    pub(crate) async fn pooled(&self, job: &Job) -> anyhow::Result<(Duration, Start)> {
         let image = self.image_of(job);
         self.pool
             .prewarm(image, &job.imports, &job.limits, usize::MAX);
-        Ok(self.run(&self.pool, job).await?.1)
+        let (report, took) = self.run(&self.pool, job).await?;
+        Ok((took, report.timings.start))
     }
 
     /// One run in a sandbox that is started for it.
