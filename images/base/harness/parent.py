@@ -1,5 +1,6 @@
 """The parent: PID 1. It never trusts what the child says."""
 
+import gc
 import os
 import select
 import signal
@@ -155,6 +156,8 @@ class Parent:
         err, err_writes = os.pipe()
         # Both from the environment that the host chose; the child has one of its own.
         self.imports = [name for name in os.environ.get("AGENTFACTORY_IMPORTS", "").split(",") if name]
+        # Looking for cycles writes to each object, and what is written is not shared any more.
+        gc.freeze()
         self.child = os.fork()
         if self.child == 0:
             run_child(child_reads, child_writes, out_writes, err_writes, self.imports)
