@@ -130,8 +130,8 @@ where
     Ok(done.len() as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Runs arrive at a fixed rate, whether or not earlier ones have ended.
-/// Their latencies, and how many found no sandbox that waited.
+/// Runs arrive at a fixed rate, whether or not earlier ones have ended. Returns their latencies, and how
+/// many found no sandbox that waited.
 async fn open_loop(ours: &Ours, job: &Job, rate: f64) -> anyhow::Result<(Samples, usize)> {
     progress("open loop");
     docker::output(&["sync"]).await?;

@@ -119,7 +119,13 @@ pub(crate) async fn measure(
         ));
     }
     let is_asked_for = |name: &str| arguments.row.iter().any(|part| name.contains(part));
+    let names: Vec<_> = rows.iter().map(|row| row.name).collect();
     rows.retain(|row| arguments.row.is_empty() || is_asked_for(row.name));
+    ensure!(
+        !rows.is_empty(),
+        "no row has that in its name; there are: {}",
+        names.join(", ")
+    );
     rounds_of(&mut rows, rounds, ours).await?;
     for Row { name, samples, .. } in rows {
         report.row(name, samples);
