@@ -105,6 +105,12 @@ fn what_is_missing_is_not_found() {
         assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
     };
     env.write("a.py", "");
+    let ended = env.run(["exec", "word-count"]).status(3);
+    assert!(
+        ended.stderr.contains("`agentfactory run NAME`"),
+        "{}",
+        ended.stderr
+    );
     check(&["exec", "missing.py"]);
     check(&["exec", "a.py", "--input", "missing"]);
     check(&["exec", "a.py", "--workspace", "missing"]);

@@ -59,6 +59,10 @@ pub(crate) struct ExecArgs {
     models: ModelFlags,
 }
 
+/// What to do when the file that `exec` names cannot be used.
+const OF_THE_LIBRARY: &str = "`exec` takes the path of a Python file; a subagent of the library \
+                              runs with `agentfactory run NAME`";
+
 /// Runs a file.
 pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let shown = args.file.display();
@@ -66,7 +70,8 @@ pub(crate) async fn exec(app: &App, args: &ExecArgs) -> anyhow::Result<ExitCode>
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(Problem::usage(format!("`{shown}` is not a file")).into()),
         Err(error) => {
-            return Err(Problem::of_path(format!("`{shown}` cannot be used"), error).into());
+            let problem = Problem::of_path(format!("`{shown}` cannot be used"), error);
+            return Err(problem.hint(OF_THE_LIBRARY).into());
         }
     }
     let folders = Folders::resolve(&args.folders)?;
