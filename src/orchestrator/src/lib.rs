@@ -20,6 +20,7 @@ mod output_log;
 mod python;
 mod rebuild;
 mod reproduce;
+mod run;
 mod script;
 pub mod share;
 mod shell;
@@ -44,9 +45,7 @@ pub use environments::{
     Prepared, Unmet,
 };
 pub use error::{FactoryError, chain};
-pub use factory::{
-    Factory, FinishedRun, Requirements, RunRequest, program_from_file, program_of_version,
-};
+pub use factory::Factory;
 pub use front_matter::FrontMatterError;
 pub use library::{
     Case, CopyReport, CopyRequest, Exported, ImportItem, ImportOutcome, ImportRequest,
@@ -55,6 +54,7 @@ pub use library::{
 pub use output_log::{LogHeader, LogPart, OutputLogs, OutputReader};
 pub use rebuild::{Rebuilt, rebuild_environment, rebuild_image, rebuild_version};
 pub use reproduce::{Check, Reproduction, Unrecorded};
+pub use run::{FinishedRun, Requirements, RunRequest, program_from_file, program_of_version};
 pub use script::script_requirements;
 pub use shell::{Approver, ShellMode, ShellPolicy};
 pub use task::{Saved, TaskReport, TaskRequest, TaskStatus};

@@ -17,7 +17,8 @@ use crate::blobs::StoreBlobs;
 use crate::compose::is_program_of;
 use crate::egress::replayed;
 use crate::error::FactoryError;
-use crate::factory::{Factory, source_files};
+use crate::factory::Factory;
+use crate::run::source_files;
 use crate::task::middle;
 use crate::watch::{Unwatched, Watcher};
 

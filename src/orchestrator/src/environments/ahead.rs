@@ -16,8 +16,8 @@ use super::{
     EnvironmentError, EnvironmentSettings, Prepared, asked_key, key_of, locked_key, minor_of,
 };
 use crate::compose;
-use crate::factory::Requirements;
 use crate::python;
+use crate::run::Requirements;
 
 /// Bytes of source that are read for what they import; what more says is found out by the first run.
 const SOURCE_MAX: usize = 1 << 18;

@@ -11,7 +11,7 @@ use super::drafts::Draft;
 use super::skills::Refusal;
 use crate::environments::{EnvironmentError, Prepared};
 use crate::error::FactoryError;
-use crate::factory::{Requirements, program_of_version};
+use crate::run::{Requirements, program_of_version};
 
 /// A kind of sandboxes.
 #[derive(Clone, Debug, PartialEq)]

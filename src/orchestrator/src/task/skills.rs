@@ -17,7 +17,7 @@ use super::render;
 use super::{Session, TaskStatus};
 use crate::assets::Assets;
 use crate::error::FactoryError;
-use crate::factory::{Requirements, RunRequest, source_files};
+use crate::run::{Requirements, RunRequest, source_files};
 
 /// The meta skills. Source: the paper, section 3, and its reference implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
