@@ -53,7 +53,7 @@ const WAITING_SHARE: u64 = 8;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long a run waits before somebody is told.
 const NOTICE: Duration = Duration::from_millis(500);
-/// Locks that are tried at each look.
+/// Locks that are tried at each look but the first and the last, which try all.
 const TRIED: u32 = 32;
 
 /// Where the locks are, and how many of each kind.
@@ -107,6 +107,15 @@ impl std::fmt::Debug for Notice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Notice").finish_non_exhaustive()
     }
+}
+
+/// How many locks are tried.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// All: that none is free is true then.
+    Whole,
+    /// A few, for those who look again and again.
+    Part,
 }
 
 /// The slots and permits of a directory. Cloning it is cheap; clones share one queue.
@@ -196,7 +205,7 @@ impl Slots {
     /// [`RunnerError::Busy`] when none may within the time for waiting, and [`RunnerError::Slots`].
     pub async fn permit(&self, cancel: &CancellationToken) -> Result<Option<Permit>, RunnerError> {
         let asked = Instant::now();
-        let wait = self.wait(&self.0.permits, asked, cancel, || self.try_permit());
+        let wait = self.wait(&self.0.permits, asked, cancel, |look| self.try_permit(look));
         let mut wait = std::pin::pin!(wait);
         let got = if let Ok(got) = tokio::time::timeout(NOTICE, &mut wait).await {
             got?
@@ -227,7 +236,7 @@ impl Slots {
             .checked_sub(permit.queued)
             .unwrap_or_else(Instant::now);
         let all = 0..self.0.options.sandboxes_max;
-        let attempt = || self.try_slot(all.clone());
+        let attempt = |_| self.try_slot(all.clone());
         self.wait(&self.0.slots, asked, cancel, attempt).await
     }
 
@@ -246,15 +255,17 @@ impl Slots {
         queue: &Queue,
         asked: Instant,
         cancel: &CancellationToken,
-        mut attempt: impl FnMut() -> Result<Option<T>, RunnerError>,
+        attempt: impl Fn(Look) -> Result<Option<T>, RunnerError>,
     ) -> Result<Option<T>, RunnerError> {
         let deadline = asked + self.0.options.queue_timeout;
         let attempts = async {
             let _first = queue.first.lock().await;
+            let mut look = Look::Whole;
             loop {
-                if let Some(got) = attempt()? {
+                if let Some(got) = attempt(look)? {
                     return Ok(Some(got));
                 }
+                look = Look::Part;
                 tokio::select! {
                     () = queue.released.notified() => {}
                     () = tokio::time::sleep(pause()) => {}
@@ -265,20 +276,27 @@ impl Slots {
             biased;
             got = attempts => got,
             () = cancel.cancelled() => Ok(None),
-            () = tokio::time::sleep_until(deadline) => Err(RunnerError::Busy {
-                running: usize::try_from(self.0.options.runs_max).unwrap_or(usize::MAX),
-                retry_after: retry_after(asked.elapsed()),
-            }),
+            () = tokio::time::sleep_until(deadline) => match attempt(Look::Whole)? {
+                Some(got) => Ok(Some(got)),
+                None => Err(RunnerError::Busy {
+                    running: usize::try_from(self.0.options.runs_max).unwrap_or(usize::MAX),
+                    retry_after: retry_after(asked.elapsed()),
+                }),
+            },
         }
     }
 
-    fn try_permit(&self) -> Result<Option<File>, RunnerError> {
-        let count = self.0.options.runs_max;
-        for _ in 0..count.min(TRIED) {
-            let number = self.0.next.fetch_add(1, Ordering::Relaxed) % count;
-            let lock = self.try_lock(&format!("run-{number}.lock"))?;
-            if lock.is_some() {
-                return Ok(lock);
+    fn try_permit(&self, look: Look) -> Result<Option<File>, RunnerError> {
+        let runs = self.0.options.runs_max;
+        let most = match look {
+            Look::Whole => runs,
+            Look::Part => runs.min(TRIED),
+        };
+        for _ in 0..most {
+            let number = self.0.next.fetch_add(1, Ordering::Relaxed) % runs;
+            let got = self.try_lock(&format!("run-{number}.lock"))?;
+            if got.is_some() {
+                return Ok(got);
             }
         }
         Ok(None)
@@ -500,6 +518,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_last_of_many_permits_is_found_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let slots = || slots(directory.path(), 3 * TRIED, 4 * TRIED, Duration::ZERO);
+        let (theirs, cancel) = (slots(), CancellationToken::new());
+        let mut held = Vec::new();
+        for _ in 0..3 * TRIED {
+            held.push(theirs.permit(&cancel).await.unwrap().unwrap());
+        }
+        held.pop();
+        let permit = slots().permit(&cancel).await.unwrap();
+        assert!(permit.is_some());
+        let busy = slots().permit(&cancel).await.unwrap_err();
+        assert!(matches!(busy, RunnerError::Busy { .. }));
+    }
+
+    #[tokio::test]
     async fn somebody_is_told_of_whoever_waits() {
         let folder = tempfile::tempdir().unwrap();
         let told = Arc::new(AtomicU32::new(0));
@@ -533,7 +567,7 @@ mod tests {
             .arg(directory.join("run-0.lock"))
             .status();
         assert!(made.unwrap().success());
-        let error = slots.try_permit().unwrap_err();
+        let error = slots.try_permit(Look::Whole).unwrap_err();
         assert!(
             chain(&error).contains("`run-0.lock` is no file"),
             "{error:?}"
@@ -601,7 +635,7 @@ mod tests {
         let mut line = String::new();
         let out = holder.stdout.take().unwrap();
         std::io::BufRead::read_line(&mut io::BufReader::new(out), &mut line).unwrap();
-        assert!(slots.try_permit().unwrap().is_none());
+        assert!(slots.try_permit(Look::Whole).unwrap().is_none());
         holder.kill().unwrap();
         holder.wait().unwrap();
         let cancel = CancellationToken::new();

@@ -27,6 +27,17 @@ const EVENTS: Duration = Duration::from_secs(3);
 /// How long the engine is left alone after it has answered a ping.
 const PING_PAUSE: Duration = Duration::from_secs(1);
 
+/// What came of the removal of a container that may not have been created yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removed {
+    /// It was there, and is gone.
+    Now,
+    /// It is not there, yet or any more.
+    NotThere,
+    /// It may be there.
+    No,
+}
+
 /// A container that was asked for, and may be there.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
@@ -38,6 +49,11 @@ impl Container {
     /// Names one, before the engine is asked to create it.
     pub(super) fn new(engine: Engine, name: String) -> Self {
         Self { engine, name }
+    }
+
+    /// What the engine knows it by.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Has it created. After an error that is no refusal it may be there all the same.
@@ -145,6 +161,26 @@ impl Container {
             tracing::error!(container = self.name, "a sandbox could not be removed");
         }
         removed
+    }
+
+    /// Removes it if it is there already, and says whether it was.
+    pub(super) async fn remove_late(&self) -> Removed {
+        let docker = &self.engine.docker;
+        let options = RemoveContainerOptions {
+            force: true,
+            ..RemoveContainerOptions::default()
+        };
+        let removal = docker.remove_container(&self.name, Some(options));
+        let removal = call("remove a sandbox", removal);
+        let removed = tokio::select! {
+            removed = removal => removed,
+            () = silence(docker) => return Removed::No,
+        };
+        match removed {
+            Ok(()) => Removed::Now,
+            Err(error) if refusal(&error) == Some(404) => Removed::NotThere,
+            Err(_) => Removed::No,
+        }
     }
 
     async fn see_off(&self, watch: &mut Watch, ending: Ending) -> bool {

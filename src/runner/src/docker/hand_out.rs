@@ -43,6 +43,12 @@ impl DockerSandboxes {
         Ok(started.await?.map(|(ready, _)| (ready, Start::Cold)))
     }
 
+    /// Keeps so many of a kind from now on, whether anybody uses them or not.
+    pub(crate) fn keep(&self, image: &ImageId, limits: &Limits, count: usize) {
+        let class = Class::new(image, &Imports::NONE, limits);
+        self.pool.keep(class, limits.wall, count);
+    }
+
     /// Watches the memory of a sandbox that was handed out, where the runtime does not.
     pub(crate) async fn watch(&self, removal: &Removal, limits: &Limits) -> Option<Watchdog> {
         let runtime = self.starter.options.runtimes.default.as_deref();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
-use jiff::Timestamp;
 use spec::{Ahead, limits};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
@@ -66,7 +65,8 @@ pub(crate) enum Removal {
     PoolProcess,
 }
 
-/// What is left of a sandbox to be removed. The reaper finds those that are dropped instead.
+/// What is left of a sandbox to be removed. Those that are dropped instead the reaper finds once this
+/// process has ended.
 #[derive(Debug)]
 #[must_use = "call `remove`"]
 pub(crate) struct Remains {
@@ -80,7 +80,6 @@ pub(crate) struct Remains {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(super) slot: Slot,
-    pub(super) lease_ends: Timestamp,
     pub(super) stragglers: Stragglers,
 }
 
@@ -108,6 +107,14 @@ impl Remains {
             stragglers.add(container, end, held);
         }
         removed
+    }
+
+    /// What people find it by; none where another process has it.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.removal {
+            Removal::Container(container) => Some(container.name()),
+            Removal::PoolProcess => None,
+        }
     }
 
     /// Whether the kernel ended PID 1 for want of memory: what a program takes of the kernel's own, such
@@ -227,7 +234,7 @@ async fn until_ready(
 ) -> Result<String, Unready> {
     let mut start = std::pin::pin!(start);
     let (mut starting, mut ready) = (true, None);
-    // The engine's call has a deadline of its own, which is longer.
+    // The engine's call has a deadline of its own, which is shorter.
     let mut deadline = Instant::now() + 2 * limits::START;
     loop {
         let said = tokio::select! {

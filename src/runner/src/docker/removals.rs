@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::container::Container;
+use super::container::{Container, Removed};
 use super::ready::{Ending, Held, Remains};
 use super::watch::Watch;
 
@@ -19,6 +19,8 @@ const REMOVALS_MAX: usize = 64;
 const RETRY: Duration = Duration::from_secs(1);
 /// At most this long.
 const RETRY_MAX: Duration = Duration::from_mins(1);
+/// How long after we gave up waiting for it an engine may still create a container.
+const LATE: Duration = Duration::from_mins(10);
 
 /// Removals under way. Cloning it is cheap.
 #[derive(Clone, Debug)]
@@ -67,34 +69,53 @@ impl Removals {
 pub(super) struct Stragglers {
     jobs: TaskTracker,
     cancel: CancellationToken,
-    now: fn() -> Timestamp,
 }
 
 impl Stragglers {
-    pub(super) fn new(now: fn() -> Timestamp) -> Self {
+    pub(super) fn new() -> Self {
         let jobs = TaskTracker::new();
         jobs.close();
         Self {
             jobs,
             cancel: CancellationToken::new(),
-            now,
         }
     }
 
-    /// Tries to remove one until it is gone, or its lease has ended: then it is the reaper's.
+    /// Tries to remove one until it is gone: others leave it alone while this process lives.
     pub(super) fn add(&self, container: Container, mut end: Watch, held: Held) {
-        let (now, cancel) = (self.now, self.cancel.clone());
-        self.jobs.spawn(async move {
+        self.spawn(held, async move {
             let mut pause = RETRY;
-            let removal = async {
-                while now() < held.lease_ends {
-                    tokio::time::sleep(pause).await;
-                    if container.remove(&mut end, Ending::Kill).await {
-                        return;
-                    }
-                    pause = (2 * pause).min(RETRY_MAX);
+            loop {
+                tokio::time::sleep(pause).await;
+                if container.remove(&mut end, Ending::Kill).await {
+                    return;
                 }
-            };
+                pause = (2 * pause).min(RETRY_MAX);
+            }
+        });
+    }
+
+    /// The same for one that the engine may not have created yet: that it is not there says nothing for
+    /// a while.
+    pub(super) fn add_late(&self, container: Container, held: Held) {
+        self.spawn(held, async move {
+            let until = Instant::now() + LATE;
+            let mut pause = RETRY;
+            loop {
+                tokio::time::sleep(pause).await;
+                match container.remove_late().await {
+                    Removed::Now => return,
+                    Removed::NotThere if Instant::now() > until => return,
+                    Removed::NotThere | Removed::No => {}
+                }
+                pause = (2 * pause).min(RETRY_MAX);
+            }
+        });
+    }
+
+    fn spawn(&self, held: Held, removal: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.cancel.clone();
+        self.jobs.spawn(async move {
             tokio::select! {
                 () = removal => {}
                 () = cancel.cancelled() => {}

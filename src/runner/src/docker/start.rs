@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::refusal;
-use super::container::{Container, REMOVAL};
+use super::container::{Container, REMOVAL, Removed};
 use super::pool::{Class, Starts, WAITING_MAX, Warm};
 use super::ready::{self, Ending, Held, Ready, Remains, Removal, Unready};
 use super::removals::Stragglers;
@@ -53,7 +53,7 @@ impl Starter {
         Self {
             engine,
             capabilities: OnceCell::new(),
-            stragglers: Stragglers::new(options.now),
+            stragglers: Stragglers::new(),
             options,
         }
     }
@@ -88,7 +88,7 @@ impl Starter {
         capabilities.check_limits(limits)
     }
 
-    /// Starts a sandbox. Nothing of it is left when that fails.
+    /// Starts a sandbox. Nothing of it is left when that fails, or it is seen to later, with its slot.
     pub(super) async fn start(
         &self,
         order: Order<'_>,
@@ -122,7 +122,15 @@ impl Starter {
                 }
                 // Refused, so there is nothing to remove.
                 Some(_) => return Err(Unready::Failed(error)),
-                None => Some(error),
+                // It is there, or will be.
+                None => {
+                    if container.remove_late().await != Removed::Now {
+                        let stragglers = self.stragglers.clone();
+                        let held = Held { slot, stragglers };
+                        self.stragglers.add_late(container, held);
+                    }
+                    return Err(Unready::Failed(error));
+                }
             },
             (Ok(()), checked) => checked.err(),
         };
@@ -131,7 +139,6 @@ impl Starter {
             removal: Removal::Container(container.clone()),
             held: Some(Held {
                 slot,
-                lease_ends,
                 stragglers: self.stragglers.clone(),
             }),
         };
@@ -181,5 +188,9 @@ impl Starts for Starter {
             Ok(Some((ready, lease_ends)))
         }
         .boxed()
+    }
+
+    fn lease_of(&self, wall: Duration) -> Timestamp {
+        Self::lease_of(self, wall)
     }
 }

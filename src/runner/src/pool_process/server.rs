@@ -192,9 +192,7 @@ impl PoolProcess {
     fn keep(&self) {
         let image = self.image().image;
         let limits = with_lease(&self.options.limits);
-        let keep = self.options.keep;
-        self.sandboxes
-            .prewarm(&image, &Imports::NONE, &limits, keep);
+        self.sandboxes.keep(&image, &limits, self.options.keep);
     }
 
     /// Asks for sandboxes with an image, imports or limits that nobody has wanted before.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 pub(super) use class::Class;
 pub use class::{PoolOptions, Warm};
 pub(crate) use stock::StockCount;
-use stock::{Next, State, Stock, Waiting};
+use stock::{Kept, Next, State, Stock, Waiting};
 
 use super::ready::{Ready, Unready};
 use super::removals::Removals;
@@ -39,6 +39,9 @@ pub(super) trait Starts: Send + Sync + 'static {
         wall: Duration,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>>;
+
+    /// Until when the lease of a sandbox must last for a run of this time that begins now.
+    fn lease_of(&self, wall: Duration) -> Timestamp;
 }
 
 /// A pool. Dropping it ends what waits; [`Self::shutdown`] also waits for the end.
@@ -77,13 +80,22 @@ impl Pool {
     /// Asks for sandboxes that wait, and keeps asking until nobody has used them for the idle time.
     /// With a count of 0 they are removed. Returns at once.
     pub(super) fn prewarm(&self, class: Class, wall: Duration, count: usize) {
+        self.want(class, wall, count, Kept::WhileUsed);
+    }
+
+    /// The same, whether anybody uses them or not.
+    pub(super) fn keep(&self, class: Class, wall: Duration, count: usize) {
+        self.want(class, wall, count, Kept::Always);
+    }
+
+    fn want(&self, class: Class, wall: Duration, count: usize, kept: Kept) {
         let shared = &self.shared;
         if shared.cancel.is_cancelled() {
             return;
         }
         let wanted = count.min(shared.options.keep);
         let mut state = shared.lock();
-        let Some(spare) = state.want(class, wall, wanted, Instant::now()) else {
+        let Some(spare) = state.want(class, wall, wanted, kept, Instant::now()) else {
             return;
         };
         let begins = !std::mem::replace(&mut state.has_jobs, true);
@@ -246,8 +258,12 @@ impl Shared {
 
     /// Takes in a sandbox that was started, or the news that it was not.
     fn put(&self, class: &Class, warm: Warm, started: Result<Option<(Ready, Timestamp)>, Unready>) {
-        let is_closed = self.cancel.is_cancelled();
-        let spare = self.lock().take_in(class, warm, started, is_closed);
+        let spare = {
+            let mut state = self.lock();
+            // Under the lock: what is put there before the end is drained at the end.
+            let is_closed = self.cancel.is_cancelled();
+            state.take_in(class, warm, started, is_closed)
+        };
         self.discard(spare);
         self.changed.notify_waiters();
     }
@@ -284,7 +300,8 @@ impl Shared {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            let (old, next) = self.lock().expire(Instant::now(), &self.options);
+            let lease_of = |wall| self.starts.lease_of(wall);
+            let (old, next) = self.lock().expire(Instant::now(), &self.options, lease_of);
             if !old.is_empty() {
                 self.discard(old);
                 self.changed.notify_waiters();
@@ -302,7 +319,8 @@ impl Shared {
                 () = self.cancel.cancelled() => break,
                 spoilt = spoilt => {
                     for one in &spoilt {
-                        tracing::warn!(sandbox = ?one.ready, "a waiting sandbox ended or spoke");
+                        let container = one.ready.remains.name();
+                        tracing::warn!(container, "a waiting sandbox ended or spoke");
                     }
                     self.discard(spoilt);
                     self.changed.notify_waiters();

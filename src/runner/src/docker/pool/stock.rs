@@ -34,8 +34,7 @@ const IMPORTS_LOST_MAX: u32 = 2;
 /// How often those are stirred that may be wanted any moment: machines begin to forget what was not used
 /// for a tenth of a second.
 pub(super) const STIR_EVERY: Duration = Duration::from_millis(100);
-/// A class that was used within this time keeps its sandboxes when others want them, and has them stirred. A pool process
-/// asks for what it always keeps more often than this.
+/// A class that was used within this time keeps its sandboxes when others want them, and has them stirred.
 pub(super) const SPARED: Duration = Duration::from_secs(30);
 
 pub(super) struct State {
@@ -48,9 +47,19 @@ pub(super) struct State {
     pub(super) has_jobs: bool,
 }
 
+/// How long sandboxes are kept that nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// For the idle time, and as long as no others are wanted in their place.
+    WhileUsed,
+    /// Until somebody says otherwise.
+    Always,
+}
+
 /// The sandboxes of one class.
 pub(super) struct Stock {
     pub(super) class: Class,
+    pub(super) kept: Kept,
     /// How many are to wait.
     pub(super) wanted: usize,
     /// The longest run that was asked for.
@@ -65,7 +74,7 @@ pub(super) struct Stock {
     /// When one was last handed out.
     pub(super) leased_at: Option<Instant>,
     pub(super) failures: u32,
-    /// Those that were lost while they imported, or after, in a row.
+    /// Those that were lost while they imported, in a row.
     pub(super) imports_lost: u32,
     pub(super) retry_at: Instant,
     /// The next start comes after a pause, which nobody is to wait for.
@@ -122,6 +131,7 @@ impl State {
         class: Class,
         wall: Duration,
         wanted: usize,
+        kept: Kept,
         now: Instant,
     ) -> Option<Vec<Waiting>> {
         let at = match self.stocks.iter().position(|stock| stock.class == class) {
@@ -134,6 +144,9 @@ impl State {
         };
         let stock = &mut self.stocks[at];
         stock.wanted = wanted;
+        if wanted == 0 || kept == Kept::Always {
+            stock.kept = kept;
+        }
         stock.used_at = now;
         (stock.failures, stock.retry_at, stock.is_stuck) = (0, now, false);
         let mut spare = Vec::new();
@@ -313,7 +326,9 @@ impl State {
     /// Takes one of those that were unused for longest, and before then.
     fn evict(&mut self, used_at: Instant, now: Instant, until: Option<Instant>) -> Next {
         let stocks = self.stocks.iter_mut();
-        let idle = stocks.filter(|stock| stock.used_at < used_at && !stock.waiting.is_empty());
+        let idle = stocks.filter(|stock| {
+            stock.kept == Kept::WhileUsed && stock.used_at < used_at && !stock.waiting.is_empty()
+        });
         let Some(stock) = idle.min_by_key(|stock| stock.used_at) else {
             return Next::Wait(until);
         };
@@ -343,31 +358,36 @@ impl State {
         }
     }
 
-    /// Takes out what has waited for too long, and says when to look again.
+    /// Takes out what has waited for too long, and says when to look again. `lease_of` is until when a
+    /// lease must last for a run of a time.
     pub(super) fn expire(
         &mut self,
         now: Instant,
         options: &PoolOptions,
+        lease_of: impl Fn(Duration) -> Timestamp,
     ) -> (Vec<Waiting>, Option<Instant>) {
         let (mut old, mut next) = (Vec::new(), None);
         let mut look = |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
         self.stocks.retain_mut(|stock| {
             let idle_at = stock.used_at + options.idle;
-            if idle_at <= now {
+            if stock.kept == Kept::WhileUsed && idle_at <= now {
                 stock.wanted = 0;
             }
             if stock.wanted == 0 {
                 old.extend(stock.waiting.drain(..));
                 return stock.starting > 0;
             }
-            look(idle_at);
-            while stock
-                .waiting
-                .front()
-                .is_some_and(|one| one.since + WAITING_MAX <= now)
-            {
-                old.extend(stock.waiting.pop_front());
+            if stock.kept == Kept::WhileUsed {
+                look(idle_at);
             }
+            // A clock that was put forward, or a machine that slept, ends leases before their time; and
+            // one that was being started when longer runs were asked for is for shorter ones.
+            let until = lease_of(stock.wall);
+            let is_old = |one: &Waiting| one.since + WAITING_MAX <= now || one.lease_ends < until;
+            let waiting = std::mem::take(&mut stock.waiting).into_iter();
+            let (expired, kept): (Vec<_>, Vec<_>) = waiting.partition(is_old);
+            stock.waiting = kept.into();
+            old.extend(expired);
             if let Some(oldest) = stock.waiting.front() {
                 look(oldest.since + WAITING_MAX);
             }
@@ -401,6 +421,7 @@ impl Stock {
     pub(super) fn new(class: Class, wall: Duration, now: Instant) -> Self {
         Self {
             class,
+            kept: Kept::WhileUsed,
             wanted: 0,
             wall,
             waiting: VecDeque::new(),

@@ -25,6 +25,10 @@ impl Starts for Nothing {
     ) -> BoxFuture<'a, Result<Option<(Ready, Timestamp)>, Unready>> {
         async { Ok(None) }.boxed()
     }
+
+    fn lease_of(&self, _wall: Duration) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
 }
 
 fn ready() -> Ready {
@@ -92,7 +96,8 @@ async fn starts_that_fail_cost_no_sandbox_that_waits() {
     }
     let missing = RunnerError::ImageMissing(class(9).image);
     shared.put(&class(9), Warm::Interpreter, Err(Unready::Failed(missing)));
-    let (old, _) = shared.lock().expire(now, &shared.options);
+    let lease_of = |_| Timestamp::UNIX_EPOCH;
+    let (old, _) = shared.lock().expire(now, &shared.options, lease_of);
     assert_eq!((old.len(), pool.waiting()), (0, 2));
     assert_eq!(pool.stocks()[0].wanted, 4);
     // Nobody waits for the next start, and it comes.
@@ -191,6 +196,46 @@ async fn what_is_idle_for_longest_makes_place_for_what_is_used() {
     assert_eq!(waiting(&state), [0, 0, 0, 0]);
     assert!(evicted[..2].iter().all(|one| one.since == at(1)));
     assert!(matches!(state.next(at(99), options), Next::Wait(None)));
+}
+
+#[tokio::test]
+async fn what_is_always_kept_is_not_idle_and_not_in_the_way() {
+    let begun = Instant::now();
+    let pool = pool(4, vec![stock(1, 2, 2, begun), stock(2, 2, 2, begun)]);
+    let options = &pool.shared.options;
+    let mut state = pool.shared.lock();
+    let (wall, later) = (Duration::from_secs(1), begun + 2 * options.idle);
+    let want = |state: &mut State, wanted, kept| {
+        drop(state.want(class(1), wall, wanted, kept, begun).unwrap());
+    };
+    want(&mut state, 2, Kept::Always);
+    // Who asks for the same for a while does not change that.
+    want(&mut state, 2, Kept::WhileUsed);
+    let lease_of = |_| Timestamp::UNIX_EPOCH;
+    let (old, _) = state.expire(later, options, lease_of);
+    assert_eq!((old.len(), state.stocks.len()), (2, 1));
+    assert!(state.stocks[0].class == class(1));
+    state.stocks.push(stock(3, 4, 2, later));
+    let next = state.next(later, options);
+    assert!(matches!(next, Next::Wait(None)), "nothing is evicted");
+    want(&mut state, 0, Kept::WhileUsed);
+    let (_, next) = state.expire(begun, options, lease_of);
+    assert_eq!(state.stocks.len(), 1);
+    assert_eq!(next, Some(later + options.idle));
+}
+
+#[tokio::test]
+async fn what_would_not_outlast_a_run_is_replaced() {
+    let now = Instant::now();
+    let pool = pool(16, vec![stock(9, 2, 2, now)]);
+    let options = &pool.shared.options;
+    let mut state = pool.shared.lock();
+    let (before, after) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+    state.stocks[0].waiting[1].lease_ends = before;
+    // The clock was put forward, or longer runs are asked for now.
+    let (old, _) = state.expire(now, options, |_| after);
+    assert_eq!((old.len(), state.stocks[0].waiting.len()), (1, 1));
+    assert!(matches!(state.next(now, options), Next::Start(..)));
 }
 
 #[test]
