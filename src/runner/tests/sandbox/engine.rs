@@ -1,16 +1,19 @@
 //! Engines that vanish, and sandboxes that nobody owns.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use runner::{
-    DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, PoolOptions, Program,
+    DockerOptions, DockerSandboxes, Engine, EngineConfig, Owner, PoolOptions, Program, RunnerError,
     Sandboxes as _, reap, remove_owned,
 };
 use spec::{RunId, RunOutcome};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +107,78 @@ async fn an_engine_that_vanishes_loses_the_sandbox_and_nothing_stays() {
         "{why}"
     );
     wait_until_gone(&run).await;
+}
+
+/// Passes everything on, but that the first container to be created is created late: its client is
+/// hung up on, and the engine hears of it once it was asked to remove what it does not have.
+async fn late_relay(listener: UnixListener, socket: &Path) {
+    let (refused, mut is_first) = (Arc::new(Notify::new()), true);
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut ours, _) = listener.accept().await.unwrap();
+        let mut theirs = UnixStream::connect(socket).await.unwrap();
+        let mut head = vec![0; 64 << 10];
+        let length = ours.read(&mut head).await.unwrap();
+        head.truncate(length);
+        let has = |word: &[u8]| head.windows(word.len()).any(|part| part == word);
+        let is_create = head.starts_with(b"POST") && has(b"/containers/create");
+        let is_removal = head.starts_with(b"DELETE");
+        let is_late = is_create && std::mem::take(&mut is_first);
+        let refused = Arc::clone(&refused);
+        connections.spawn(async move {
+            if is_late {
+                // The rest of it is on its way, or here.
+                let rest = ours.read_buf(&mut head);
+                drop(tokio::time::timeout(Duration::from_millis(100), rest).await);
+                drop(ours);
+                refused.notified().await;
+                theirs.write_all(&head).await.unwrap();
+                theirs.read_u8().await.unwrap();
+                return;
+            }
+            theirs.write_all(&head).await.unwrap();
+            if is_removal {
+                let mut answer = vec![0; 4096];
+                let length = theirs.read(&mut answer).await.unwrap();
+                ours.write_all(&answer[..length]).await.unwrap();
+                refused.notify_one();
+            }
+            drop(tokio::io::copy_bidirectional(&mut ours, &mut theirs).await);
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_the_engine_creates_late_is_removed() {
+    let Some(env) = Env::open().await else { return };
+    let Some(socket) = env.engine.address().strip_prefix("unix://") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("engine.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let work = async {
+        let sandboxes = sandboxes(&path).await;
+        let spec = env.spec(endless());
+        let run = spec.run;
+        let error = sandboxes.run(spec, env.host(), env.cancel.clone()).await;
+        assert!(
+            matches!(error, Err(RunnerError::Engine { .. })),
+            "{error:?}"
+        );
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !exists(&run).await {
+            assert!(Instant::now() < deadline, "the engine creates it");
+        }
+        // Its owner lives, so it is nobody else's to remove.
+        while exists(&run).await {
+            assert!(Instant::now() < deadline, "it is removed");
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = late_relay(listener, Path::new(socket)) => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
