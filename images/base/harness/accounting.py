@@ -97,6 +97,19 @@ class Accounting:
                     continue  # It has just ended.
         return ticks
 
+    def room(self):
+        """Memory that is left, with what the kernel can give back; None where nothing counts it."""
+        used = self.read("memory.current", "memory/memory.usage_in_bytes")
+        most = self.read("memory.max", "memory/memory.limit_in_bytes")
+        if not used or not most.strip().isdigit():
+            return None
+        room = int(most) - int(used)
+        for line in self.read("memory.stat", "memory/memory.stat").splitlines():
+            name, _, value = line.partition(b" ")
+            if name in (b"active_file", b"inactive_file"):
+                room += int(value)
+        return room
+
     def report(self):
         cpu_ns = self.cpu_seen if self.counts_processes else self.cpu_ns()
         peak = self.read("memory.peak", "memory/memory.max_usage_in_bytes")

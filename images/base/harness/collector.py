@@ -2,6 +2,7 @@
 
 import os
 import stat
+import zlib
 
 from .folders import identity
 from .frames import CHUNK, INLINE_MAX, LEFT, REMOVED, SENT_DATA, SENT_FILE, control
@@ -61,9 +62,25 @@ class Collector:
                 gone.discard(relative)
                 if not stat.S_ISREG(status.st_mode):
                     self.leave(relative, KINDS.get(stat.S_IFMT(status.st_mode), "not a file"))
-                elif self.snapshot.get(relative) != identity(status):
+                elif self.is_changed(relative, status):
                     self.take(relative, status)
             folders.extend(reversed(below))
+
+    def is_changed(self, relative, status):
+        """Whether a file is not as it was restored. What is written through a map of a file leaves no
+        trace but its content, where the page was read before.
+        """
+        known, sum_before = self.snapshot.get(relative, (None, 0))
+        if known != identity(status):
+            return True
+        fd = os.open(relative, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.workspace)
+        try:
+            sum_now = 0
+            while chunk := os.read(fd, CHUNK):
+                sum_now = zlib.crc32(chunk, sum_now)
+            return sum_now != sum_before
+        finally:
+            os.close(fd)
 
     def names(self, folder, gone):
         root = self.workspace

@@ -1,6 +1,7 @@
 """The writable folders, and the files that are restored in them."""
 
 import os
+import zlib
 
 from .system import CODE, WORKSPACE, write_all
 
@@ -55,8 +56,10 @@ class Restore:
     def __init__(self, folders):
         self.folders = folders
         self.made = set()
+        # What identifies each file of the workspace, and a checksum of its content.
         self.snapshot = {}
         self.fd = None
+        self.sum = 0
 
     def begin(self, header):
         root, before = self.folders.roots[header["root"]]
@@ -66,6 +69,7 @@ class Restore:
         mode = 0o755 if header["executable"] else 0o644
         self.fd = os.open(relative, flags, mode, dir_fd=root)
         self.relative = relative if root == self.folders.workspace else None
+        self.sum = 0
 
     def make(self, root, folder):
         if folder and (root, folder) not in self.made:
@@ -75,13 +79,15 @@ class Restore:
 
     def write(self, chunk):
         write_all(self.fd, chunk)
+        if self.relative is not None:
+            self.sum = zlib.crc32(chunk, self.sum)
 
     def end(self):
         if self.relative is not None:
             # Kernels before 6.13 give files the time of their last tick, in which a program that
             # rewrites one may begin and end: each write moves it from a time long ago.
             os.utime(self.fd, ns=(RESTORED_NS, RESTORED_NS))
-            self.snapshot[self.relative] = identity(os.fstat(self.fd))
+            self.snapshot[self.relative] = identity(os.fstat(self.fd)), self.sum
         os.close(self.fd)
         self.fd = None
 

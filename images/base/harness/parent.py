@@ -62,6 +62,9 @@ AWAKE_NS, AWAKE_MS, AWAKE_LOOKS = 150_000_000, 4, 6
 # A run of a good end within this has filled no file system; there, asking takes a twentieth of the run.
 SHORT_NS = 20_000_000
 
+# Memory that the collection takes: for itself, and for each file at most, with its name twice.
+COLLECT_ROOM, NAME_ROOM = 16 << 20, 640
+
 
 class Stop(Exception):
     """The child is to be stopped, with the reason that the host is told."""
@@ -142,9 +145,11 @@ class Parent:
             raise RuntimeError(f"the child ended before it began ({self.status}): {early}")
         missed = self.drain()
         stopped = stopped or missed
+        if stopped is None and not self.leaves_nothing and not self.can_collect():
+            stopped = "memory"
         # Where nothing is to be collected, the last words are one.
         self.report(stopped, wall_ns, later=self.leaves_nothing)
-        if stopped != "cancel" and not self.leaves_nothing:
+        if stopped not in ("cancel", "memory") and not self.leaves_nothing:
             workspace, snapshot = self.folders.workspace, self.restore.snapshot
             Collector(self.frames, workspace, snapshot, self.limits).run()
         self.frames.message(DONE, {})
@@ -579,6 +584,14 @@ class Parent:
 
     def look_around(self):
         self.leaves_nothing = not self.restore.snapshot and self.folders.is_workspace_untouched()
+
+    def can_collect(self):
+        """Whether there is memory to look at what was left: where hardly any is, the kernel takes away the
+        pages that this program runs from, again and again, and it goes on for minutes.
+        """
+        room = self.accounting.room()
+        state = os.fstatvfs(self.folders.workspace)
+        return room is None or room >= COLLECT_ROOM + (state.f_files - state.f_ffree) * NAME_ROOM
 
     def kill_all(self):
         """Ends every other process of the sandbox; none can appear meanwhile."""

@@ -65,7 +65,7 @@ def exit_status(code):
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
+        return int.__and__(code, 0xFF)
     print(code, file=sys.stderr)
     return 1
 

@@ -70,7 +70,8 @@ pub(super) fn judge(
         None => {}
         Some("cpu") => return out_of_cpu(limits),
         // Their buffers are memory, which only the second version of control groups counts.
-        Some("sockets") => return out_of_memory(limits),
+        // What it left takes so much that it cannot even be looked at.
+        Some("sockets" | "memory") => return out_of_memory(limits),
         Some("stdout") => return output_limit(OutputStream::Stdout, limits),
         Some("stderr") => return output_limit(OutputStream::Stderr, limits),
         Some(why) => {

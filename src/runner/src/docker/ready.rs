@@ -125,6 +125,7 @@ impl Remains {
         };
         match &self.removal {
             Removal::Container(container) => container.ran_out_of_memory().await,
+            // The pool process says so itself.
             Removal::PoolProcess => false,
         }
     }

@@ -111,7 +111,7 @@ pub(super) async fn run(
     session.requests.shutdown().await;
     session.streams.finish().await;
     session.pieces = None;
-    let (over, ending) = match over {
+    let (mut over, ending) = match over {
         Over::Done => (over, Ending::ByItself),
         Over::Lost(_) if session.started.is_some() && remains.ran_out_of_memory().await => {
             (Over::OutOfMemory, Ending::Kill)
@@ -123,8 +123,10 @@ pub(super) async fn run(
         Over::Stopped | Over::OutOfMemory | Over::Failed(_) => (over, Ending::Kill),
     };
     while let Some(job) = jobs.join_next().await {
-        if let Ok(Job::Stored(stored)) = job {
-            session.stored = Some(stored);
+        match job {
+            Ok(Job::Stored(stored)) => session.stored = Some(stored),
+            Ok(Job::Restored(_)) => {}
+            Err(panic) => over = Over::Lost(format!("a job of its own failed: {panic}")),
         }
     }
     Ran {
@@ -141,6 +143,8 @@ struct Session<'a> {
     events: Events,
     stage: Stage,
     deadline: Instant,
+    /// When the collection must be over.
+    collected_by: Instant,
     stop: Option<Stop>,
     /// Lets CANCEL pass the replies.
     cancel_frame: CancellationToken,
@@ -188,6 +192,7 @@ impl<'a> Session<'a> {
             events,
             stage: Stage::Restoring,
             deadline: since + limits::COLLECT,
+            collected_by: since + limits::COLLECT,
             stop: None,
             cancel_frame,
             writer: Some(writer),
@@ -255,6 +260,7 @@ impl<'a> Session<'a> {
             }
         };
         self.events.feed(&bytes);
+        self.has_spoken();
         loop {
             let over = match self.events.next() {
                 Ok(Some(event)) => self.on(event, jobs, cancel).await,
@@ -264,6 +270,15 @@ impl<'a> Session<'a> {
             if over.is_some() {
                 return over;
             }
+            self.has_spoken();
+        }
+    }
+
+    /// Gives a sandbox that collects more time: it goes on.
+    fn has_spoken(&mut self) {
+        if self.stage == Stage::Collecting {
+            let silence = Instant::now() + limits::COLLECT_SILENCE;
+            self.deadline = silence.min(self.collected_by);
         }
     }
 
@@ -293,7 +308,8 @@ impl<'a> Session<'a> {
                 self.timings.run = self.phase_ends();
                 if self.stop.is_none() {
                     self.stage = Stage::Collecting;
-                    self.deadline = Instant::now() + limits::COLLECT;
+                    self.collected_by = Instant::now() + limits::COLLECT;
+                    self.has_spoken();
                 }
                 self.end = Some((end, claim));
                 None
@@ -411,6 +427,10 @@ impl<'a> Session<'a> {
             Stage::Restoring => Some(Over::Lost("its files were not written in time".to_owned())),
             Stage::Running => self.stop(Stop::TimedOut),
             Stage::Stopping => Some(Over::Stopped),
+            Stage::Collecting if Instant::now() < self.collected_by => Some(Over::Lost(format!(
+                "it said nothing for {} s while its files were collected",
+                limits::COLLECT_SILENCE.as_secs()
+            ))),
             Stage::Collecting => Some(Over::Lost(format!(
                 "its files were not collected within {} s",
                 limits::COLLECT.as_secs()
@@ -451,10 +471,15 @@ impl<'a> Session<'a> {
             Err(TrySendError::Closed(_)) => return Some(Over::Done),
             Err(TrySendError::Full(piece)) => piece,
         };
+        // It is our disk that is slow, and not the sandbox that is silent.
+        let until = match self.stage {
+            Stage::Collecting => self.collected_by,
+            Stage::Restoring | Stage::Running | Stage::Stopping => self.deadline,
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled(), if self.stop.is_none() => self.stop(Stop::Cancelled),
-            sent = tokio::time::timeout_at(self.deadline, pieces.send(piece)) => match sent {
+            sent = tokio::time::timeout_at(until, pieces.send(piece)) => match sent {
                 Ok(Ok(())) => None,
                 // The job ended early, and will say why.
                 Ok(Err(_)) => Some(Over::Done),
@@ -466,6 +491,9 @@ impl<'a> Session<'a> {
     // The end.
 
     fn report(mut self, over: Over) -> Result<RunReport, RunnerError> {
+        if self.stage == Stage::Collecting && self.timings.collect.is_zero() {
+            self.timings.collect = self.phase_ends();
+        }
         let changed = match self.stored.take() {
             None => Vec::new(),
             Some(stored) => stored.map_err(RunnerError::Blobs)?,

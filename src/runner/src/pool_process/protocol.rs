@@ -199,7 +199,7 @@ pub(super) struct GoneMessage {
     pub(super) is_known: bool,
     /// With which status its first process ended, where that was still known.
     pub(super) status: Option<i64>,
-    /// Whether the pool ended it because it took more memory than it may.
+    /// Whether it ended because it took more memory than it may, as the pool or its engine knows.
     pub(super) exceeded_memory: bool,
 }
 

@@ -293,6 +293,7 @@ impl PoolProcess {
         // The line is closed: it ends by itself, and if not, it is killed.
         let mut remains = ready.remains;
         let mut gone = remains.end.gone_within(GRACE).await;
+        let ended_by_kernel = remains.ran_out_of_memory().await;
         if gone == Gone::Unknown {
             let is_gone = remains.remove(Ending::Kill).await;
             gone = if is_gone { Gone::Removed(None) } else { gone };
@@ -308,7 +309,8 @@ impl PoolProcess {
         let message = GoneMessage {
             is_known,
             status,
-            exceeded_memory: watchdog.is_some_and(|watchdog| watchdog.has_ended_it()),
+            exceeded_memory: ended_by_kernel
+                || watchdog.is_some_and(|watchdog| watchdog.has_ended_it()),
         };
         write_message(&mut writer, kind::GONE, &message).await
     }

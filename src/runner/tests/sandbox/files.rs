@@ -9,6 +9,39 @@ use spec::{ByteSize, RunOutcome};
 use crate::env::{Env, answer, stderr};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_through_a_map_comes_back() {
+    let Some(env) = Env::open().await else { return };
+    let env = ["read", "synced", "forked", "kept"]
+        .iter()
+        .fold(env, |env, path| env.file(path, b"old text"));
+    let source = "\
+import mmap, os
+def main(q):
+    for name in ('read', 'synced', 'forked', 'kept'):
+        with open(name, 'r+b') as file, mmap.mmap(file.fileno(), 0) as pages:
+            # A page that was read is written to without a fault.
+            seen = pages[:3]
+            if name == 'forked':
+                if os.fork() == 0:
+                    pages[:3] = b'new'
+                    os._exit(0)
+                os.wait()
+            elif name != 'kept':
+                pages[:3] = b'new'
+            if name == 'synced':
+                pages.flush()
+                os.fsync(file.fileno())
+    return {'answer': seen.decode()}
+";
+    let report = env.python(source).await;
+    assert_eq!(answer(&report), "old");
+    let changed = env.changed(&report);
+    let names: Vec<_> = changed.keys().map(String::as_str).collect();
+    assert_eq!(names, ["forked", "read", "synced"]);
+    assert!(changed.values().all(|content| content == b"new text"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_changed_comes_back() {
     let Some(env) = Env::open().await else { return };
     let env = [

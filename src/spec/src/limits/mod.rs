@@ -106,6 +106,8 @@ pub const START: Duration = Duration::from_secs(60);
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long the collection of files may take after the subagent's end.
 pub const COLLECT: Duration = Duration::from_mins(2);
+/// How long a sandbox may say nothing meanwhile: it looks at many files in that, however busy the machine is.
+pub const COLLECT_SILENCE: Duration = Duration::from_secs(20);
 /// Characters of stdout that `execute_shell_command` returns. Source: the reference implementation.
 pub const SHELL_OUTPUT_CHARS: usize = 5_000;
 
