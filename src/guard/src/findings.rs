@@ -219,10 +219,22 @@ pub(crate) fn shorten(text: &str) -> String {
         .map(|c| match c {
             c if c.is_control() => ' ',
             // Marks that change the order of what is shown, or show nothing.
-            '\u{200b}'..='\u{200f}'
+            '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => '?',
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{e0000}'..='\u{e0fff}' => '?',
             c => c,
         })
         .collect();

@@ -71,12 +71,18 @@ pub enum WorkspaceError {
 /// host do what they say. `commondir` says where the rest of a repository is: with it, any two folders
 /// are one.
 pub(crate) const OBEYED: &[&[u8]] = &[
+    b".bzr",
     b".env",
     b".envrc",
+    b".fslckout",
     b".git",
     b".hg",
     b".jj",
+    b".pijul",
+    b".sl",
     b".svn",
+    b"_darcs",
+    b"_fossil_",
     b"commondir",
 ];
 
@@ -140,7 +146,7 @@ impl Obeyed {
     pub(crate) fn has(&self, path: &WorkspacePath) -> bool {
         let path = path.as_bytes().to_ascii_lowercase();
         let mut parts = path.split(|byte| *byte == b'/');
-        parts.any(|part| OBEYED.contains(&part))
+        parts.any(|part| OBEYED.contains(&part) || part.starts_with(STAGING.as_bytes()))
             || self.repositories.iter().any(|folder| {
                 let inside = path.strip_prefix(folder.as_slice()).unwrap_or_default();
                 REPOSITORY
@@ -151,7 +157,8 @@ impl Obeyed {
     }
 }
 
-/// The beginning of the names that writing uses; a crash can leave one behind.
+/// The beginning of the names that writing uses; a crash can leave one behind. Nobody else's files with
+/// such names are copied in or written.
 pub(crate) const STAGING: &str = ".agentfactory-";
 
 impl WorkspaceError {

@@ -253,7 +253,7 @@ impl Ui {
     }
 
     fn write_err(&self, text: &Text) {
-        let mut line = text.render(self.err.colour, self.err.is_terminal);
+        let mut line = text.render(self.err.colour, true);
         if !line.ends_with('\n') {
             line.push('\n');
         }

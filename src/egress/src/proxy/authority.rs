@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +34,8 @@ pub(super) struct Certificates {
     leaf_key: KeyPair,
     provider: Arc<CryptoProvider>,
     leaves: Mutex<HashMap<Host, Arc<ServerConfig>>>,
+    /// The number of the next leaf. Source: RFC 5280, section 4.1.2.2: no two of one issuer are the same.
+    next_serial: AtomicU64,
 }
 
 impl Certificates {
@@ -52,6 +55,7 @@ impl Certificates {
             leaf_key: KeyPair::generate().map_err(EgressError::Certificates)?,
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             leaves: Mutex::default(),
+            next_serial: AtomicU64::new(1),
         })
     }
 
@@ -81,6 +85,9 @@ impl Certificates {
                 .try_into()
                 .map_err(EgressError::Certificates)?,
         )];
+        // Else it would be made from the key, which they share.
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(serial.into());
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

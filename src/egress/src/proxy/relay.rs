@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response, StatusCode, Version, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
@@ -129,6 +130,13 @@ impl Relay<'_> {
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&asked.headers);
         set_length(request.headers_mut(), length);
+        if matches!(length, Length::Unknown) {
+            // Where a body is unusual, as with GET, it is left out unless the head says that it comes.
+            let chunked = HeaderValue::from_static("chunked");
+            request
+                .headers_mut()
+                .insert(header::TRANSFER_ENCODING, chunked);
+        }
         self.approach(&asked, &mut request);
         let (response, bytes_before) = loop {
             let bytes_before = if is_reused { link.meter.both() } else { 0 };

@@ -19,7 +19,7 @@ use super::body::{Passing, Piece};
 use super::connection::Jobs;
 use super::ledger::Open;
 use super::problem::Problem;
-use super::request::{Asked, Length, restored, set_length};
+use super::request::{Asked, Length, range_of, restored, set_length};
 use crate::host::{Authority, Scheme};
 use crate::{Answer, Bodies, Body, Exchange, Headers};
 
@@ -33,30 +33,80 @@ const STALL: Duration = Duration::from_mins(2);
 /// The exchanges of an earlier run, each of which answers once.
 #[derive(Debug)]
 pub(super) struct Recording {
-    unused: Mutex<HashMap<Key, VecDeque<Answer>>>,
+    unused: Mutex<HashMap<Key, VecDeque<Kept>>>,
     /// What was recorded for each method and URL, to say what differs.
-    known: HashMap<(String, String), Vec<Option<Body>>>,
+    known: HashMap<(String, String), Vec<Known>>,
     /// Hosts to which TLS connections were made.
     hosts: BTreeSet<Authority>,
 }
 
-/// Method, URL and the digest of the body; without a digest it is for any body.
-type Key = (String, String, Option<Digest>);
+/// What an answer was to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    method: String,
+    url: String,
+    /// The part of the content that was asked for.
+    range: Option<String>,
+    /// Of the body; without one it is for any body.
+    digest: Option<Digest>,
+}
+
+impl Key {
+    fn connect(authority: &Authority) -> Self {
+        Self {
+            method: "CONNECT".to_owned(),
+            url: authority.to_string(),
+            range: None,
+            digest: None,
+        }
+    }
+}
+
+/// An answer that was not given again yet.
+#[derive(Clone, Debug)]
+struct Kept {
+    /// Its place among all exchanges.
+    place: usize,
+    /// The host of the TLS connection in which it came.
+    host: Option<Authority>,
+    answer: Answer,
+}
+
+/// What else was asked for at a URL.
+#[derive(Clone, Debug)]
+struct Known {
+    range: Option<String>,
+    body: Option<Body>,
+}
 
 impl Recording {
     pub(super) fn new(exchanges: Vec<Exchange>) -> Self {
-        let mut unused: HashMap<Key, VecDeque<Answer>> = HashMap::new();
-        let mut known: HashMap<(String, String), Vec<Option<Body>>> = HashMap::new();
+        let mut unused: HashMap<Key, VecDeque<Kept>> = HashMap::new();
+        let mut known: HashMap<(String, String), Vec<Known>> = HashMap::new();
         let mut hosts = BTreeSet::new();
-        for exchange in exchanges {
-            hosts.extend(host_of(&exchange));
-            let (method, url) = (exchange.method, exchange.url);
+        for (place, exchange) in exchanges.into_iter().enumerate() {
+            let host = host_of(&exchange);
+            hosts.extend(host.clone());
+            let range = range_of(&exchange.headers);
+            let (method, url, body) = (exchange.method, exchange.url, exchange.body);
             known
                 .entry((method.clone(), url.clone()))
                 .or_default()
-                .push(exchange.body);
-            let key = (method, url, exchange.body.map(|body| body.digest));
-            unused.entry(key).or_default().push_back(exchange.answer);
+                .push(Known {
+                    range: range.clone(),
+                    body,
+                });
+            let key = Key {
+                method,
+                url,
+                range,
+                digest: body.map(|body| body.digest),
+            };
+            unused.entry(key).or_default().push_back(Kept {
+                place,
+                host,
+                answer: exchange.answer,
+            });
         }
         Self {
             unused: Mutex::new(unused),
@@ -65,12 +115,25 @@ impl Recording {
         }
     }
 
-    /// Accepts a CONNECT to a host that was reached, or repeats why it was not.
+    /// Accepts a CONNECT to a host that was reached, or repeats why it was not: when it is the turn of
+    /// that, and not of what came in an earlier connection.
     pub(super) fn connect(&self, authority: &Authority) -> Result<(), Problem> {
-        let key = ("CONNECT".to_owned(), authority.to_string(), None);
+        let key = Key::connect(authority);
         let refused = {
             let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
-            unused.get_mut(&key).and_then(VecDeque::pop_front)
+            let inside = unused
+                .iter()
+                .filter(|(other, _)| **other != key)
+                .filter_map(|(_, kept)| kept.front())
+                .filter(|kept| kept.host.as_ref() == Some(authority))
+                .map(|kept| kept.place)
+                .min();
+            let turn = unused.get_mut(&key).and_then(|kept| {
+                let place = kept.front()?.place;
+                let is_next = inside.is_none_or(|inside| place < inside);
+                is_next.then(|| kept.pop_front()).flatten()
+            });
+            turn.map(|kept| kept.answer)
         };
         if let Some(problem) = refused.as_ref().and_then(Problem::recorded) {
             return Err(problem);
@@ -103,8 +166,10 @@ impl Recording {
             }
         };
         let method = asked.method.as_str();
-        let Some(answer) = self.take(method, &url, body.digest) else {
-            let problem = Problem::unrecorded(self.difference(method, &url, body));
+        let range = asked.range();
+        let Some(answer) = self.take(method, &url, range.as_ref(), body.digest) else {
+            let difference = self.difference(method, &url, range.as_ref(), body);
+            let problem = Problem::unrecorded(difference);
             open.end(Some(body), problem.answer(), 0);
             return Ok(problem.response());
         };
@@ -119,7 +184,7 @@ impl Recording {
                 body,
                 cut,
             } => {
-                let kept = Kept {
+                let kept = KeptBody {
                     bodies: Arc::clone(bodies),
                     body: *body,
                     is_cut: cut.is_some(),
@@ -136,16 +201,27 @@ impl Recording {
     }
 
     /// The next answer that was given to such a request.
-    fn take(&self, method: &str, url: &str, body: Digest) -> Option<Answer> {
+    fn take(
+        &self,
+        method: &str,
+        url: &str,
+        range: Option<&String>,
+        body: Digest,
+    ) -> Option<Answer> {
         let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         [Some(body), None].into_iter().find_map(|digest| {
-            unused
-                .get_mut(&(method.to_owned(), url.to_owned(), digest))
-                .and_then(VecDeque::pop_front)
+            let key = Key {
+                method: method.to_owned(),
+                url: url.to_owned(),
+                range: range.cloned(),
+                digest,
+            };
+            let kept = unused.get_mut(&key).and_then(VecDeque::pop_front)?;
+            Some(kept.answer)
         })
     }
 
-    fn difference(&self, method: &str, url: &str, body: Body) -> String {
+    fn difference(&self, method: &str, url: &str, range: Option<&String>, body: Body) -> String {
         let known = self.known.get(&(method.to_owned(), url.to_owned()));
         let mut others: Vec<&str> = self
             .known
@@ -155,19 +231,22 @@ impl Recording {
             .collect();
         others.sort_unstable();
         let url = spec::printable(url, URL_CHARS);
-        if let Some(bodies) = known {
-            let same = bodies
-                .iter()
-                .filter(|known| known.is_none_or(|known| known.digest == body.digest))
-                .count();
+        if let Some(known) = known {
+            let of_range = || known.iter().filter(|known| known.range.as_ref() == range);
+            let is_same =
+                |known: &&Known| known.body.is_none_or(|known| known.digest == body.digest);
+            let same = of_range().filter(is_same).count();
             if same > 0 {
                 return format!("{method} {url} was recorded {same} times and asked for once more");
             }
-            let known = bodies.iter().flatten().next();
+            if of_range().next().is_none() {
+                return format!("{method} {url} was recorded with another `Range`");
+            }
+            let known = of_range().find_map(|known| known.body);
             return format!(
                 "{method} {url} was recorded with another body: {} now, {} then",
                 described(body),
-                known.map_or_else(|| "unknown".to_owned(), |known| described(*known)),
+                known.map_or_else(|| "unknown".to_owned(), described),
             );
         }
         if others.is_empty() {
@@ -218,7 +297,7 @@ async fn read(mut body: Incoming) -> io::Result<Body> {
 }
 
 /// A body that was recorded.
-struct Kept {
+struct KeptBody {
     bodies: Arc<dyn Bodies>,
     body: Body,
     is_cut: bool,
@@ -230,7 +309,7 @@ fn respond(
     method: &Method,
     status: u16,
     headers: &Headers,
-    kept: Kept,
+    kept: KeptBody,
 ) -> io::Result<Response<Passing>> {
     let status = StatusCode::from_u16(status).map_err(io::Error::other)?;
     let mut headers = restored(headers);
@@ -258,8 +337,8 @@ fn respond(
 }
 
 /// Sends a kept body. One that was cut then is cut now.
-async fn play(kept: Kept, pieces: mpsc::Sender<Piece>) {
-    let Kept {
+async fn play(kept: KeptBody, pieces: mpsc::Sender<Piece>) {
+    let KeptBody {
         bodies,
         body,
         is_cut,

@@ -61,9 +61,16 @@ impl Asked {
                 (Scheme::Https, authority.clone())
             }
         };
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        if !target.starts_with('/') {
-            return Err(bad("a request needs a path"));
+        let target = match uri.path_and_query().map_or("/", |target| target.as_str()) {
+            query if query.starts_with('?') => format!("/{query}"),
+            target if target.starts_with('/') => target.to_owned(),
+            _ => return Err(bad("a request needs a path")),
+        };
+        if !is_chunked_alone(request.headers()) {
+            return Err(Problem::refused(
+                StatusCode::NOT_IMPLEMENTED,
+                "this proxy knows no transfer coding but `chunked`",
+            ));
         }
         if request
             .headers()
@@ -92,6 +99,11 @@ impl Asked {
         })
     }
 
+    /// The part of the content that it asks for, where it is not the whole.
+    pub(super) fn range(&self) -> Option<String> {
+        range_of(&recorded(&self.headers))
+    }
+
     fn absolute(uri: &Uri) -> Result<Authority, Problem> {
         let bad = |reason: &str| Problem::refused(StatusCode::BAD_REQUEST, reason);
         match (uri.scheme_str(), uri.authority()) {
@@ -109,6 +121,26 @@ impl Asked {
     pub(super) fn url(&self) -> String {
         let host = host_header(self.scheme, &self.authority);
         format!("{}://{host}{}", self.scheme.name(), self.target)
+    }
+}
+
+/// The part of the content that a request with these headers asks for.
+pub(super) fn range_of(headers: &Headers) -> Option<String> {
+    let mut headers = headers.iter();
+    let range = headers.find(|(name, _)| name == header::RANGE.as_str());
+    range.map(|(_, value)| value.clone())
+}
+
+/// Whether a body has no other coding than the one that this proxy takes off and puts on.
+fn is_chunked_alone(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -275,6 +307,7 @@ mod tests {
         check("http://a.b/c?d=%41", "http://a.b/c?d=%41 a.b");
         check("http://A.B:80/", "http://a.b/ a.b");
         check("http://a.b", "http://a.b/ a.b");
+        check("http://a.b?c=d", "http://a.b/?c=d a.b");
         check("http://a.b:8080/x", "http://a.b:8080/x a.b:8080");
         check("http://a.b:443/x", "http://a.b:443/x a.b:443");
         check("http://a.b./", "`a.b.` ends in a dot");
@@ -289,6 +322,27 @@ mod tests {
         );
         check("ftp://a.b/", "this proxy carries http and https alone");
         check("/x", "this is a proxy; a request to it needs a whole URL");
+    }
+
+    #[test]
+    fn a_body_with_a_coding_that_stays_is_refused() {
+        let check = |codings: &[&str], is_fine: bool| {
+            let headers: Vec<_> = codings
+                .iter()
+                .map(|it| ("transfer-encoding", *it))
+                .collect();
+            let answer = asked(&Place::Proxy, "POST", "http://a.b/", &headers);
+            assert_eq!(
+                answer == "http://a.b/ a.b",
+                is_fine,
+                "{codings:?}: {answer}"
+            );
+        };
+        check(&[], true);
+        check(&[" Chunked"], true);
+        check(&["gzip, chunked"], false);
+        check(&["gzip", "chunked"], false);
+        check(&["identity"], false);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use egress::{Answer, Body};
 use http_body_util::{BodyExt, Collected, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
+use rustls::RootCertStore;
 use spec::Digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -238,6 +239,54 @@ async fn a_program_that_waits_to_be_told_to_go_on_is_told() {
     assert!(answer.contains("transfer-encoding: chunked\n"), "{answer}");
     assert!(!answer.contains("expect"), "{answer}");
     assert!(answer.ends_with("\n\nabc"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_arrives_whatever_the_method() {
+    let origin = Origin::http(async |request: Request<Incoming>| {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(full(format!("got {} bytes", body.len())))
+    });
+    let origin = origin.await;
+    for method in ["GET", "DELETE", "OPTIONS", "POST"] {
+        let policy = policy(&["site.test"], &[("site.test", origin.address)]);
+        let mut sandbox = Sandbox::live(policy, RootCertStore::empty());
+        let mut stream = sandbox.dial();
+        let request = format!(
+            "{method} http://site.test/ HTTP/1.1\r\nhost: site.test\r\nconnection: close\r\n\
+             transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("got 5 bytes"), "{method}: {answer}");
+        drop(stream);
+        let (recorded, _) = sandbox.ledger().await;
+        assert_eq!(recorded.exchanges[0].body.unwrap().size, 5, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_of_one_run_have_numbers_of_their_own() {
+    let authority = Authority::new();
+    let origin = Origin::https(&authority, "a.test", echo).await;
+    let hosts = [("a.test", origin.address), ("b.test", origin.address)];
+    let mut sandbox = Sandbox::live(policy(&["a.test", "b.test"], &hosts), authority.roots());
+    let mut certificates = Vec::new();
+    for name in ["a.test", "b.test"] {
+        let (_, stream) = sandbox.connect(&format!("{name}:443")).await;
+        let tls = Sandbox::tls(sandbox.trust(), name, stream).await.unwrap();
+        let shown = tls.get_ref().1.peer_certificates().unwrap();
+        // The version, then the serial number. Source: RFC 5280, section 4.1.
+        let version = [0xa0, 3, 2, 1, 2];
+        let at = shown[0]
+            .windows(5)
+            .position(|part| part == version)
+            .unwrap();
+        let length = usize::from(shown[0][at + 6]);
+        certificates.push(shown[0][at + 7..][..length].to_vec());
+    }
+    assert_ne!(certificates[0], certificates[1]);
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use egress::{Answer, Exchange, MemoryBodies};
 use http_body_util::Full;
-use hyper::Request;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use rustls::RootCertStore;
 
 use crate::live::echo;
-use crate::support::{Authority, Got, Origin, Sandbox, policy, send, summary, try_send};
+use crate::support::{Authority, Got, Origin, Sandbox, full, policy, send, summary, try_send};
 
 /// What a run asks: a host by TLS, the same thing twice, a refusal, a host that fails.
 async fn program(sandbox: &mut Sandbox) -> Vec<(u16, Vec<u8>, Vec<(String, String)>)> {
@@ -149,6 +150,76 @@ async fn a_recorded_answer_is_given_once_however_many_ask() {
     let got = futures::future::join_all(asked).await;
     let answered = got.iter().filter(|got| got.as_ref().unwrap().status == 200);
     assert_eq!(answered.count(), 8);
+}
+
+/// What a part of a file is.
+async fn part(sandbox: &mut Sandbox, range: &str) -> Got {
+    let mut client = sandbox.client().await;
+    let request = Request::get("http://site.test/f").header("host", "site.test");
+    let request = request.header("range", range).body(Full::default());
+    send(&mut client, request.unwrap()).await
+}
+
+/// Which of four connections are accepted, while a budget is used up.
+async fn spend(sandbox: &mut Sandbox) -> Vec<bool> {
+    let mut accepted = Vec::new();
+    for number in 0..4 {
+        let (head, stream) = sandbox.connect("site.test:443").await;
+        accepted.push(head.starts_with("HTTP/1.1 200 "));
+        if accepted[number] {
+            let tls = Sandbox::tls(sandbox.trust(), "site.test", stream)
+                .await
+                .unwrap();
+            let mut client = sandbox.speak(tls).await;
+            let request = Request::post(format!("/{number}")).header("host", "site.test");
+            let request = request.body(Full::from("x".repeat(600))).unwrap();
+            drop(try_send(&mut client, request).await);
+        }
+    }
+    accepted
+}
+
+#[tokio::test]
+async fn parts_of_a_file_are_told_apart() {
+    let origin = Origin::http(async |request: Request<Incoming>| {
+        let range = request.headers()["range"].to_str().unwrap().to_owned();
+        Response::new(full(format!("part {range}")))
+    });
+    let origin = origin.await;
+    let policy = policy(&["site.test"], &[("site.test", origin.address)]);
+    let mut sandbox = Sandbox::live(policy, RootCertStore::empty());
+    for range in ["bytes=2-3", "bytes=0-1"] {
+        part(&mut sandbox, range).await;
+    }
+    let (recorded, bodies) = sandbox.ledger().await;
+    let mut sandbox = Sandbox::replay(recorded.exchanges, bodies);
+    for range in ["bytes=0-1", "bytes=2-3"] {
+        let got = part(&mut sandbox, range).await;
+        assert_eq!(got.text(), format!("part {range}"));
+    }
+    let got = part(&mut sandbox, "bytes=4-5").await;
+    assert!(
+        got.text().contains("with another `Range`"),
+        "{}",
+        got.text()
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_comes_when_it_is_its_turn() {
+    let authority = Authority::new();
+    let origin = Origin::https(&authority, "site.test", echo).await;
+    let mut policy = policy(&["site.test"], &[("site.test", origin.address)]);
+    policy.bytes_max = spec::ByteSize::kib(3);
+    let mut sandbox = Sandbox::live(policy, authority.roots());
+    let live = spend(&mut sandbox).await;
+    assert!(
+        live[0] && !live[3],
+        "the budget is used up meanwhile: {live:?}"
+    );
+    let (recorded, bodies) = sandbox.ledger().await;
+    let mut sandbox = Sandbox::replay(recorded.exchanges, bodies);
+    assert_eq!(spend(&mut sandbox).await, live);
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ pub const MEMORY_ABOVE_TMPFS: ByteSize = ByteSize::mib(32);
 pub const WORKSPACE_INODES: u64 = 65_536;
 /// Files that a workspace is made of.
 pub const FILES: usize = 16_384;
-/// As many files as a workspace can be made of: what one run leaves is the input of the next.
+/// As many files as a workspace can be made of: what one run leaves in an empty one is the input of the next.
 pub const COLLECT_FILES: u32 = 16_384;
 /// Nesting of a file in a workspace.
 pub const PATH_DEPTH: usize = 64;
