@@ -471,7 +471,12 @@ impl App {
 }
 
 /// How sandboxes of this process are made.
-pub(crate) fn docker_options(runtimes: Runtimes, slots: Slots, pool: PoolOptions) -> DockerOptions {
+pub(crate) fn docker_options(
+    runtimes: Runtimes,
+    slots: Slots,
+    mut pool: PoolOptions,
+) -> DockerOptions {
+    pool.starts = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(2));
     let owner = Owner::of_this_process()
         .unwrap_or_else(|_| Owner::named(&uuid::Uuid::now_v7().to_string()));
     DockerOptions {

@@ -181,8 +181,10 @@ pub(crate) async fn image(app: &App, args: &DeployArgs) -> anyhow::Result<ExitCo
             if args.verify {
                 // It removes its containers itself when it is cancelled.
                 let (trust, image) = (app.trust()?, &done.deployed);
+                let runtime = app.settings.runtimes.default.as_deref();
                 let verified =
-                    verify_image(&engine, &store, &trust, image, &*progress, &cancel).await?;
+                    verify_image(&engine, &store, &trust, image, runtime, &*progress, &cancel);
+                let verified = verified.await?;
                 done.verification = Some(verified.ok_or(Interrupted)?);
             }
             if done.holds() && (args.output.is_some() || push.is_some()) {

@@ -71,7 +71,12 @@ async fn keep(app: &App, args: &PoolArgs) -> anyhow::Result<ExitCode> {
     let options = PoolOptions::default();
     let counts = slots.options();
     let most = usize::try_from(counts.sandboxes_max - counts.runs_max).unwrap_or(usize::MAX);
-    let keep = args.keep.unwrap_or(options.keep.min(most.max(1)));
+    if most == 0 {
+        return Err(Problem::usage("no sandbox can wait here")
+            .hint("make `sandboxes_max` more than `runs_max` in [sandbox] of the configuration")
+            .into());
+    }
+    let keep = args.keep.unwrap_or(options.keep.min(most));
     if keep == 0 || keep > most {
         return Err(Problem::usage(format!("{keep} sandboxes cannot be kept"))
             .hint(format!(
@@ -251,13 +256,17 @@ fn print_status(app: &App, socket: &str, status: &PoolStatus) -> anyhow::Result<
 
 async fn stop(app: &App) -> anyhow::Result<ExitCode> {
     let socket = &app.settings.pool_socket;
-    pool_process::stop(socket).await?;
+    let stopped = pool_process::stop(socket).await?;
     let socket = socket.display().to_string();
     if app.ui.is_json() {
-        let (socket, stopped) = (socket.as_str(), true);
+        let socket = socket.as_str();
         app.ui.json(&PoolStopJson { socket, stopped })?;
-    } else {
+    } else if stopped {
         app.ui.note(format!("the pool at {socket} has stopped"));
+    } else {
+        app.ui.note(format!(
+            "the pool at {socket} is stopping; sandboxes that wait are still being removed"
+        ));
     }
     Ok(ExitCode::Success)
 }

@@ -83,7 +83,8 @@ impl Verification {
     }
 }
 
-/// Runs the version's recorded runs in its image and compares the answers.
+/// Runs the version's recorded runs in its image, under this runtime of the engine, and compares the
+/// answers.
 ///
 /// # Errors
 /// [`FactoryError::Store`] and [`FactoryError::Runner`], and [`FactoryError::Trust`] when nobody who is
@@ -93,6 +94,7 @@ pub async fn verify_image(
     store: &Arc<Store>,
     trust: &TrustPolicy,
     deployed: &DeployedImage,
+    runtime: Option<&str>,
     progress: &dyn Progress,
     cancel: &CancellationToken,
 ) -> Result<Option<Verification>, FactoryError> {
@@ -109,7 +111,7 @@ pub async fn verify_image(
         let verdict = match case {
             Err(why) => Verdict::Skipped { why },
             Ok(case) => {
-                let trial = case.trial(deployed);
+                let trial = case.trial(deployed, runtime);
                 match engine.try_image(&trial, cancel).await? {
                     Some(ended) => case.judge(&ended),
                     None => return Ok(None),
@@ -206,7 +208,7 @@ impl Case {
         }))
     }
 
-    fn trial<'a>(&'a self, deployed: &'a DeployedImage) -> Trial<'a> {
+    fn trial<'a>(&'a self, deployed: &'a DeployedImage, runtime: Option<&'a str>) -> Trial<'a> {
         let (entrypoint, arguments, input) = match &self.before {
             None => (None, vec!["--".to_owned(), self.query.clone()], Vec::new()),
             Some(case) => {
@@ -220,6 +222,7 @@ impl Case {
             entrypoint,
             arguments,
             input,
+            runtime,
             limits: &self.record.limits,
         }
     }

@@ -189,7 +189,7 @@ fn host_config(limits: &Limits, granted: &Granted, runtime: Option<&str>) -> Hos
         pids_limit: Some(i64::from(limits.pids)),
         nano_cpus: Some(i64::from(limits.cpu_millis) * 1_000_000),
         oom_score_adj: Some(0),
-        ulimits: Some(ulimits(limits)),
+        ulimits: Some(ulimits(limits, granted)),
         // A flood must not fill the host's disk; nobody but us reads the stream.
         log_config: Some(HostConfigLogConfig {
             typ: Some("none".to_owned()),
@@ -249,8 +249,11 @@ fn bind(mount: &crate::Mount) -> EngineMount {
 }
 
 /// Never `nproc`: it counts across all sandboxes of a user.
-fn ulimits(limits: &Limits) -> Vec<ResourcesUlimits> {
+fn ulimits(limits: &Limits, granted: &Granted) -> Vec<ResourcesUlimits> {
     let largest = limits.workspace.max(limits.tmp()).max(limits.code());
+    // What is too large for them belongs in a directory of the host.
+    let has_room = granted.mounts.iter().any(|mount| mount.writable);
+    let largest = if has_room { -1 } else { signed(largest.get()) };
     let set = |name: &str, value: i64| ResourcesUlimits {
         name: Some(name.to_owned()),
         soft: Some(value),
@@ -259,7 +262,7 @@ fn ulimits(limits: &Limits) -> Vec<ResourcesUlimits> {
     vec![
         set("core", 0),
         set("nofile", signed(limits::OPEN_FILES)),
-        set("fsize", signed(largest.get())),
+        set("fsize", largest),
         set("sigpending", SIGNALS_PENDING),
         set("msgqueue", 0),
     ]

@@ -127,8 +127,8 @@ pub(super) fn judge(
             None,
             _,
         ) => {
-            if no_space {
-                return disk_limit(scope_of(&path, end), end, limits);
+            if no_space && let Some(scope) = scope_of(&path, end) {
+                return disk_limit(scope, end, limits);
             }
             // The exception says what it is; that something was full beside it is in the usage.
             return RunOutcome::Raised {
@@ -161,8 +161,9 @@ pub(super) fn full(end: &Ended) -> Vec<DiskScope> {
     full.map(|(_, scope)| *scope).collect()
 }
 
-/// Where there was no space: where the path says, else where it is full at the end.
-fn scope_of(path: &str, end: &Ended) -> DiskScope {
+/// Where there was no space: where the path says, else where it is full at the end. None where it is not
+/// a file system of the sandbox that the program names.
+fn scope_of(path: &str, end: &Ended) -> Option<DiskScope> {
     let roots = [
         ("/tmp/", DiskScope::Tmp),
         ("/code/", DiskScope::Code),
@@ -170,10 +171,11 @@ fn scope_of(path: &str, end: &Ended) -> DiskScope {
     ];
     let named = roots.iter().find(|(root, _)| path.starts_with(root));
     match named {
-        Some((_, scope)) => *scope,
+        Some((_, scope)) => Some(*scope),
+        None if ["/mnt/", "/dev/"].iter().any(|root| path.starts_with(root)) => None,
         // A relative path is in the workspace: it is the working directory.
-        None if !path.is_empty() => DiskScope::Workspace,
-        None => *full(end).first().unwrap_or(&DiskScope::Workspace),
+        None if !path.is_empty() => Some(DiskScope::Workspace),
+        None => Some(*full(end).first().unwrap_or(&DiskScope::Workspace)),
     }
 }
 
@@ -388,9 +390,12 @@ mod tests {
             ..Ended::default()
         };
         let check = |path: &str, end: &Ended, expected: DiskScope| {
-            assert_eq!(scope_of(path, end), expected, "{path}");
+            assert_eq!(scope_of(path, end), Some(expected), "{path}");
         };
         let nothing = Ended::default();
+        for path in ["/mnt/data/x", "/dev/full"] {
+            assert_eq!(scope_of(path, &tmp_full), None, "{path}");
+        }
         check("/tmp/x", &nothing, DiskScope::Tmp);
         check("/code/x", &tmp_full, DiskScope::Code);
         check("/dev/shm/x", &tmp_full, DiskScope::SharedMemory);

@@ -42,6 +42,8 @@ pub struct Trial<'a> {
     pub arguments: Vec<String>,
     /// What it reads from standard input.
     pub input: Vec<u8>,
+    /// The engine's runtime that it runs under; none is the engine's default one.
+    pub runtime: Option<&'a str>,
     /// What it may use. It gets no network, no capabilities, a read-only root, and a workspace and a
     /// `/tmp` of its own.
     pub limits: &'a Limits,
@@ -77,7 +79,15 @@ impl Engine {
         let labels = self.trial_labels(trial.limits.wall).await?;
         let (image, limits) = (trial.image, trial.limits);
         let (warm, imports) = (Warm::Interpreter, &Imports::NONE);
-        let mut body = create::body(image, warm, imports, limits, &granted, None, labels);
+        let mut body = create::body(
+            image,
+            warm,
+            imports,
+            limits,
+            &granted,
+            trial.runtime,
+            labels,
+        );
         body.env = None;
         body.working_dir = Some("/workspace".to_owned());
         body.entrypoint.clone_from(&trial.entrypoint);

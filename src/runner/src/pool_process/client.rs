@@ -136,19 +136,19 @@ pub async fn status(socket: &Path) -> Result<PoolStatus, PoolError> {
     }
 }
 
-/// Ends the pool at this socket. Runs in sandboxes that it has handed out go on; those that wait are
-/// gone when this returns.
+/// Ends the pool at this socket, and says whether those that wait are gone. Runs in sandboxes that it has
+/// handed out go on.
 ///
 /// # Errors
 /// As of [`status`].
-pub async fn stop(socket: &Path) -> Result<(), PoolError> {
+pub async fn stop(socket: &Path) -> Result<bool, PoolError> {
     let (answer, mut reader, _writer) = ask(socket, Want::Stop, ANSWER_AT_ONCE).await?;
     if answer != Answer::Stopping {
         return Err(unexpected(socket, &answer));
     }
     // It closes the connection when they are gone; if it dies, others remove them.
-    drop(tokio::time::timeout(2 * ANSWER, reader.next()).await);
-    Ok(())
+    let closed = tokio::time::timeout(2 * ANSWER, reader.next()).await;
+    Ok(closed.is_ok())
 }
 
 /// A sandbox at the other end of a connection.

@@ -19,8 +19,8 @@ use crate::frames::{Decoder, Frame, PAYLOAD_MAX, put};
 
 /// The version of all of this. Others are refused.
 pub(super) const PROTOCOL: u32 = 4;
-/// Bytes of a HELLO or an ANSWER.
-const MESSAGE_MAX: usize = 64 << 10;
+/// Bytes of a HELLO. What a pool answers is a frame at most.
+const HELLO_MAX: usize = 64 << 10;
 /// How long the other side may take to say HELLO.
 pub(super) const HELLO_TIME: Duration = Duration::from_secs(5);
 /// How long the other side may not take what it is sent.
@@ -285,7 +285,7 @@ pub(super) async fn read_hello<R: AsyncRead + Unpin>(
     reader.read_exact(&mut head).await.map_err(truncated)?;
     let [kind, length @ ..] = head;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    if kind != kind::HELLO || length > MESSAGE_MAX {
+    if kind != kind::HELLO || length > HELLO_MAX {
         let what = format!("a frame of kind {kind} with {length} bytes");
         return Err(ProtocolError::Malformed(what));
     }
@@ -296,12 +296,6 @@ pub(super) async fn read_hello<R: AsyncRead + Unpin>(
 
 /// Reads a JSON message.
 pub(super) fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ProtocolError> {
-    if payload.len() > MESSAGE_MAX {
-        let length = payload.len();
-        return Err(ProtocolError::Malformed(format!(
-            "a message of {length} bytes"
-        )));
-    }
     serde_json::from_slice(payload).map_err(|error| ProtocolError::Malformed(error.to_string()))
 }
 

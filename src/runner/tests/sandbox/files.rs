@@ -271,7 +271,7 @@ async fn a_mounted_directory_is_read_only_unless_said() {
             writable,
         }];
         let report = env
-            .shell("id -u; cat /mnt/input/data; echo new > /mnt/input/new")
+            .shell("id -u; cat /mnt/input/data; echo new > /mnt/input/new && truncate -s 300M /mnt/input/large")
             .await;
         let mut text = crate::env::stdout(&report);
         write!(text, " {:?}", report.outcome).unwrap();

@@ -23,6 +23,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Failed starts in a row after which the next one comes after a longer pause, or when somebody asks
 /// again.
 pub(super) const FAILURES_MAX: u32 = 5;
+/// Classes that are kept. Each new one takes the place of the one that was unused for longest.
+pub(super) const CLASSES_MAX: usize = 64;
 /// That pause.
 pub(super) const GAVE_UP: Duration = Duration::from_mins(1);
 /// How long after there was no place for a sandbox it is looked for again: other processes come and
@@ -134,10 +136,14 @@ impl State {
         kept: Kept,
         now: Instant,
     ) -> Option<Vec<Waiting>> {
+        let mut spare = Vec::new();
         let at = match self.stocks.iter().position(|stock| stock.class == class) {
             Some(at) => at,
             None if wanted == 0 => return None,
             None => {
+                if self.stocks.len() >= CLASSES_MAX {
+                    spare.extend(self.forget_oldest()?.waiting);
+                }
                 self.stocks.push(Stock::new(class, wall, now));
                 self.stocks.len() - 1
             }
@@ -149,7 +155,6 @@ impl State {
         }
         stock.used_at = now;
         (stock.failures, stock.retry_at, stock.is_stuck) = (0, now, false);
-        let mut spare = Vec::new();
         if wall > stock.wall {
             // The leases of those that wait are too short for it.
             stock.wall = wall;
@@ -157,6 +162,14 @@ impl State {
         }
         spare.extend(stock.waiting.drain(wanted.min(stock.waiting.len())..));
         Some(spare)
+    }
+
+    /// Takes out the class that was unused for longest, of those of which none is being started.
+    fn forget_oldest(&mut self) -> Option<Stock> {
+        let stocks = self.stocks.iter().enumerate();
+        let idle = stocks.filter(|(_, stock)| stock.kept == Kept::WhileUsed && stock.starting == 0);
+        let (at, _) = idle.min_by_key(|(_, stock)| stock.used_at)?;
+        Some(self.stocks.remove(at))
     }
 
     /// A sandbox whose lease lasts until then, if one waits, and those that were found to be spoilt; none

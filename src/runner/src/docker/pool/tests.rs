@@ -4,7 +4,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use spec::{Imports, Limits};
 use tokio::io::AsyncReadExt as _;
 
-use super::stock::{FAILURES_MAX, GAVE_UP, NO_PLACE, SPARED, STIR_EVERY};
+use super::stock::{CLASSES_MAX, FAILURES_MAX, GAVE_UP, NO_PLACE, SPARED, STIR_EVERY};
 use super::*;
 use crate::docker::events::Events;
 use crate::docker::ready::{Line, Remains, Removal};
@@ -222,6 +222,24 @@ async fn what_is_always_kept_is_not_idle_and_not_in_the_way() {
     let (_, next) = state.expire(begun, options, lease_of);
     assert_eq!(state.stocks.len(), 1);
     assert_eq!(next, Some(later + options.idle));
+}
+
+#[tokio::test]
+async fn there_are_so_many_classes_at_most() {
+    let begun = Instant::now();
+    let pool = pool(4, vec![stock(1, 2, 0, begun), stock(2, 2, 1, begun)]);
+    let mut state = pool.shared.lock();
+    state.stocks[0].kept = Kept::Always;
+    for pids in 3..=u32::try_from(CLASSES_MAX).unwrap() + 1 {
+        let now = begun + Duration::from_secs(u64::from(pids));
+        let wall = Duration::from_secs(1);
+        let spare = state.want(class(pids), wall, 1, Kept::WhileUsed, now);
+        let is_last = usize::try_from(pids).unwrap() > CLASSES_MAX;
+        assert_eq!(spare.unwrap().len(), usize::from(is_last), "{pids}");
+    }
+    assert_eq!(state.stocks.len(), CLASSES_MAX);
+    assert!(state.stocks.iter().any(|stock| stock.class == class(1)));
+    assert!(!state.stocks.iter().any(|stock| stock.class == class(2)));
 }
 
 #[tokio::test]
