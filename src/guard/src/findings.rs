@@ -30,13 +30,13 @@ impl Walk<'_> {
     pub(crate) fn find(
         &mut self,
         decision: Decision,
-        reason: String,
+        reason: &str,
         command: &str,
         path: Option<String>,
     ) {
         let finding = Finding {
             decision,
-            reason,
+            reason: printable(reason),
             command: shorten(command),
             path,
         };
@@ -54,13 +54,13 @@ impl Walk<'_> {
     /// What a part of the command does cannot be told.
     pub(crate) fn ask(&mut self, command: &str, why: &str) {
         let reason = format!("cannot tell what `{}` changes: {why}", shorten(command));
-        self.find(Decision::Ask, reason, command, None);
+        self.find(Decision::Ask, &reason, command, None);
     }
 
     /// A part of the command does something that is not about a path.
     pub(crate) fn refuse(&mut self, command: &str, what: &str) {
         let reason = format!("`{}` {what}", shorten(command));
-        self.find(Decision::Refuse, reason, command, None);
+        self.find(Decision::Refuse, &reason, command, None);
     }
 
     pub(crate) fn places(&self, value: &Value) -> Vec<Place> {
@@ -147,13 +147,13 @@ impl Walk<'_> {
                         format!("{} is not known", shorten(&why))
                     };
                     let reason = format!("cannot tell what `{shown}` {verb}: {why}");
-                    self.find(Decision::Ask, reason, command, None);
+                    self.find(Decision::Ask, &reason, command, None);
                     continue;
                 }
             };
             let path = shorten(&path);
             let reason = format!("`{shown}` {verb} {path}{why}");
-            self.find(decision, reason, command, Some(path));
+            self.find(decision, &reason, command, Some(path));
         }
     }
 }
@@ -213,9 +213,16 @@ fn is_cache(rest: &str) -> bool {
 pub(crate) fn shorten(text: &str) -> String {
     const LENGTH: usize = 100;
     let text = text.trim();
-    let mut shown: String = text
-        .chars()
-        .take(LENGTH)
+    let mut shown: String = printable(text).chars().take(LENGTH).collect();
+    if text.chars().nth(LENGTH).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+/// Text in one line, with nothing that moves the cursor or is not seen.
+fn printable(text: &str) -> String {
+    text.chars()
         .map(|c| match c {
             c if c.is_control() => ' ',
             // Marks that change the order of what is shown, or show nothing.
@@ -237,9 +244,5 @@ pub(crate) fn shorten(text: &str) -> String {
             | '\u{e0000}'..='\u{e0fff}' => '?',
             c => c,
         })
-        .collect();
-    if text.chars().nth(LENGTH).is_some() {
-        shown.push_str("...");
-    }
-    shown
+        .collect()
 }

@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
         if self.steps > STEPS_MAX {
             self.find(
                 Decision::Ask,
-                "cannot tell what this changes: it has too many steps".to_owned(),
+                "cannot tell what this changes: it has too many steps",
                 "",
                 None,
             );
@@ -416,7 +416,7 @@ impl<'a> Walk<'a> {
             if finding.decision == Decision::Refuse {
                 self.find(
                     finding.decision,
-                    finding.reason,
+                    &finding.reason,
                     &finding.command,
                     finding.path,
                 );

@@ -81,6 +81,8 @@ impl Walk<'_> {
                 }
                 return Some(unknown(&line.shown));
             }
+            // Where a program is; to run it from there is to run it.
+            "type" if line.has(&["-p", "-P"]) => return Some(unknown(&line.shown)),
             "jobs" => return Some(Output::Items(vec![Value(vec![Part::Job])])),
             ":" | "true" | "false" | "return" | "break" | "continue" | "exit" | "wait" | "fg"
             | "bg" | "umask" | "ulimit" | "shopt" | "type" | "help" | "disown" | "times"
@@ -165,7 +167,9 @@ impl Walk<'_> {
 
     /// `trap`: what runs when the shell ends.
     fn trap(&mut self, line: &Line<'_>) {
-        match line.arguments.first().map(plain_text) {
+        let mut words = line.arguments.iter();
+        let first = words.find(|word| word.exact().as_deref() != Some("--"));
+        match first.map(plain_text) {
             Some(Some(text)) if !text.is_empty() && !text.starts_with('-') => {
                 self.trapped(&text);
             }

@@ -197,6 +197,12 @@ impl Walk<'_> {
                     .filter(|value| !value.prefix().starts_with('-'))
                     .cloned()
                     .collect();
+                let files = Options::parse(arguments, "f", &["file"], false);
+                for file in files.values(&["f", "file"]) {
+                    if files.operands.len() > 1 || has(&["--unset", "--unset-all", "--add"]) {
+                        self.act(Act::Write, &file, &line.shown);
+                    }
+                }
                 if let [name, value, ..] = names.as_slice() {
                     let mut setting = name.clone();
                     setting.push(Part::Text("=".to_owned()));
@@ -273,7 +279,14 @@ impl Walk<'_> {
                 }
                 self.act(Act::Write, &here, &line.shown);
             }
-            "archive" | "bundle" | "format-patch" | "diff" | "log" | "show" | "range-diff" => {
+            "bundle" => {
+                if let [command, file, ..] = arguments
+                    && command.exact().as_deref() == Some("create")
+                {
+                    self.act(Act::Write, file, &line.shown);
+                }
+            }
+            "archive" | "format-patch" | "diff" | "log" | "show" | "range-diff" => {
                 let short = if matches!(command.as_str(), "archive" | "format-patch") {
                     "o"
                 } else {

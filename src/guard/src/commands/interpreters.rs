@@ -137,6 +137,7 @@ impl Walk<'_> {
             && options.flags.iter().any(|(name, _)| name == "i");
         if in_place {
             self.each(Act::Write, &options.operands, line);
+            self.edited_in_place(&options.operands);
         }
         if !codes.is_empty() {
             for code in codes {

@@ -326,8 +326,19 @@ fn printed(arguments: &[Value]) -> Output {
         let mut rest = format.as_str();
         while let Some(at) = rest.find('%') {
             value.push(Part::Text(unescaped(&rest[..at])));
-            let mut chars = rest[at + 1..].chars();
+            let directive = rest[at + 1..].trim_start_matches(['-', '+', '#', '0', ' ']);
+            let directive = directive.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+            let is_formatted = directive.len() + at + 1 < rest.len();
+            let mut chars = directive.chars();
             match chars.next() {
+                Some('d' | 'i' | 'u' | 'x' | 'X' | 'o' | 'e' | 'f' | 'g')
+                    if is_formatted || !rest[at + 1..].starts_with(['d', 'i']) =>
+                {
+                    words.pop_front();
+                    value.push(Part::Name);
+                }
+                // Blanks around it split words, and what is cut off is another path.
+                Some('s' | 'q' | 'b') if is_formatted => return unknown(),
                 Some('%') => value.push(Part::Text("%".to_owned())),
                 Some('s' | 'd' | 'i' | 'q') => {
                     if let Some(word) = words.pop_front() {
@@ -365,7 +376,13 @@ mod tests {
     fn printf_repeats_its_format() {
         let words = ["%s\\n", "a", "b"].map(Value::text);
         assert_eq!(printed(&words), Output::Text("a\nb\n".to_owned()));
-        let words = ["%08x", "1"].map(Value::text);
+        // A number, whatever it is.
+        let words = ["n%08x", "1"].map(Value::text);
+        let Output::Items(items) = printed(&words) else {
+            panic!("it is one word");
+        };
+        assert_eq!(items[0].0, [Part::Text("n".to_owned()), Part::Name]);
+        let words = ["%-9s", "a"].map(Value::text);
         assert!(matches!(printed(&words), Output::Unknown(_)));
     }
 }

@@ -78,7 +78,6 @@ const TAKING: &[&str] = &[
 const READ: &[&str] = &[
     "-c",
     "-f",
-    "-i",
     "-I",
     "-L",
     "-p",
@@ -110,10 +109,26 @@ fn reads(name: &str) -> bool {
     READERS.split_ascii_whitespace().any(|known| known == name)
 }
 
+/// Whether a program that mostly reads is told to write what it was given, or to make something new.
+fn writes_all_the_same(line: &Line<'_>) -> bool {
+    let first = line.arguments.iter().find_map(Value::exact);
+    let verb = matches!(
+        (line.name, first.as_deref()),
+        ("qemu-img", Some("convert" | "create" | "resize" | "commit"))
+            | ("svn", Some("export" | "checkout" | "co"))
+            | ("php-cs-fixer", Some("fix"))
+            | ("taplo" | "deno", Some("fmt" | "format"))
+    );
+    verb || line.has_option(&["--write", "--fix", "-fix", "--in-place"])
+}
+
 impl Walk<'_> {
     /// A program that is not known: what it does with a path outside is not known either.
     pub(super) fn not_known(&mut self, line: &Line<'_>) {
-        if reads(line.name) || line.has_option(&["--help", "--version", "-h", "-V"]) {
+        let is_alone = line.arguments.len() == 1;
+        let asks_for_help = line.has_option(&["--help", "--version"])
+            || (is_alone && line.has_option(&["-h", "-V"]));
+        if asks_for_help || (reads(line.name) && !writes_all_the_same(line)) {
             return;
         }
         let mut before = "";

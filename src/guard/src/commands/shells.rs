@@ -2,7 +2,7 @@
 
 use super::{Line, plain_text, unknown};
 use crate::shell::Walk;
-use crate::value::{Output, Part, Value};
+use crate::value::{Output, Part, VALUES_MAX, Value};
 
 pub(crate) fn is_shell(name: &str) -> bool {
     matches!(
@@ -139,7 +139,33 @@ impl Walk<'_> {
                 self.ask(&line.shown, "which file it runs is not known");
                 unknown(&line.shown)
             }
-            None => unknown(&line.shown),
+            None => {
+                for content in self.written_like(file) {
+                    self.in_other_shell(|walk| drop(walk.written_script(&content, line)));
+                }
+                unknown(&line.shown)
+            }
         }
+    }
+
+    /// What the command wrote to files that a pattern, or a search, may find.
+    fn written_like(&self, file: &Value) -> Vec<Output> {
+        if file.exact().is_some() {
+            return Vec::new();
+        }
+        let prefix = file.prefix().trim_start_matches("./");
+        let suffix = match file.0.last() {
+            Some(Part::Text(text)) => text.as_str(),
+            _ => "",
+        };
+        let may_be = |path: &&String| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let begins = prefix.ends_with('/') || path.contains(prefix);
+            begins && (path.ends_with(suffix) || name.ends_with(suffix))
+        };
+        let mut paths: Vec<_> = self.state.files.keys().filter(may_be).collect();
+        paths.sort_unstable();
+        let contents = paths.into_iter().map(|path| self.state.files[path].clone());
+        contents.take(VALUES_MAX).collect()
     }
 }

@@ -294,7 +294,14 @@ impl Walk<'_> {
 
     fn env(&mut self, line: &Line<'_>) -> Output {
         let options = line.leading("uCS", &["unset", "chdir", "split-string"]);
-        let inner = options.operands.clone();
+        let mut inner = options.operands.clone();
+        if inner
+            .first()
+            .is_some_and(|first| first.exact().as_deref() == Some("-"))
+        {
+            // It stands for `-i`.
+            inner.remove(0);
+        }
         self.apart(|walk| {
             if let Some(directory) = options.values(&["C", "chdir"]).first() {
                 walk.change_directory(&directory.clone());

@@ -345,6 +345,10 @@ pub(super) fn attribute(object: &Val, name: &str) -> Val {
                 "os.devnull" | "subprocess.DEVNULL" => Val::text("/dev/null"),
                 "os.curdir" => Val::text("."),
                 "os.pardir" => Val::text(".."),
+                // What a module of the library imported itself.
+                _ if matches!(name, "os" | "sys" | "shutil" | "subprocess") => {
+                    Val::Named(name.to_owned())
+                }
                 _ => Val::Named(whole),
             }
         }
@@ -369,6 +373,9 @@ pub(super) fn attribute(object: &Val, name: &str) -> Val {
     }
 }
 
+/// How often a text is repeated that is then still looked at.
+const REPEATS_MAX: i64 = 16;
+
 /// What an operator makes of two values.
 fn operation(left: &Val, op: Operator, right: &Val) -> Val {
     let text = |value: &Val| value.each().iter().any(|one| matches!(one, Val::Text(_)));
@@ -387,6 +394,27 @@ fn operation(left: &Val, op: Operator, right: &Val) -> Val {
             }
             all
         }
+        (Operator::Mult, Val::Number(_), Val::Number(_)) => Val::Plain,
+        (Operator::Mult, a, Val::Number(count)) | (Operator::Mult, Val::Number(count), a)
+            if (0..=REPEATS_MAX).contains(count) =>
+        {
+            match a {
+                Val::List(items) => {
+                    let count = usize::try_from(*count).unwrap_or_default();
+                    Val::List(
+                        items
+                            .iter()
+                            .cycle()
+                            .take(count * items.len())
+                            .cloned()
+                            .collect(),
+                    )
+                }
+                a if text(a) => (1..*count).fold(a.clone(), |all, _| all.then(a)),
+                _ => Val::Plain,
+            }
+        }
+        (Operator::Mult, a, b) if text(a) || text(b) => Val::unknown("a text that is repeated"),
         (Operator::Mod, Val::Text(format), values) => formatted(format, values),
         (_, Val::Unknown(why), _) | (_, _, Val::Unknown(why)) => Val::unknown(why.clone()),
         (Operator::BitOr, a, b) => a.clone().or(b.clone()),

@@ -78,6 +78,16 @@ impl Walk<'_> {
         true
     }
 
+    /// What these files hold is another text now.
+    pub(in crate::commands) fn edited_in_place(&mut self, files: &[Value]) {
+        for file in files {
+            let path = self.path(file);
+            if let Some(path) = path.filter(|path| self.state.files.contains_key(path)) {
+                self.keep_file(path, Output::Unknown("what an edit made".to_owned()));
+            }
+        }
+    }
+
     /// `sed`: its files with `-i`, and what its script writes or runs.
     pub(super) fn edited(&mut self, line: &Line<'_>) {
         let options = line.options("efls", &["expression", "file", "line-length"]);
@@ -101,6 +111,7 @@ impl Walk<'_> {
         }
         if in_place {
             self.each(Act::Write, &operands, line);
+            self.edited_in_place(&operands);
         }
         let mut texts: Vec<String> = scripts.iter().filter_map(plain_text).collect();
         for file in &files {

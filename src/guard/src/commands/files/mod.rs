@@ -60,15 +60,18 @@ impl Walk<'_> {
                 let named = options.has(&["reference", "m", "M", "x", "X", "modify", "remove"])
                     && line.name != "chmod";
                 // `chmod -x FILE` has its mode among the options.
-                let mode_is_flag = line.name == "chmod"
-                    && line.arguments.iter().any(|value| {
-                        let text = value.prefix();
-                        text.len() > 1
-                            && text.starts_with('-')
-                            && text[1..].chars().all(|c| "rwxXst".contains(c))
-                    });
+                // `chattr -i FILE`, too.
+                let flags = match line.name {
+                    "chmod" => "rwxXst",
+                    "chattr" => "aAcCdDeijmsStTux",
+                    _ => "",
+                };
+                let mode_is_flag = line.arguments.iter().any(|value| {
+                    let flag = value.prefix().strip_prefix('-').unwrap_or_default();
+                    !flag.is_empty() && flag.chars().all(|c| flags.contains(c))
+                });
                 let skip = usize::from(!named && !mode_is_flag && !options.has(&["reference"]));
-                let targets = if line.name == "chmod" && mode_is_flag {
+                let targets = if mode_is_flag {
                     line.arguments
                         .iter()
                         .filter(|value| !value.prefix().starts_with('-'))
