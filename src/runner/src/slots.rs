@@ -6,8 +6,8 @@
 //! ends: none is ever lost.
 //!
 //! Slots below `runs_max` are for runs that start a sandbox of their own, the others for sandboxes
-//! that wait. Whoever starts one holds a permit, so there is always a slot for it: sandboxes that
-//! wait never keep a run from beginning.
+//! that wait. Whoever starts one holds a permit, so there is a slot for it as soon as the sandboxes of
+//! those before are removed: sandboxes that wait never keep a run from beginning.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -222,8 +222,8 @@ impl Slots {
         }))
     }
 
-    /// A slot for a run that starts a sandbox of its own. There is one, unless processes disagree
-    /// about how many there are; then it waits. `None` when it was cancelled meanwhile.
+    /// A slot for a run that starts a sandbox of its own. There is one, unless sandboxes of runs that
+    /// have ended are still being removed, or processes disagree about how many there are; then it waits. `None` when it was cancelled meanwhile.
     ///
     /// # Errors
     /// As of [`Self::permit`].
