@@ -53,7 +53,11 @@ impl Walk<'_> {
 
     /// What a part of the command does cannot be told.
     pub(crate) fn ask(&mut self, command: &str, why: &str) {
-        let reason = format!("cannot tell what `{}` changes: {why}", shorten(command));
+        let shown = match shorten(command) {
+            nothing if nothing.is_empty() => "this".to_owned(),
+            command => format!("`{command}`"),
+        };
+        let reason = format!("cannot tell what {shown} changes: {why}");
         self.find(Decision::Ask, &reason, command, None);
     }
 

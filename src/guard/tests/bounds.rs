@@ -17,6 +17,24 @@ fn judged(command: &str) -> Decision {
     verdict.decision
 }
 
+/// What arithmetic reads may hold arithmetic that reads it.
+#[test]
+fn values_that_expand_to_themselves_come_to_an_end() {
+    for command in [
+        "x='$((x))'; echo $((x))",
+        "x='${y:$((x))}'; y=a; echo $((x))",
+        "x='a[$((x))]'; echo ${b[x]}",
+        "x='$((y))'; y='$((x))'; z='$((x+y+z))'; echo $((z))",
+        "x='`echo $((x))`'; ((x))",
+        "declare -i x; x='$((x))'; ((x))",
+        "x='${x@P}'; echo ${x@P}",
+        "x='$x'; eval echo $x; eval eval eval $x",
+    ] {
+        judged(command);
+        assert_ne!(judged(&format!("{command}; rm -rf /")), Decision::Allow);
+    }
+}
+
 /// A word that begins with a dash is an option of `time`; a path whose name does is a program.
 #[test]
 fn command_lines_that_run_themselves_come_to_an_end() {

@@ -156,6 +156,9 @@ impl Walk<'_> {
         {
             return output;
         }
+        if let Some(content) = self.found_first(&program) {
+            return self.written_script(&content, &line);
+        }
         let before = (!is_program).then(|| self.findings.clone());
         let output = self.known(&line);
         if let (None, Some(before)) = (&output, before) {
@@ -179,6 +182,17 @@ impl Walk<'_> {
                 unknown(&line.shown)
             }),
         }
+    }
+
+    /// What the command wrote to a file that a program's name means, because it changed where programs
+    /// are looked for.
+    fn found_first(&self, program: &str) -> Option<Output> {
+        if program.contains('/') || !self.state.variables.contains_key("PATH") {
+            return None;
+        }
+        let is_it = |path: &&String| path.rsplit('/').next() == Some(program);
+        let path = self.state.files.keys().filter(is_it).min()?;
+        self.state.files.get(path).cloned()
     }
 
     /// A script whose text is what a command of this same command line wrote.
@@ -273,6 +287,11 @@ impl Walk<'_> {
             "target-dir",
             "report-dir",
             "install-dir",
+            "outDir",
+            "output-path",
+            "basetemp",
+            "junitxml",
+            "junit-xml",
         ];
         // For these `-o` says how something is shown.
         let shows = matches!(

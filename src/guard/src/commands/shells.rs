@@ -7,7 +7,17 @@ use crate::value::{Output, Part, VALUES_MAX, Value};
 pub(crate) fn is_shell(name: &str) -> bool {
     matches!(
         name,
-        "sh" | "bash" | "dash" | "zsh" | "ksh" | "mksh" | "ash" | "rbash" | "fish" | "csh" | "tcsh"
+        "sh" | "bash"
+            | "dash"
+            | "zsh"
+            | "ksh"
+            | "mksh"
+            | "ash"
+            | "yash"
+            | "rbash"
+            | "fish"
+            | "csh"
+            | "tcsh"
     )
 }
 

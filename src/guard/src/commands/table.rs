@@ -382,6 +382,14 @@ const KINDS: &[Kind] = &[
         Program(0),
     ),
     kind(&["exec"], "a", &[], &[], Program(0)),
+    kind(&["chpst"], "uUemofpcrtdnbl/", &[], &[], Program(0)),
+    kind(
+        &["watchexec"],
+        "wefiosndEr",
+        &["watch", "exts", "filter", "ignore", "shell", "signal"],
+        &[],
+        Program(0),
+    ),
     kind(
         &["time"],
         "fo",

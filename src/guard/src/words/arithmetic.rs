@@ -7,10 +7,14 @@ use crate::value::{VALUES_MAX, Value};
 
 impl Walk<'_> {
     /// An arithmetic expression can hold substitutions; its value is a number. What a name in it
-    /// stands for is an expression again: `x='a[$(reboot)]'; echo $((x))` reboots.
+    /// stands for is an expression again: `x='a[$(reboot)]'; echo $((x))` reboots. It may be itself, in an
+    /// expansion: `x='$((x))'`.
     pub(crate) fn arithmetic(&mut self, expr: &str) {
-        let mut seen = HashSet::new();
-        self.arithmetic_of(expr, &mut seen);
+        if self.enter() {
+            let mut seen = HashSet::new();
+            self.arithmetic_of(expr, &mut seen);
+            self.leave();
+        }
     }
 
     fn arithmetic_of(&mut self, expr: &str, seen: &mut HashSet<String>) {
