@@ -59,6 +59,14 @@ pub(crate) fn options() -> ParserOptions {
     }
 }
 
+/// Whether a redirection is of a descriptor that no process has; the parser cannot hold its number.
+fn is_beyond_descriptors(tokens: &[Token]) -> bool {
+    matches!(tokens, [Token::Word(number, _), Token::Operator(operator, _)]
+        if operator.starts_with(['<', '>'])
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && number.parse::<i32>().is_err())
+}
+
 /// Parses a script, unless it is deeply nested.
 pub(crate) fn parse(text: &str) -> Result<Program, Unreadable> {
     if is_too_deep(text) {
@@ -69,6 +77,9 @@ pub(crate) fn parse(text: &str) -> Result<Program, Unreadable> {
         .map_err(|_| Unreadable::Syntax)?;
     if are_nested(&tokens) {
         return Err(Unreadable::Deep);
+    }
+    if tokens.windows(2).any(is_beyond_descriptors) {
+        return Err(Unreadable::Syntax);
     }
     parse_tokens(&tokens, &options)
         .or_else(|error| match without_select(&tokens) {

@@ -17,6 +17,17 @@ fn judged(command: &str) -> Decision {
     verdict.decision
 }
 
+#[test]
+fn descriptors_that_nobody_has_are_no_panic() {
+    let verdict = judge("echo 99999999999> x; echo 4>y", &Context::sandbox());
+    assert_eq!(verdict.decision, Decision::Ask);
+    assert!(
+        verdict.reason.contains("not valid shell"),
+        "{}",
+        verdict.reason
+    );
+}
+
 /// What arithmetic reads may hold arithmetic that reads it.
 #[test]
 fn values_that_expand_to_themselves_come_to_an_end() {
