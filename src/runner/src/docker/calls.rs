@@ -38,3 +38,14 @@ pub(crate) fn refusal(error: &RunnerError) -> Option<u16> {
         _ => None,
     }
 }
+
+/// Whether a call failed before anything of it was sent: nobody listens, so nothing came of it.
+pub(crate) fn was_unsent(error: &RunnerError) -> bool {
+    matches!(
+        error,
+        RunnerError::Engine {
+            source: EngineFailure(Error::HyperLegacyError { err }),
+            ..
+        } if err.is_connect()
+    )
+}

@@ -21,7 +21,7 @@ use crate::{Engine, RunnerError};
 pub(super) const REMOVAL: Duration = Duration::from_secs(30);
 /// How long an engine that is removing a sandbox may be silent before it counts as hung. It answers
 /// pings even when it is too busy for anything else.
-const SILENCE: Duration = Duration::from_secs(6);
+pub(super) const SILENCE: Duration = Duration::from_secs(6);
 /// How long an engine may take to say what it remembers.
 const EVENTS: Duration = Duration::from_secs(3);
 /// How long the engine is left alone after it has answered a ping.
@@ -210,7 +210,7 @@ async fn is_gone(watch: &mut Watch, limit: Duration) -> bool {
 }
 
 /// Returns when the engine does not answer any more.
-async fn silence(docker: &Docker) {
+pub(super) async fn silence(docker: &Docker) {
     while let Ok(Ok(_)) = tokio::time::timeout(SILENCE, docker.ping()).await {
         tokio::time::sleep(PING_PAUSE).await;
     }

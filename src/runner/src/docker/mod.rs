@@ -36,6 +36,7 @@ use crate::watchdog::{self, Watchdog};
 use crate::{
     Engine, ImageId, Permit, RunHost, RunnerError, Runtimes, SandboxSpec, Sandboxes, Slots, mount,
 };
+use container::{SILENCE, silence};
 use pool::{Class, Pool};
 use ready::{Ending, Ready, Removal, Unready};
 use removals::Removals;
@@ -179,7 +180,18 @@ impl DockerSandboxes {
                 _ => return self.end(ran).await,
             }
         }
-        let Some(slot) = slots.slot(&permit, &cancel).await? else {
+        let slot = tokio::select! {
+            biased;
+            slot = slots.slot(&permit, &cancel) => slot?,
+            // The slots of sandboxes that it cannot remove stay taken.
+            () = silence(&self.starter.engine.docker) => {
+                return Err(RunnerError::EngineTimeout {
+                    action: "answer",
+                    seconds: SILENCE.as_secs(),
+                });
+            }
+        };
+        let Some(slot) = slot else {
             return Ok(RunReport::without_run(RunOutcome::Cancelled, timings));
         };
         let granted = mounts.granted(slot.user());

@@ -10,7 +10,7 @@ use spec::{Imports, Limits, RunId, limits};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::calls::refusal;
+use super::calls::{refusal, was_unsent};
 use super::container::{Container, REMOVAL, Removed};
 use super::pool::{Class, Starts, WAITING_MAX, Warm};
 use super::ready::{self, Ending, Held, Ready, Remains, Removal, Unready};
@@ -122,6 +122,7 @@ impl Starter {
                 }
                 // Refused, so there is nothing to remove.
                 Some(_) => return Err(Unready::Failed(error)),
+                None if was_unsent(&error) => return Err(Unready::Failed(error)),
                 // It is there, or will be.
                 None => {
                     if container.remove_late().await != Removed::Now {
