@@ -293,7 +293,8 @@ impl PoolProcess {
         // The line is closed: it ends by itself, and if not, it is killed.
         let mut remains = ready.remains;
         let mut gone = remains.end.gone_within(GRACE).await;
-        let ended_by_kernel = remains.ran_out_of_memory().await;
+        // One that is still there is killed first, and not waited for once more.
+        let ended_by_kernel = gone != Gone::Unknown && remains.ran_out_of_memory().await;
         if gone == Gone::Unknown {
             let is_gone = remains.remove(Ending::Kill).await;
             gone = if is_gone { Gone::Removed(None) } else { gone };
