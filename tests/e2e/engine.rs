@@ -134,34 +134,61 @@ fn an_interrupt_stops_the_run_gently() {
     );
 }
 
+/// A container as a program leaves it that died between two calls: its process is nobody's. And its label.
+fn abandoned() -> (String, &'static str) {
+    let run = "agentfactory.run=00000000-0000-7000-8000-000000000000";
+    let created = Command::new("docker")
+        .args(["create", "--label", run])
+        .args(["--label", "agentfactory.owner=nobody"])
+        .args(["--label", "agentfactory.lease=1"])
+        .arg("agentfactory/base:latest")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&created.stderr);
+    assert!(created.status.success(), "{said}");
+    assert_eq!(containers(run).len(), 1);
+    (
+        String::from_utf8(created.stdout).unwrap().trim().to_owned(),
+        run,
+    )
+}
+
 #[test]
 fn a_container_that_was_created_and_never_started_is_removed_by_the_next_start() {
     let Some(env) = TestEnv::with_engine() else {
         return;
     };
-    // As a program would leave it that died between two calls: its process id is of nobody.
     let file = env.write("a.py", "def main(q):\n    return {}\n");
-    let run = "agentfactory.run=00000000-0000-7000-8000-000000000000";
-    let created = Command::new("docker")
-        .args([
-            "create",
-            "--label",
-            run,
-            "--label",
-            "agentfactory.owner=nobody",
-            "--label",
-            "agentfactory.lease=1",
-            "agentfactory/base:latest",
-        ])
-        .output()
-        .unwrap();
+    let (_, run) = abandoned();
+    env.agentfactory(["exec", file.to_str().unwrap(), ""])
+        .expect_status(0);
+    assert_eq!(containers(run), Vec::<String>::new());
+}
+
+#[test]
+fn a_start_does_not_wait_for_what_the_engine_takes_long_to_remove() {
+    let Some(env) = TestEnv::with_engine() else {
+        return;
+    };
+    let relay = Relay::start();
+    let env = env.set("DOCKER_HOST", &relay.docker_host());
+    let file = env.write("a.py", "def main(q):\n    return {'answer': q}\n");
+    let (id, run) = abandoned();
+    relay.hold_removal(&id);
+    let begun = Instant::now();
+    let finished = env
+        .agentfactory(["exec", file.to_str().unwrap(), "!"])
+        .expect_status(0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it hung");
+    assert_eq!(finished.stdout, "!\n");
     assert!(
-        created.status.success(),
+        finished.stderr.contains("takes long to remove"),
         "{}",
-        String::from_utf8_lossy(&created.stderr)
+        finished.stderr
     );
     assert_eq!(containers(run).len(), 1);
-    env.agentfactory(["exec", file.to_str().unwrap(), ""])
+    env.set("DOCKER_HOST", "")
+        .agentfactory(["exec", file.to_str().unwrap(), ""])
         .expect_status(0);
     assert_eq!(containers(run), Vec::<String>::new());
 }

@@ -326,13 +326,18 @@ fn start(env: &TestEnv, source: &str) -> Child {
     child
 }
 
-/// The outcome of a run, and where it ran.
-fn finish(client: &mut Child) -> (String, String) {
+/// What a client printed of its run.
+fn printed(client: &mut Child) -> Value {
     let mut printed = String::new();
     let mut out = client.stdout.take().unwrap();
     out.read_to_string(&mut printed).unwrap();
     client.wait().unwrap();
-    let run: Value = serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}"));
+    serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}"))
+}
+
+/// The outcome of a run, and where it ran.
+fn finish(client: &mut Child) -> (String, String) {
+    let run = printed(client);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&run["outcome"]["kind"]), text(&run["start"]))
 }
@@ -403,8 +408,15 @@ fn a_pool_that_is_killed_at_any_moment_leaves_nothing_and_nobody_hangs() {
         pool.process.wait().unwrap();
         let killed = Instant::now();
         for mut client in clients {
-            outcomes.push(finish(&mut client).0);
-            assert!(killed.elapsed() < HANG, "a client hung");
+            let run = printed(&mut client);
+            let took = killed.elapsed();
+            assert!(took < HANG, "a client hung: {took:?}, {run:#}");
+            outcomes.push(
+                run["outcome"]["kind"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         }
         pools.push(pool.process.id());
     }

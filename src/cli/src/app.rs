@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
@@ -31,6 +32,9 @@ use crate::exit::{ExitCode, Interrupted, Problem};
 use crate::interrupt::Interrupts;
 use crate::ui::{Live, Ui};
 use crate::wire::{ChangeJson, OperationJson};
+
+/// How long a start waits for what dead programs left to be gone.
+const REAPING: Duration = Duration::from_secs(3);
 
 /// The program, ready for a command.
 #[derive(Debug)]
@@ -368,14 +372,20 @@ impl App {
             engine.check(&self.settings.runtimes).await?;
             let progress = live.progress();
             let request = self.image_request(&*progress);
+            let reaping = runner::reap(&engine, Timestamp::now());
             let (reaped, image) = tokio::join!(
-                runner::reap(&engine, Timestamp::now()),
+                tokio::time::timeout(REAPING, reaping),
                 images::ensure(&engine, &request)
             );
             match reaped {
-                Ok(0) => {}
-                Ok(count) => self.ui.note(format!("removed {count} abandoned sandboxes")),
-                Err(error) => self.ui.warn(orchestrator::chain(&error)),
+                Ok(Ok(0)) => {}
+                Ok(Ok(count)) => self.ui.note(format!("removed {count} abandoned sandboxes")),
+                Ok(Err(error)) => self.ui.warn(orchestrator::chain(&error)),
+                // The engine has been told all of them, and whoever starts next looks again.
+                Err(_) => {
+                    let what = "the engine takes long to remove sandboxes that a dead program left";
+                    self.ui.warn(what);
+                }
             }
             Ok::<_, anyhow::Error>((engine, image?))
         };
